@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['ANNOTATIONS', 'TIMES', 'GRADES', 'ARCHIVES', 'DataError', 'UnknownName', 'nearest', 'OrderedName', 'FocalPlane',
-           'Phase', 'Grade', 'Grades', 'FrameName', 'run_of', 'natural_key', 'VideoId', 'released_videos', 'progress']
+           'Phase', 'Grade', 'Grades', 'FrameName', 'run_of', 'natural_key', 'VideoId', 'released_videos', 'progress',
+           'cores']
 
-# %% ../../nbs/dataset_util/00_util.ipynb #8d09ce07
+# %% ../../nbs/dataset_util/00_util.ipynb #29428f66
+import os
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -259,3 +261,9 @@ def progress(iterable: Iterable | None = None, **options: Any) -> Any:
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     in_notebook = type(shell).__name__ == "ZMQInteractiveShell"
     return tqdm(iterable, disable=False if in_notebook else None, dynamic_ncols=True, **options)
+
+# %% ../../nbs/dataset_util/00_util.ipynb #a7a5c29c
+def cores() -> int:
+    """Number of cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
