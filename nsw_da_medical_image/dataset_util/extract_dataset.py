@@ -124,7 +124,12 @@ def _check_destination(source: Path, destination: Path) -> None:
             f"no folder can be made in {parent}; choose a destination elsewhere, or mend its permissions"
         )
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #09f17a0d
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #53c4469b
+def _size(n: int) -> str:
+    """A number of bytes as people read it, in decimal units as disks are sold."""
+    return f"{n / 1e9:,.1f} GB" if n >= 1e9 else f"{n / 1e6:,.1f} MB"
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #8bedfaad
 def _check_space(needed: int, folder: Path) -> None:
     """Raise `DataError` where the file system of `folder` has no room for `needed` bytes in files of a frame's size."""
     while not folder.exists():
@@ -133,7 +138,7 @@ def _check_space(needed: int, folder: Path) -> None:
     free = room.f_bavail * room.f_frsize
     if free < needed:
         raise DataError(
-            f"{folder} has {free / 1e9:.1f} GB free and about {needed / 1e9:.1f} GB are needed; free some, or extract elsewhere"
+            f"{folder} has {_size(free)} free and about {_size(needed)} are needed; free some, or extract elsewhere"
         )
     files = needed // 33_000  # the largest frames; most have 26 kB
     if room.f_files and room.f_favail < files:
@@ -458,21 +463,23 @@ def _drop_repeats(folder: Path, tally: Tally) -> None:
         with suppress(OSError):  # not empty: something differs
             repeats.rmdir()
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #11f1e9dc
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #0604a959
 def extract_archive(
     path: Path,
     tree: Path,
     drop_duplicate_f0: bool = False,
     report: Callable[[int], object] = lambda position: None,
+    threads: int = 1,
 ) -> Tally:
     """Extract one tarball below the folder `tree`, verified to its last byte; `report` hears of compressed bytes read.
 
+    With `threads` 1 inflating has a thread of its own, with 0 it takes turns with writing and saves the handing over.
     Raises `DataError` naming archive and member; what was written by then is for the caller to remove.
     """
     top, tally, name = ARCHIVES[path.name], Tally(), ""
     writer = _Writer(tree)
     try:
-        with open(path, "rb") as raw, igzip_threaded.open(raw, "rb") as inflated:
+        with open(path, "rb") as raw, igzip_threaded.open(raw, "rb", threads=threads) as inflated:
             for member in members(stream := Stream(inflated)):
                 name = member.name
                 _extract_member(member, stream, top, writer, tally)
@@ -509,7 +516,7 @@ def _extract_member(member: Member, stream: Stream, top: str, writer: _Writer, t
         os.close(fd)
     tally.add(folder, name, member.size)
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #32288bb8
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #70aa1ffb
 def _work() -> None:
     """The main function of a worker process: tasks on standard input, answers on standard output."""
     tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -523,9 +530,8 @@ def _work() -> None:
     while True:
         task = tasks.get()
         try:
-            tally = extract_archive(
-                Path(task["path"]), Path(task["tree"]), task["drop"], lambda n: _answer(position=n)
-            )
+            path, tree = Path(task["path"]), Path(task["tree"])
+            tally = extract_archive(path, tree, task["drop"], lambda n: _answer(position=n), task["threads"])
             _answer(tally=asdict(tally))
         except DataError as fault:
             _answer(fault=str(fault))
@@ -761,15 +767,24 @@ def _give_up(staging: Path, finished: dict[str, Tally]) -> str:
     _tidy(staging, finished)
     return f"; {len(finished)} finished archives wait in {staging} for the next run"
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #64989ada
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #b66c5909
 def _extract_all(job: _Job, names: list[str], lock: int, done: Callable[[str, Tally], None]) -> None:
     """Extract the tarballs `names`, in this order, in the job's processes; `DataError` from the first that fails."""
     sizes = {name: job.archives[name].stat().st_size for name in names}
     positions = dict.fromkeys(names, 0)
     waiting: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    for name in names:
+    for place, name in enumerate(names):
         drop = job.drop and name == _REPEATING
-        waiting.put({"path": str(job.archives[name]), "tree": str(job.staging / "tree"), "drop": drop})
+        busy = (
+            any(sizes[later] > sizes[name] / 10 for later in names[place + 1 :]) and cores() <= job.processes
+        )
+        task = {
+            "path": str(job.archives[name]),
+            "tree": str(job.staging / "tree"),
+            "drop": drop,
+            "threads": int(not busy),
+        }
+        waiting.put(task)
 
     def finish(name: str, tally: Tally) -> None:
         done(name, tally)
@@ -800,7 +815,7 @@ def _publish(job: _Job) -> None:
     os.rename(tree, job.destination)
     shutil.rmtree(job.staging, ignore_errors=True)
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #c7b49682
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #9a807de8
 @dataclass
 class Extraction:
     """What `extract_dataset` did. Frames do not count the repeats under `<video>/F0/`; `bytes` are those of all files."""
@@ -821,7 +836,7 @@ class Extraction:
     def __str__(self) -> str:
         lines = [
             f"extracted to {self.destination}",
-            f"  {self.videos:,} videos, {self.frames:,} frames; {self.files:,} files, {self.bytes / 1e6:,.1f} MB",
+            f"  {self.videos:,} videos, {self.frames:,} frames; {self.files:,} files, {_size(self.bytes)}",
             f"  {self.seconds:.1f} s in {self.processes} processes",
         ]
         if self.continued:

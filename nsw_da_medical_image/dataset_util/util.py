@@ -7,14 +7,13 @@ __all__ = ['ANNOTATIONS', 'TIMES', 'GRADES', 'ARCHIVES', 'DataError', 'UnknownNa
            'Phase', 'Grade', 'Grades', 'FrameName', 'run_of', 'natural_key', 'VideoId', 'released_videos', 'progress',
            'cores']
 
-# %% ../../nbs/dataset_util/00_util.ipynb #29428f66
+# %% ../../nbs/dataset_util/00_util.ipynb #d26a4075
 import os
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
-from importlib.resources import files
 from typing import Any, NamedTuple, Self
 
 # %% ../../nbs/dataset_util/00_util.ipynb #836d1b53
@@ -244,10 +243,12 @@ class VideoId(NamedTuple):
             )
         return cls(found[1], int(found[2]) if found[2] else None, int(found[3]))
 
-# %% ../../nbs/dataset_util/00_util.ipynb #08969ed1
+# %% ../../nbs/dataset_util/00_util.ipynb #49a028fd
 @cache
 def released_videos() -> tuple[str, ...]:
     """The ids of the 704 videos of the release (Zenodo 10.5281/zenodo.7912264), in natural order."""
+    from importlib.resources import files  # slow to import, and seldom needed
+
     text = (files("nsw_da_medical_image.dataset_util") / "data" / "video_ids.txt").read_text(encoding="utf-8")
     return tuple(sorted(text.split(), key=natural_key))
 
