@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['END_OF_IMAGE', 'Plane', 'PHASE_TYPE', 'PLANE_TYPE', 'Parsed', 'PhaseRow', 'parse_phases', 'TimeRow', 'parse_times',
-           'GradeRow', 'parse_grades', 'decode', 'Listing', 'list_frames', 'phase_ranks', 'Video', 'EmbryoDataset',
-           'frame_table', 'summarise', 'summary_text', 'main']
+           'GradeRow', 'parse_grades', 'decode', 'Listing', 'list_frames', 'phase_ranks', 'Video', 'frame_table',
+           'summarise', 'EmbryoDataset', 'summary_text', 'main']
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #75b62364
+# %% ../../nbs/dataset_util/04_dataset.ipynb #cdb69c3f
 import argparse
 import csv
 import html
 import io
 import json
+import math
 import operator
 import os
 import sys
@@ -27,33 +28,9 @@ import pandas as pd
 from PIL import Image
 
 from .source import open_source
-from nsw_da_medical_image.dataset_util.util import (
-    ANNOTATIONS,
-    ARCHIVES,
-    GRADES,
-    TIMES,
-    DataError,
-    FocalPlane,
-    Grade,
-    Grades,
-    Phase,
-    UnknownName,
-    VideoId,
-    cores,
-    natural_key,
-    nearest,
-    progress,
-    run_of,
-)
+from .util import DataError, Grade, Grades, Phase
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #9871998e
-class Parsed(NamedTuple):
-    """Rows of a text file that were understood, and a sentence for each that was not."""
-
-    rows: list[Any]
-    faults: list[str]
-
-
+# %% ../../nbs/dataset_util/04_dataset.ipynb #092f2dc9
 def _csv_lines(data: bytes) -> tuple[list[tuple[int, list[str]]], list[str]]:
     """The rows of a CSV file that are not blank, each with its line number, and what is wrong with the whole."""
     try:
@@ -63,7 +40,25 @@ def _csv_lines(data: bytes) -> tuple[list[tuple[int, list[str]]], list[str]]:
         return [], [f"is not a CSV file in UTF-8 ({fault})"]
     return [(line, row) for line, row in rows if any(row)], []
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #b9079b64
+# %% ../../nbs/dataset_util/04_dataset.ipynb #d8d98bc6
+class Parsed(NamedTuple):
+    """Rows of a text file that were understood, and a sentence for each that was not."""
+
+    rows: list[Any]
+    faults: list[str]
+
+
+def _parse(lines: Iterable[tuple[int, list[str]]], faults: list[str], make: Callable[[list[str]], Any]) -> Parsed:
+    """Make a row of the cells of each line; what `make` does not understand becomes a fault with the line's number."""
+    rows = []
+    for line, cells in lines:
+        try:
+            rows.append(make(cells))
+        except ValueError as fault:
+            faults.append(f"line {line}: {fault}")
+    return Parsed(rows, faults)
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #2a87e6ef
 class PhaseRow(NamedTuple):
     """A row of an annotation: a phase and its first and last RUN, inclusive."""
 
@@ -72,23 +67,20 @@ class PhaseRow(NamedTuple):
     last: int
 
 
+def _phase_row(cells: list[str]) -> PhaseRow:
+    if len(cells) != 3:
+        raise ValueError(f"{len(cells)} cells where phase,first,last are expected")
+    row = PhaseRow(Phase.parse(cells[0]), int(cells[1]), int(cells[2]))
+    if not 0 <= row.first <= row.last:
+        raise ValueError(f"runs {row.first} to {row.last} are no range")
+    return row
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #2f418cc5
 def parse_phases(data: bytes) -> Parsed:
     """The `PhaseRow`s of an annotation file, in the file's order."""
-    lines, faults = _csv_lines(data)
-    rows = []
-    for line, cells in lines:
-        try:
-            phase, first, last = cells
-            row = PhaseRow(Phase.parse(phase), int(first), int(last))
-            if not 0 <= row.first <= row.last:
-                raise ValueError(f"runs {first} to {last} are no range")
-            rows.append(row)
-        except ValueError as fault:
-            reason = fault if len(cells) == 3 else f"{len(cells)} cells where phase,first,last are expected"
-            faults.append(f"line {line}: {reason}")
-    return Parsed(rows, faults)
+    return _parse(*_csv_lines(data), _phase_row)
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #46dcddcc
+# %% ../../nbs/dataset_util/04_dataset.ipynb #a09a3f98
 def _columns(data: bytes, names: tuple[str, ...]) -> tuple[Iterator[tuple[int, list[str]]], list[str]]:
     """The cells of the columns `names`, found in the header whatever its capitals, row by row with line numbers."""
     lines, faults = _csv_lines(data)
@@ -98,29 +90,27 @@ def _columns(data: bytes, names: tuple[str, ...]) -> tuple[Iterator[tuple[int, l
     places = [header.index(name.casefold()) for name in names]
     return ((line, [cells[i] if i < len(cells) else "" for i in places]) for line, cells in lines[1:]), []
 
-
+# %% ../../nbs/dataset_util/04_dataset.ipynb #3405d005
 class TimeRow(NamedTuple):
     """A row of a time file: a RUN number and its hours since insemination."""
 
     run: int
     hours: float
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #99380662
+
+def _time_row(cells: list[str]) -> TimeRow:
+    row = TimeRow(int(cells[0]), float(cells[1]))
+    if row.run < 0 or not math.isfinite(row.hours):
+        raise ValueError(f"{cells[0]},{cells[1]} is no run with its hours")
+    return row
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #f76887e4
 def parse_times(data: bytes) -> Parsed:
-    """The `TimeRow`s of a time file, in the file's order, without the frame_index 0, which has no image."""
-    lines, faults = _columns(data, ("frame_index", "time"))
-    rows = []
-    for line, (index, time) in lines:
-        try:
-            row = TimeRow(int(index), float(time))
-            if row.run < 0 or not np.isfinite(row.hours):
-                raise ValueError(f"{index},{time} is no run with its hours")
-            rows.append(row)
-        except ValueError as fault:
-            faults.append(f"line {line}: {fault}")
+    """The `TimeRow`s of a time file, in the file's order, without the frame_index 0."""
+    rows, faults = _parse(*_columns(data, ("frame_index", "time")), _time_row)
     return Parsed([row for row in rows if row.run > 0], faults)
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #6b85b031
+# %% ../../nbs/dataset_util/04_dataset.ipynb #13f96bf6
 class GradeRow(NamedTuple):
     """A row of the grades' file."""
 
@@ -131,15 +121,17 @@ class GradeRow(NamedTuple):
 def parse_grades(data: bytes) -> Parsed:
     """The `GradeRow`s of the grades' file, in the file's order; repeated videos are left in."""
     lines, faults = _columns(data, ("video_name", "TE", "ICM"))
-    rows = []
-    for line, (video, te, icm) in lines:
-        try:
-            rows.append(GradeRow(video, Grades(Grade.parse(te), Grade.parse(icm))))
-        except ValueError as fault:
-            faults.append(f"line {line} ({video}): {fault}")
-    return Parsed(rows, faults)
+    return _parse(lines, faults, lambda cells: GradeRow(cells[0], Grades(Grade.parse(cells[1]), Grade.parse(cells[2]))))
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #a7f9901d
+# %% ../../nbs/dataset_util/04_dataset.ipynb #e633a62d
+def _grey(image: Image.Image, size: int | None) -> np.ndarray:
+    """An opened image as uint8 (height, width), or scaled to (size, size) with antialiasing."""
+    if size:
+        image.draft("L", (size, size))  # lets the JPEG decoder itself scale by 2, 4 or 8
+    grey = image.convert("L")
+    return np.asarray(grey.resize((size, size), Image.Resampling.BOX) if size else grey)
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #e369efe9
 END_OF_IMAGE = b"\xff\xd9"
 
 
@@ -148,22 +140,21 @@ def decode(data: bytes, size: int | None = None, tolerant: bool = False) -> np.n
 
     `tolerant` reads truncated images, missing rows grey, and colour images as grey.
     """
-    if not data.endswith(END_OF_IMAGE):
-        if not tolerant:
-            raise DataError("is truncated: the end mark of the JPEG is missing")
-        data += END_OF_IMAGE
+    if not tolerant and not data.endswith(END_OF_IMAGE):
+        raise DataError("is truncated: the end mark of the JPEG is missing")
+    whole = data if data.endswith(END_OF_IMAGE) else data + END_OF_IMAGE
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+        with Image.open(io.BytesIO(whole), formats=("JPEG",)) as image:
             if image.mode != "L" and not tolerant:
                 raise DataError(f"has mode {image.mode} where 8-bit grey (L) is expected")
-            if size:
-                image.draft("L", (size, size))  # lets the decoder itself scale by 2, 4 or 8
-            grey = image.convert("L")
-            return np.asarray(grey.resize((size, size), Image.Resampling.BOX) if size else grey)
+            return _grey(image, size)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
         raise DataError(f"cannot be decoded: {fault}") from fault
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #9366e504
+# %% ../../nbs/dataset_util/04_dataset.ipynb #f6bbd0c2
+from .util import FocalPlane, UnknownName, code_of, cores, natural_key, nearest, run_of
+
+
 class Listing(NamedTuple):
     """The frames in one folder: sorted RUN numbers, the names' common start, and the names that are written otherwise."""
 
@@ -175,258 +166,25 @@ class Listing(NamedTuple):
         """The file name of a run."""
         return self.otherwise.get(run) or f"{self.prefix}_RUN{run}.jpeg"
 
-
+# %% ../../nbs/dataset_util/04_dataset.ipynb #4a0420d3
 def list_frames(names: Iterable[str], folder: str = "") -> Listing:
     """The `Listing` of the file names in a folder; `DataError` where two files claim one RUN."""
     found: dict[int, str] = {}
     for name in names:
         run = run_of(name)
         if run is not None and found.setdefault(run, name) != name:
-            raise DataError(
-                f"{folder} holds two files for RUN {run}: {found[run]} and {name}; remove the wrong one"
-            )
+            raise DataError(f"{folder} holds two files for RUN {run}: {found[run]} and {name}; remove the wrong one")
     runs = np.array(sorted(found), dtype=np.int32)
     runs.flags.writeable = False  # it is shared by all who ask
     prefix = found[int(runs[0])].rpartition("_")[0] if found else ""
-    return Listing(
-        runs, prefix, {run: name for run, name in found.items() if name != f"{prefix}_RUN{run}.jpeg"}
-    )
+    return Listing(runs, prefix, {run: name for run, name in found.items() if name != f"{prefix}_RUN{run}.jpeg"})
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #5840fa47
+# %% ../../nbs/dataset_util/04_dataset.ipynb #9df11832
+from .util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, progress
+
 Plane: TypeAlias = FocalPlane | str | int
 
 
-class _Named:
-    """A video's name, and the data set to which it belongs."""
-
-    def __init__(self, dataset: "EmbryoDataset", name: str):
-        self.dataset = dataset
-        self.name = name
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.dataset, self.name)
-
-    @property
-    def code(self) -> str:
-        """The patient's code, which siblings share; the whole name where it has not the form of an id."""
-        try:
-            return VideoId.parse(self.name).code
-        except ValueError:
-            return self.name
-
-    @property
-    def planes(self) -> tuple[FocalPlane, ...]:
-        """The focal planes in which this copy has a folder of the video."""
-        return tuple(plane for plane in self.dataset.planes if self.name in self.dataset.folders(plane))
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #d4e2437a
-class _Frames(_Named):
-    """Which frames a video has, and their bytes."""
-
-    def runs(self, plane: Plane = "F0") -> np.ndarray:
-        """The RUN numbers present in `plane`, ascending (read-only int32); empty where the plane lacks the video."""
-        return self.dataset.listing(self.name, plane).runs
-
-    def path(self, run: int, plane: Plane = "F0") -> str:
-        """Where a frame's file lies below the top of the data set; `UnknownName` where the run is missing."""
-        listing, run = self.dataset.listing(self.name, plane), operator.index(run)
-        place = int(np.searchsorted(listing.runs, run))
-        if place == len(listing.runs) or listing.runs[place] != run:
-            near = (
-                " and ".join(str(r) for r in listing.runs[max(0, place - 1) : place + 1])
-                or "none, it has no frame there"
-            )
-            raise UnknownName(
-                f"{self.name} has no RUN {run} in plane {FocalPlane.parse(plane)}; nearest: {near}"
-            )
-        return f"{FocalPlane.parse(plane).folder}/{self.name}/{listing.name(run)}"
-
-    def jpeg(self, run: int, plane: Plane = "F0") -> bytes:
-        """The bytes of a frame's file, as they are."""
-        return self.dataset.source.read(self.path(run, plane))
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #f4a00508
-class _Pixels(_Frames):
-    """The decoded frames of a video."""
-
-    def frame(
-        self, run: int, plane: Plane = "F0", *, size: int | None = None, tolerant: bool | None = None
-    ) -> np.ndarray:
-        """A frame as uint8 (height, width), (500, 500) in the released data; `size` scales it to (size, size).
-
-        `DataError` where the image is damaged; `tolerant` reads what is there and counts it in `dataset.tolerated`.
-        """
-        data = self.jpeg(run, plane)
-        try:
-            return decode(data, size)
-        except DataError as fault:
-            if not (self.dataset.tolerant if tolerant is None else tolerant):
-                message = f"{self.path(run, plane)} {fault}; tolerant=True reads what is there"
-                raise DataError(message) from fault
-            pixels = decode(data, size, tolerant=True)
-            self.dataset.tolerated.setdefault((self.name, FocalPlane.parse(plane)), set()).add(
-                operator.index(run)
-            )
-            return pixels
-
-    def stack(
-        self,
-        plane: Plane = "F0",
-        runs: Iterable[int] | None = None,
-        size: int | None = None,
-        *,
-        tolerant: bool | None = None,
-    ) -> np.ndarray:
-        """Frames as uint8 (T, height, width): those of `runs` in the order given, by default all of the plane."""
-        wanted = self.runs(plane).tolist() if runs is None else [operator.index(run) for run in runs]
-        return _stacked(
-            lambda run: self.frame(run, plane, size=size, tolerant=tolerant), wanted, self.name, size
-        )
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #e41f0d25
-def _stacked(frame: Callable[[int], np.ndarray], runs: list[int], name: str, size: int | None) -> np.ndarray:
-    """`frame(run)` for all runs, in threads, in one array; `DataError` where the frames differ in size."""
-    if not runs:
-        return np.empty((0, size or 0, size or 0), np.uint8)
-    first = frame(runs[0])
-    stack = np.empty((len(runs), *first.shape), np.uint8)
-    stack[0] = first
-
-    def fill(place: int) -> None:
-        pixels = frame(runs[place])
-        if pixels.shape != first.shape:
-            raise DataError(
-                f"{name}: RUN {runs[place]} is {pixels.shape} where RUN {runs[0]} is {first.shape}; give size="
-            )
-        stack[place] = pixels
-
-    with ThreadPoolExecutor(cores()) as pool:
-        for _ in pool.map(fill, range(1, len(runs))):
-            pass
-    return stack
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #1c8f9bb4
-PHASE_TYPE = pd.CategoricalDtype([str(phase) for phase in Phase], ordered=True)
-PLANE_TYPE = pd.CategoricalDtype([str(plane) for plane in FocalPlane], ordered=True)
-
-
-def phase_ranks(rows: Iterable[PhaseRow], runs: np.ndarray) -> np.ndarray:
-    """The phase of each of the ascending `runs` as its rank (int8), -1 where no row holds it."""
-    ranks = np.full(len(runs), -1, np.int8)
-    for row in sorted(rows, key=lambda row: row.first):
-        ranks[np.searchsorted(runs, row.first) : np.searchsorted(runs, row.last, "right")] = row.phase.rank
-    return ranks
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #f0a6fd1e
-class _Written(_Pixels):
-    """What the annotations, the times and the grades say of a video."""
-
-    @property
-    def phases(self) -> pd.DataFrame:
-        """Columns phase (ordered), first, last (RUN numbers, inclusive); empty where the video is not annotated."""
-        rows = self.dataset.phase_rows(self.name)
-        table = pd.DataFrame(rows, columns=["phase", "first", "last"])
-        return table.astype({"phase": PHASE_TYPE, "first": np.int64, "last": np.int64})
-
-    @property
-    def hours(self) -> pd.Series:
-        """Hours since insemination (hpi) by RUN number, where they were recorded; empty where there is no time file."""
-        rows = self.dataset.time_rows(self.name)
-        index = pd.Index([row.run for row in rows], dtype=np.int64, name="run")
-        return pd.Series([row.hours for row in rows], index, dtype=float, name="hours")
-
-    @property
-    def grade(self) -> Grades | None:
-        """The grades of trophectoderm and inner cell mass; None where the video is not in the grades' file."""
-        return self.dataset.grades.get(self.name)
-
-    def phase_at(self, run: int) -> Phase | None:
-        """The phase of a run, None where it is unlabelled."""
-        rank = int(phase_ranks(self.dataset.phase_rows(self.name), np.array([operator.index(run)]))[0])
-        return None if rank < 0 else list(Phase)[rank]
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #2ce5a8e0
-def _told(read: Callable[[], str]) -> str:
-    """What `read` says, or why it cannot be said."""
-    try:
-        return read()
-    except (DataError, OSError) as fault:
-        return str(fault)
-
-
-def _facts_html(title: str, facts: dict[str, str]) -> str:
-    """A heading and a small table of two columns."""
-    cell = "<td style='text-align:left;{}'>{}</td>"
-    rows = (
-        f"<tr>{cell.format('opacity:.7', key)}{cell.format('', html.escape(value))}</tr>"
-        for key, value in facts.items()
-    )
-    return f"<div><strong>{html.escape(title)}</strong><table style='margin:.3em 0'>{''.join(rows)}</table></div>"
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #3846e044
-def _picture_html(video: "Video", plane: Plane, run: int, caption: str) -> str:
-    """A thumbnail with a caption below it; where the frame cannot be read, the caption alone."""
-    try:
-        thumbnail = Image.fromarray(video.frame(run, plane, size=84, tolerant=False))
-        thumbnail.save(buffer := io.BytesIO(), "JPEG", quality=85)
-        source = f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}"
-        image = f"<img src='{source}' width='84' height='84' style='border-radius:3px' alt='RUN {run}'><br>"
-    except (DataError, OSError):
-        image = "<span style='display:inline-block;width:84px;height:84px;line-height:84px'>not readable</span><br>"
-    return f"<span style='display:inline-block;text-align:center;margin:2px;font-size:80%'>{image}{html.escape(caption)}</span>"
-
-
-def _phases_html(video: "Video") -> str:
-    """A picture of each phase, from the middle of its runs."""
-    pictures = []
-    plane = min(video.planes, key=lambda plane: abs(plane.micrometres), default=FocalPlane.F0)
-    for row in video.dataset.phase_rows(video.name) if video.planes else ():
-        runs = video.runs(plane)
-        within = runs[(runs >= row.first) & (runs <= row.last)]
-        if len(within):
-            caption = f"{row.phase} {row.first}\u2013{row.last}"
-            pictures.append(_picture_html(video, plane, int(within[len(within) // 2]), caption))
-    return f"<div>{''.join(pictures)}</div>"
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #f68192d2
-class Video(_Written):
-    """One embryo: its frames in every plane, its phases, hours and grades. `EmbryoDataset` makes it: `ds["AA83-7"]`."""
-
-    def __repr__(self) -> str:
-        return f"<Video {self.name} in {self.dataset.path}>"
-
-    def _repr_html_(self) -> str:
-        facts = {
-            "planes": ", ".join(self.planes) or "none",
-            "frames": _told(lambda: _runs_text(self)),
-            "hours": _told(
-                lambda: (
-                    f"{self.hours.min():.1f} to {self.hours.max():.1f} hpi"
-                    if len(self.hours)
-                    else "not recorded"
-                )
-            ),
-            "grade": _told(
-                lambda: (
-                    f"TE {self.grade.TE}, ICM {self.grade.ICM}" if self.grade else "not in the grades' file"
-                )
-            ),
-        }
-        return _facts_html(self.name, facts) + _told(lambda: _phases_html(self))
-
-
-def _runs_text(video: Video) -> str:
-    """Which runs a video has, for each number of frames that occurs."""
-    texts: dict[str, list[str]] = {}
-    for plane in video.planes:
-        runs = video.runs(plane)
-        text = f"{len(runs)}, RUN {runs[0]} to {runs[-1]}" if len(runs) else "none"
-        texts.setdefault(text, []).append(plane)
-    return "; ".join(
-        f"{text}" if len(texts) == 1 else f"{', '.join(planes)}: {text}" for text, planes in texts.items()
-    )
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #013117b9
 class _Contents:
     """What lies where in a data set."""
 
@@ -454,28 +212,29 @@ class _Contents:
             raise UnknownName(f"{self.path} has no plane {found}; it has {', '.join(self.planes) or 'none'}")
         return found
 
-
+# %% ../../nbs/dataset_util/04_dataset.ipynb #02c95663
 def _reopen(kind: type, path: str, tolerant: bool) -> Any:
     return kind(path, tolerant=tolerant)
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #91ac7636
+# %% ../../nbs/dataset_util/04_dataset.ipynb #83c3a48f
 class _Filed(_Contents):
-    """Which videos have files of which kind."""
+    """Which videos have a folder in a plane."""
 
     def folders(self, plane: Plane) -> frozenset[str]:
         """Names of the videos that have a folder in `plane`."""
         plane = self.plane(plane)
         if plane not in self._folders:
-            self._folders[plane] = frozenset(
-                name for name in self.source.folders(plane.folder) if not name.startswith(".")
-            )
+            names = self.source.folders(plane.folder)
+            self._folders[plane] = frozenset(name for name in names if not name.startswith("."))
         return self._folders[plane]
 
+# %% ../../nbs/dataset_util/04_dataset.ipynb #2b350264
+class _Noted(_Filed):
+    """Which videos have text files."""
+
     def _names(self, folder: str, ending: str) -> frozenset[str]:
-        names = self.source.files(folder)
-        return frozenset(
-            name.removesuffix(ending) for name in names if name.endswith(ending) and not name.startswith(".")
-        )
+        names = (name for name in self.source.files(folder) if not name.startswith("."))
+        return frozenset(name.removesuffix(ending) for name in names if name.endswith(ending))
 
     @cached_property
     def annotated(self) -> frozenset[str]:
@@ -487,8 +246,8 @@ class _Filed(_Contents):
         """Names of the videos that have a time file."""
         return self._names(TIMES, "_timeElapsed.csv")
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #e5d11475
-class _Listed(_Filed):
+# %% ../../nbs/dataset_util/04_dataset.ipynb #87e6f1ca
+class _Listed(_Noted):
     """The videos of a data set, and their frames."""
 
     @cached_property
@@ -505,9 +264,16 @@ class _Listed(_Filed):
             self._listings[key] = list_frames(self.source.files(folder), folder)
         return self._listings[key]
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #e21aca18
+# %% ../../nbs/dataset_util/04_dataset.ipynb #6297a709
 class _Read(_Listed):
-    """The text files of a data set. All raise `DataError`, naming file and line, where one is not understood."""
+    """The annotations of a data set. Like the other text files they raise `DataError` where one is not understood."""
+
+    def _parsed(self, path: str, parse: Callable[[bytes], Parsed]) -> list[Any]:
+        rows, faults = parse(self.source.read(path))
+        if faults:
+            more = f" (and {len(faults) - 1} more faults)" if faults[1:] else ""
+            raise DataError(f"{path}: {faults[0]}{more}")
+        return rows
 
     def phase_rows(self, video: str) -> list[PhaseRow]:
         """The annotation of a video, in the file's order; [] where there is none."""
@@ -516,17 +282,16 @@ class _Read(_Listed):
             self._phases[video] = self._parsed(path, parse_phases) if video in self.annotated else []
         return self._phases[video]
 
-    def _parsed(self, path: str, parse: Callable[[bytes], Parsed]) -> list[Any]:
-        rows, faults = parse(self.source.read(path))
-        if faults:
-            raise DataError(
-                f"{path}: {faults[0]}{f' (and {len(faults) - 1} more faults)' if faults[1:] else ''}"
-            )
-        return rows
+# %% ../../nbs/dataset_util/04_dataset.ipynb #66d0cca3
+def _refuse_repeats(path: str, keys: list[str]) -> None:
+    """Raise `DataError` where a key occurs twice."""
+    if len(set(keys)) < len(keys):
+        repeated = next(key for i, key in enumerate(keys) if key in keys[:i])
+        raise DataError(f"{path}: {repeated} occurs twice")
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #3a1c0408
-class _Measured(_Read):
-    """Times and grades of a data set."""
+# %% ../../nbs/dataset_util/04_dataset.ipynb #d263ea23
+class _Timed(_Read):
+    """The times and the grades of a data set."""
 
     def time_rows(self, video: str) -> list[TimeRow]:
         """The times of a video in the order of the runs; [] where there is no time file."""
@@ -542,20 +307,225 @@ class _Measured(_Read):
         _refuse_repeats(GRADES, [row.video for row in rows])
         return {row.video: row.grades for row in rows}
 
+# %% ../../nbs/dataset_util/04_dataset.ipynb #fd06c10d
+class _Named:
+    """A video's name, and the data set to which it belongs."""
 
-def _refuse_repeats(path: str, keys: list[str]) -> None:
-    """Raise `DataError` where a key occurs twice."""
-    if len(set(keys)) < len(keys):
-        repeated = next(key for i, key in enumerate(keys) if key in keys[:i])
-        raise DataError(f"{path}: {repeated} occurs twice")
+    def __init__(self, dataset: _Timed, name: str):
+        self.dataset = dataset
+        self.name = name
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #a01b1043
-class EmbryoDataset(_Measured):
-    """The data set in the folder `path`; a part of it will do, and `missing` tells which of the ten entries it lacks.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.dataset, self.name)
 
-    `tolerant=True` reads truncated images, missing rows grey, and notes them in `tolerated`: {(video, plane): runs}.
-    Raises `DataError` where `path` is no data set.
-    """
+    @property
+    def code(self) -> str:
+        """The patient's code, which siblings share; the whole name where it has not the form of an id."""
+        return code_of(self.name)
+
+    @property
+    def planes(self) -> tuple[FocalPlane, ...]:
+        """The focal planes in which this copy has a folder of the video."""
+        return tuple(plane for plane in self.dataset.planes if self.name in self.dataset.folders(plane))
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #76df112b
+def _require(runs: np.ndarray, run: int, where: str) -> None:
+    """Raise `UnknownName`, with its neighbours, unless `run` is one of the ascending `runs`."""
+    place = int(np.searchsorted(runs, run))
+    if place == len(runs) or runs[place] != run:
+        near = " and ".join(map(str, runs[max(0, place - 1) : place + 1].tolist()))
+        raise UnknownName(f"there is no RUN {run} in {where}; nearest: {near or 'none, it has no frame'}")
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #4944faf8
+class _Frames(_Named):
+    """Which frames a video has, and their bytes."""
+
+    def runs(self, plane: Plane = "F0") -> np.ndarray:
+        """The RUN numbers present in `plane`, ascending (read-only int32); empty where the plane lacks the video."""
+        return self.dataset.listing(self.name, plane).runs
+
+    def path(self, run: int, plane: Plane = "F0") -> str:
+        """Where a frame's file lies below the top of the data set; `UnknownName` where the run is missing."""
+        listing, plane = self.dataset.listing(self.name, plane), FocalPlane.parse(plane)
+        _require(listing.runs, operator.index(run), f"plane {plane} of {self.name}")
+        return f"{plane.folder}/{self.name}/{listing.name(operator.index(run))}"
+
+    def jpeg(self, run: int, plane: Plane = "F0") -> bytes:
+        """The bytes of a frame's file, as they are."""
+        return self.dataset.source.read(self.path(run, plane))
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #211757a3
+class _Pixels(_Frames):
+    """The decoded frames of a video, one by one."""
+
+    def frame(
+        self, run: int, plane: Plane = "F0", *, size: int | None = None, tolerant: bool | None = None
+    ) -> np.ndarray:
+        """A frame as uint8 (height, width), (500, 500) in the released data; `size` scales it to (size, size).
+
+        `DataError` where the image is damaged; `tolerant` reads what is there and notes it in `dataset.tolerated`.
+        """
+        data = self.jpeg(run, plane)
+        try:
+            return decode(data, size)
+        except DataError as fault:
+            if not (self.dataset.tolerant if tolerant is None else tolerant):
+                raise DataError(f"{self.path(run, plane)} {fault}; tolerant=True reads what is there") from fault
+            pixels = decode(data, size, tolerant=True)
+        self.dataset.tolerated.setdefault((self.name, FocalPlane.parse(plane)), set()).add(operator.index(run))
+        return pixels
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #090fbb96
+def _stacked(frame: Callable[[int], np.ndarray], runs: list[int]) -> np.ndarray:
+    """`frame(run)` for all `runs`, of which there is one at least, in one array; `DataError` where the sizes differ."""
+    first = frame(runs[0])
+    stack = np.empty((len(runs), *first.shape), np.uint8)
+
+    def fill(place: int) -> None:
+        pixels = frame(runs[place]) if place else first
+        if pixels.shape != first.shape:
+            raise DataError(f"RUN {runs[place]} has {pixels.shape} pixels, RUN {runs[0]} {first.shape}; give size=")
+        stack[place] = pixels
+
+    with ThreadPoolExecutor(cores()) as pool:
+        for _ in pool.map(fill, range(len(runs))):
+            pass
+    return stack
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #392e497e
+class _Stacks(_Pixels):
+    """Many decoded frames at once."""
+
+    def stack(
+        self,
+        plane: Plane = "F0",
+        runs: Iterable[int] | None = None,
+        size: int | None = None,
+        *,
+        tolerant: bool | None = None,
+    ) -> np.ndarray:
+        """Frames as uint8 (T, height, width): those of `runs` in the order given, by default all of the plane."""
+        wanted = self.runs(plane).tolist() if runs is None else [operator.index(run) for run in runs]
+        if not wanted:
+            return np.empty((0, size or 0, size or 0), np.uint8)
+        return _stacked(lambda run: self.frame(run, plane, size=size, tolerant=tolerant), wanted)
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #a709d3de
+def phase_ranks(rows: Iterable[PhaseRow], runs: np.ndarray) -> np.ndarray:
+    """The phase of each of the ascending `runs` as its rank (int8), -1 where no row holds it."""
+    ranks = np.full(len(runs), -1, np.int8)
+    for row in sorted(rows, key=lambda row: row.first):
+        ranks[np.searchsorted(runs, row.first) : np.searchsorted(runs, row.last, "right")] = row.phase.rank
+    return ranks
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #1e19061a
+PHASE_TYPE = pd.CategoricalDtype([str(phase) for phase in Phase], ordered=True)
+PLANE_TYPE = pd.CategoricalDtype([str(plane) for plane in FocalPlane], ordered=True)
+
+
+class _Phases(_Stacks):
+    """What the annotation says of a video."""
+
+    @property
+    def phases(self) -> pd.DataFrame:
+        """Columns phase (ordered), first, last (RUN numbers, inclusive); empty where the video is not annotated."""
+        table = pd.DataFrame(self.dataset.phase_rows(self.name), columns=["phase", "first", "last"])
+        return table.astype({"phase": PHASE_TYPE, "first": np.int64, "last": np.int64})
+
+    def phase_at(self, run: int) -> Phase | None:
+        """The phase of a run, None where it is unlabelled."""
+        rank = int(phase_ranks(self.dataset.phase_rows(self.name), np.array([operator.index(run)]))[0])
+        return None if rank < 0 else list(Phase)[rank]
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #f3ad3d68
+class _Measures(_Phases):
+    """What the times and the grades say of a video."""
+
+    @property
+    def hours(self) -> pd.Series:
+        """Hours since insemination (hpi) by RUN number, where they were recorded; empty where there is no time file."""
+        rows = self.dataset.time_rows(self.name)
+        index = pd.Index([row.run for row in rows], dtype=np.int64, name="run")
+        return pd.Series([row.hours for row in rows], index, dtype=float, name="hours")
+
+    @property
+    def grade(self) -> Grades | None:
+        """The grades of trophectoderm and inner cell mass; None where the video is not in the grades' file."""
+        return self.dataset.grades.get(self.name)
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #93331634
+def _told(read: Callable[[], str]) -> str:
+    """What `read` says, or why it cannot be said."""
+    try:
+        return read()
+    except (DataError, OSError) as fault:
+        return str(fault)
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #9396595a
+def _facts_html(title: str, facts: dict[str, str]) -> str:
+    """A heading and a small table of two columns."""
+    cell = "<td style='text-align:left;{}'>{}</td>"
+    rows = (
+        f"<tr>{cell.format('opacity:.7', key)}{cell.format('', html.escape(value))}</tr>"
+        for key, value in facts.items()
+    )
+    return f"<div><strong>{html.escape(title)}</strong><table style='margin:.3em 0'>{''.join(rows)}</table></div>"
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #f8c04a32
+def _picture_html(video: "Video", plane: Plane, run: int, caption: str) -> str:
+    """A thumbnail with a caption below it; where the frame cannot be read, the caption alone."""
+    try:
+        thumbnail = Image.fromarray(video.frame(run, plane, size=84, tolerant=False))
+        thumbnail.save(buffer := io.BytesIO(), "JPEG", quality=85)
+        source = f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}"
+        image = f"<img src='{source}' width='84' height='84' style='border-radius:3px' alt='RUN {run}'><br>"
+    except (DataError, OSError):
+        image = "<span style='display:inline-block;width:84px;height:84px;line-height:84px'>not readable</span><br>"
+    return f"<span style='display:inline-block;text-align:center;margin:2px;font-size:80%'>{image}{html.escape(caption)}</span>"
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #07128963
+def _phases_html(video: "Video") -> str:
+    """A picture of each phase, from the middle of its runs."""
+    pictures = []
+    plane = min(video.planes, key=lambda plane: abs(plane.micrometres), default=FocalPlane.F0)
+    for row in video.dataset.phase_rows(video.name) if video.planes else ():
+        runs = video.runs(plane)
+        within = runs[(runs >= row.first) & (runs <= row.last)]
+        if len(within):
+            caption = f"{row.phase} {row.first}\u2013{row.last}"
+            pictures.append(_picture_html(video, plane, int(within[len(within) // 2]), caption))
+    return f"<div>{''.join(pictures)}</div>"
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #c43722cd
+def _runs_text(video: "Video") -> str:
+    """Which runs a video has, for each number of frames that occurs."""
+    texts: dict[str, list[str]] = {}
+    for plane in video.planes:
+        runs = video.runs(plane)
+        text = f"{len(runs)}, RUN {runs[0]} to {runs[-1]}" if len(runs) else "none"
+        texts.setdefault(text, []).append(plane)
+    return "; ".join(text if len(texts) == 1 else f"{', '.join(planes)}: {text}" for text, planes in texts.items())
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #5adbc750
+class Video(_Measures):
+    """One embryo: its frames in every plane, its phases, hours and grades. `EmbryoDataset` makes it: `ds["AA83-7"]`."""
+
+    def __repr__(self) -> str:
+        return f"<Video {self.name} in {self.dataset.path}>"
+
+    def _repr_html_(self) -> str:
+        hours, grade = lambda: self.hours, lambda: self.grade
+        facts = {
+            "planes": ", ".join(self.planes) or "none",
+            "frames": _told(lambda: _runs_text(self)),
+            "hours": _told(lambda: f"{h.min():.1f} to {h.max():.1f} hpi" if len(h := hours()) else "not recorded"),
+            "grade": _told(lambda: f"TE {g.TE}, ICM {g.ICM}" if (g := grade()) else "not in the grades' file"),
+        }
+        return _facts_html(self.name, facts) + _told(lambda: _phases_html(self))
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #3674876a
+class _Mapping(_Timed):
+    """The videos of a data set by name."""
 
     def __getitem__(self, name: str) -> Video:
         if name not in self:
@@ -574,6 +544,130 @@ class EmbryoDataset(_Measured):
     @cached_property
     def _known(self) -> frozenset[str]:
         return frozenset(self.videos)
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #6529e3da
+def _hours_at(times: np.ndarray, runs: np.ndarray) -> np.ndarray:
+    """The hours of the ascending `runs` from `times` (columns run, hours; ascending); NaN where none was recorded."""
+    if not len(times):
+        return np.full(len(runs), np.nan)
+    place = np.minimum(np.searchsorted(times[:, 0], runs), len(times) - 1)
+    return np.where(times[place, 0] == runs, times[place, 1], np.nan)
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #1bd9cdb8
+def _video_columns(
+    dataset: _Mapping, name: str, planes: Iterable[FocalPlane], ranks: list[int] | None
+) -> Iterator[tuple[FocalPlane, np.ndarray, np.ndarray, np.ndarray]]:
+    """Plane by plane: the plane, and of the frames with a phase in `ranks` (None: all) the runs, phase ranks, hours."""
+    rows = dataset.phase_rows(name)
+    times = np.array(dataset.time_rows(name), dtype=float).reshape(-1, 2)
+    for plane in planes:
+        runs = dataset.listing(name, plane).runs
+        phase = phase_ranks(rows, runs)
+        if ranks is not None:
+            runs, phase = runs[np.isin(phase, ranks)], phase[np.isin(phase, ranks)]
+        yield plane, runs, phase, _hours_at(times, runs)
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #e48242fa
+def _each(asked: Any) -> list[Any]:
+    """One value or several, as a list without repeats."""
+    return [asked] if isinstance(asked, str | int) else list(dict.fromkeys(asked))
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #0f6b87bb
+def frame_table(dataset: _Mapping, videos: Any = None, planes: Any = None, phases: Any = None) -> pd.DataFrame:
+    """What `EmbryoDataset.table` returns, ordered by video, plane and run."""
+    names = list(dataset.videos) if videos is None else [dataset[name].name for name in _each(videos)]
+    chosen = dataset.planes if planes is None else [dataset.plane(plane) for plane in _each(planes)]
+    ranks = None if phases is None else [Phase.parse(phase).rank for phase in _each(phases)]
+    parts = [(i, *part) for i, name in enumerate(names) for part in _video_columns(dataset, name, chosen, ranks)]
+    lengths = [len(runs) for _, _, runs, _, _ in parts]
+    video = np.repeat(np.array([i for i, *_ in parts], np.int32), lengths)
+    plane = np.repeat(np.array([plane.rank for _, plane, *_ in parts], np.int8), lengths)
+    run, phase, hours = (np.concatenate([part[k] for part in parts] or [np.empty(0)]) for k in (2, 3, 4))
+    code = pd.Categorical([code_of(name) for name in names])
+    return pd.DataFrame(
+        {
+            "video": pd.Categorical.from_codes(video, pd.Index(names, dtype=str)),
+            "code": pd.Categorical.from_codes(code.codes[video], code.categories),
+            "plane": pd.Categorical.from_codes(plane, dtype=PLANE_TYPE),
+            "run": run.astype(np.int32),
+            "phase": pd.Categorical.from_codes(phase.astype(np.int8), dtype=PHASE_TYPE),
+            "hours": hours,
+        }
+    )
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #571f4145
+def _trying(faults: list[str], otherwise: Any, read: Callable[..., Any], *args: Any) -> Any:
+    """What `read(*args)` returns; where it fails, the fault is noted and `otherwise` returned."""
+    try:
+        return read(*args)
+    except (DataError, OSError) as fault:
+        faults.append(str(fault))
+        return otherwise
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #5190b8ac
+def _count_phases(dataset: _Mapping, plane: FocalPlane, faults: list[str]) -> dict[str, dict[str, int]]:
+    """The labelled frames in `plane`, and the videos that have some: {phase: {"frames": n, "videos": n}}."""
+    frames, videos = np.zeros(len(Phase), int), np.zeros(len(Phase), int)
+    for name in dataset:
+        runs = _trying(faults, np.array([], int), dataset[name].runs, plane)
+        ranks = phase_ranks(_trying(faults, [], dataset.phase_rows, name), runs)
+        counts = np.bincount(ranks[ranks >= 0], minlength=len(Phase))
+        frames += counts
+        videos += counts > 0
+    return {str(phase): {"frames": int(n), "videos": int(m)} for phase, n, m in zip(Phase, frames, videos, strict=True)}
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #76db73ee
+def _count_grades(dataset: _Mapping, faults: list[str]) -> dict[str, dict[str, int]]:
+    """How often each grade was given: {"TE": {"A": n, ...}, "ICM": ...}."""
+    grades = _trying(faults, {}, getattr, dataset, "grades")
+    here = [grades[name] for name in dataset if name in grades]
+    return {part: {str(g): [getattr(each, part) for each in here].count(g) for g in Grade} for part in Grades._fields}
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #4ea36634
+def _lacking(dataset: _Mapping) -> dict[str, list[str]]:
+    """The videos that lack an annotation, times, or a plane that others have."""
+    return {
+        "annotation": [name for name in dataset if name not in dataset.annotated],
+        "times": [name for name in dataset if name not in dataset.timed],
+        "planes": [name for name in dataset if any(name not in dataset.folders(plane) for plane in dataset.planes)],
+    }
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #eadc89ec
+def summarise(dataset: _Mapping) -> dict[str, Any]:
+    """Counts of what a data set holds, as plain values: frames by plane and by phase, hours, grades, what is missing.
+
+    `phases` counts the frames and videos of each phase in the plane `middle`; `faults` has a sentence for each text
+    file or folder that was not understood.
+    """
+    faults: list[str] = []
+    frames, hours = {str(plane): 0 for plane in dataset.planes}, []
+    for name in progress(dataset.videos, desc="counting", unit="video"):
+        for plane in dataset.planes:
+            frames[plane] += len(_trying(faults, [], dataset[name].runs, plane))
+        hours += [row.hours for row in _trying(faults, [], dataset.time_rows, name)]
+    phases = _count_phases(dataset, dataset.middle, faults) if dataset.middle else {}
+    return {
+        "path": dataset.path,
+        "videos": len(dataset),
+        "codes": len({code_of(name) for name in dataset}),
+        "frames": frames,
+        "middle": str(dataset.middle) if dataset.middle else None,
+        "phases": phases,
+        "unlabelled": frames.get(dataset.middle or "", 0) - sum(count["frames"] for count in phases.values()),
+        "hours": [min(hours), max(hours)] if hours else None,
+        "grades": _count_grades(dataset, faults),
+        "missing": list(dataset.missing),
+        "videos_without": _lacking(dataset),
+        "faults": sorted(set(faults)),
+    }
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #dacb2e2f
+class EmbryoDataset(_Mapping):
+    """The data set in the folder `path`; a part of it will do, and `missing` tells which of the ten entries it lacks.
+
+    `tolerant=True` reads truncated images, missing rows grey, and notes them in `tolerated`: {(video, plane): runs}.
+    Raises `DataError` where `path` is no data set.
+    """
 
     def table(
         self,
@@ -604,192 +698,56 @@ class EmbryoDataset(_Measured):
             facts["read tolerantly"] = f"{sum(map(len, self.tolerated.values()))} damaged frames"
         return _facts_html(self.path, facts)
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #37174487
-def frame_table(
-    dataset: EmbryoDataset,
-    videos: str | Iterable[str] | None = None,
-    planes: Plane | Iterable[Plane] | None = None,
-    phases: str | Iterable[str] | None = None,
-) -> pd.DataFrame:
-    """What `EmbryoDataset.table` returns, ordered by video, plane and run."""
-    names = list(dataset.videos) if videos is None else [dataset[name].name for name in _each(videos)]
-    chosen = dataset.planes if planes is None else tuple(dataset.plane(plane) for plane in _each(planes))
-    ranks = None if phases is None else [Phase.parse(phase).rank for phase in _each(phases)]
-    parts = [part for i, name in enumerate(names) for part in _video_parts(dataset, i, name, chosen, ranks)]
-    columns = (
-        [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else [np.array([], int)] * 5
-    )
-    video, plane, run, phase, hours = columns
-    codes = [dataset[name].code for name in names]
-    return pd.DataFrame(
-        {
-            "video": pd.Categorical.from_codes(video, pd.Index(names, dtype=str)),
-            "code": pd.Categorical(codes).take(video)
-            if len(video)
-            else pd.Categorical([], sorted(set(codes))),
-            "plane": pd.Categorical.from_codes(plane, dtype=PLANE_TYPE),
-            "run": run.astype(np.int32),
-            "phase": pd.Categorical.from_codes(phase, dtype=PHASE_TYPE),
-            "hours": hours.astype(float),
-        }
-    )
-
-
-def _each(asked: Any) -> list[Any]:
-    """One value or several, as a list without repeats."""
-    return [asked] if isinstance(asked, str | int) else list(dict.fromkeys(asked))
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #caec2850
-def _video_parts(
-    dataset: EmbryoDataset, place: int, name: str, planes: Iterable[FocalPlane], ranks: list[int] | None
-) -> Iterator[tuple[np.ndarray, ...]]:
-    """The columns of a video's frames, plane by plane: place of the video, rank of the plane, run, rank of the phase, hours."""
-    rows = dataset.phase_rows(name)
-    times = np.array(dataset.time_rows(name), dtype=float).reshape(-1, 2)
-    for plane in planes:
-        runs = dataset.listing(name, plane).runs
-        phase = phase_ranks(rows, runs)
-        if ranks is not None:
-            kept = np.isin(phase, ranks)
-            runs, phase = runs[kept], phase[kept]
-        hours = np.full(len(runs), np.nan)
-        at = np.searchsorted(runs, times[:, 0])
-        known = (
-            (at < len(runs)) & (np.take(runs, at, mode="clip") == times[:, 0])
-            if len(runs)
-            else np.zeros(len(at), bool)
-        )
-        hours[at[known]] = times[known, 1]
-        yield np.full(len(runs), place, np.int32), np.full(len(runs), plane.rank, np.int8), runs, phase, hours
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #4b7fbfaa
-def summarise(dataset: EmbryoDataset) -> dict[str, Any]:
-    """Counts of what a data set holds, as plain values: frames by plane and by phase, hours, grades, what is missing.
-
-    `phases` counts the frames and videos of each phase in the plane `middle`; `faults` has a sentence for each text
-    file that was not understood.
-    """
-    faults: list[str] = []
-    frames = {str(plane): 0 for plane in dataset.planes}
-    phases = {str(phase): {"frames": 0, "videos": 0} for phase in Phase}
-    hours: list[float] = []
-    for name in progress(dataset.videos, desc="counting", unit="video"):
-        for plane in dataset.planes:
-            frames[plane] += len(_trying(faults, [], dataset[name].runs, plane))
-        if dataset.middle:
-            _count_phases(dataset, name, phases, faults)
-        hours += [row.hours for row in _trying(faults, [], dataset.time_rows, name)]
-    labelled = sum(count["frames"] for count in phases.values())
-    return {
-        "path": dataset.path,
-        "videos": len(dataset),
-        "codes": len({dataset[name].code for name in dataset}),
-        "frames": frames,
-        "middle": str(dataset.middle) if dataset.middle else None,
-        "phases": phases,
-        "unlabelled": frames.get(dataset.middle or "", 0) - labelled,
-        "hours": [min(hours), max(hours)] if hours else None,
-        **_count_grades(dataset, faults),
-        **_what_is_missing(dataset),
-        "faults": sorted(set(faults)),
-    }
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #7ff557c5
-def _trying(faults: list[str], otherwise: Any, read: Callable[..., Any], *args: Any) -> Any:
-    """What `read(*args)` returns; where it fails, the fault is noted and `otherwise` returned."""
-    try:
-        return read(*args)
-    except (DataError, OSError) as fault:
-        faults.append(str(fault))
-        return otherwise
-
-
-def _count_phases(
-    dataset: EmbryoDataset, name: str, phases: dict[str, dict[str, int]], faults: list[str]
-) -> None:
-    """Add the labelled frames of a video to `phases`."""
-    runs = _trying(faults, np.array([], int), dataset[name].runs, dataset.middle or "F0")
-    ranks = phase_ranks(_trying(faults, [], dataset.phase_rows, name), runs)
-    for rank, count in zip(*np.unique(ranks[ranks >= 0], return_counts=True), strict=True):
-        phases[list(Phase)[rank]]["frames"] += int(count)
-        phases[list(Phase)[rank]]["videos"] += 1
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #f2bf56a1
-def _count_grades(dataset: EmbryoDataset, faults: list[str]) -> dict[str, Any]:
-    """How often each grade was given, by part of the blastocyst."""
-    grades = _trying(faults, {}, getattr, dataset, "grades")
-    here = [grades[name] for name in dataset if name in grades]
-    return {
-        "grades": {
-            part: {str(g): [getattr(x, part) for x in here].count(g) for g in Grade}
-            for part in Grades._fields
-        }
-    }
-
-
-def _what_is_missing(dataset: EmbryoDataset) -> dict[str, Any]:
-    """The entries that are not there, and the videos that lack an annotation, times, or a plane that others have."""
-    lacking = {
-        "annotation": [name for name in dataset if name not in dataset.annotated],
-        "times": [name for name in dataset if name not in dataset.timed],
-        "planes": [
-            name for name in dataset if any(name not in dataset.folders(plane) for plane in dataset.planes)
-        ],
-    }
-    return {"missing": list(dataset.missing), "videos_without": lacking}
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #9844da8e
+# %% ../../nbs/dataset_util/04_dataset.ipynb #76af6a14
 def _row(title: str, cells: Iterable[object]) -> str:
-    return f"{title:<9}" + "".join(
-        f"{cell if isinstance(cell, str) else format(cell, ','):>9}" for cell in cells
-    )
+    """A line of the summary: a title and right-aligned cells."""
+    return f"{title:<9}" + "".join(f"{cell if isinstance(cell, str) else format(cell, ','):>8}" for cell in cells)
 
-
+# %% ../../nbs/dataset_util/04_dataset.ipynb #d4e6ded0
 def _counts(facts: dict[str, Any]) -> Iterator[str]:
     """The lines of the summary that count frames."""
-    yield f"{facts['path']}: {facts['videos']:,} videos of {facts['codes']:,} codes, {sum(facts['frames'].values()):,} frames"
-    yield ""
-    if facts["frames"]:
-        yield _row("plane", facts["frames"])
-        yield _row("frames", facts["frames"].values())
+    yield _row("plane", facts["frames"])
+    yield _row("frames", facts["frames"].values())
+    phases = list(facts["phases"].items())
+    for half in phases[:8], phases[8:]:
         yield ""
-        phases = list(facts["phases"].items())
-        for half in phases[:8], phases[8:]:
-            yield _row("phase", (phase for phase, _ in half))
-            yield _row("frames", (count["frames"] for _, count in half))
-            yield _row("videos", (count["videos"] for _, count in half))
-        yield f"         annotated frames of plane {facts['middle']}; {facts['unlabelled']:,} more are unlabelled"
-        yield ""
+        yield _row("phase", (phase for phase, _ in half))
+        yield _row("frames", (count["frames"] for _, count in half))
+        yield _row("videos", (count["videos"] for _, count in half))
+    yield f"         annotated frames of plane {facts['middle']}; {facts['unlabelled']:,} more are unlabelled"
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #94bd08c1
+# %% ../../nbs/dataset_util/04_dataset.ipynb #0ea11ff1
 def _some(names: list[str], limit: int = 5) -> str:
+    """The first few names, and how many more there are."""
     return ", ".join(names[:limit]) + (f" and {len(names) - limit:,} more" if len(names) > limit else "")
 
+# %% ../../nbs/dataset_util/04_dataset.ipynb #e4867f70
+def _absent(facts: dict[str, Any]) -> str:
+    """What is missing, in one line."""
+    lacking = [
+        f"{what} of {len(names):,} videos ({_some(names)})" for what, names in facts["videos_without"].items() if names
+    ]
+    return "; ".join([*([", ".join(facts["missing"])] if facts["missing"] else []), *lacking]) or "nothing"
 
+# %% ../../nbs/dataset_util/04_dataset.ipynb #5c8f18c5
 def _rest(facts: dict[str, Any]) -> Iterator[str]:
-    """The lines of the summary about hours, grades, and what is missing."""
+    """The lines of the summary about hours, grades, what is missing, and faults."""
     hours = facts["hours"]
     yield f"hours    {f'{hours[0]:.1f} to {hours[1]:.1f} hpi' if hours else 'none recorded'}"
     for part, counts in facts["grades"].items():
-        graded = ", ".join(f"{count:,} {grade}" for grade, count in counts.items() if count)
-        yield f"{part:<9}{graded or 'none'}"
-    lacking = [
-        f"{what} of {len(names):,} videos ({_some(names)})"
-        for what, names in facts["videos_without"].items()
-        if names
-    ]
-    if facts["missing"]:
-        lacking.insert(0, ", ".join(facts["missing"]))
-    yield f"missing  {'; '.join(lacking) or 'nothing'}"
+        yield f"{part:<9}{', '.join(f'{count:,} {grade}' for grade, count in counts.items() if count) or 'none'}"
+    yield f"missing  {_absent(facts)}"
     for fault in facts["faults"][:5]:
         yield f"fault    {fault}"
     if facts["faults"][5:]:
         yield f"         and {len(facts['faults']) - 5:,} more faults"
 
-
+# %% ../../nbs/dataset_util/04_dataset.ipynb #523790c0
 def summary_text(facts: dict[str, Any]) -> str:
     """What `summarise` found, as the lines of one screen."""
-    return "\n".join([*_counts(facts), *_rest(facts)])
+    frames = sum(facts["frames"].values())
+    title = f"{facts['path']}: {facts['videos']:,} videos of {facts['codes']:,} codes, {frames:,} frames"
+    return "\n".join([title, "", *(_counts(facts) if facts["frames"] else []), "", *_rest(facts)])
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #95f74308
 def main(argv: list[str] | None = None) -> int:
@@ -809,9 +767,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     print(json.dumps(facts) if args.json else summary_text(facts))
     if facts["faults"]:
-        print(
-            f"error: {len(facts['faults'])} files are not understood; they are listed above", file=sys.stderr
-        )
+        print(f"error: {len(facts['faults'])} files are not understood; they are listed above", file=sys.stderr)
     return 1 if facts["faults"] else 0
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #12bb7d90

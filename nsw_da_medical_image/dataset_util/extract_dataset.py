@@ -6,7 +6,7 @@
 __all__ = ['RELEASE', 'check_archives', 'Stream', 'Member', 'members', 'destination_of', 'Tally', 'extract_archive', 'Extraction',
            'extract_dataset', 'main']
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #15377bb2
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #d7d6c9fa
 import argparse
 import errno
 import fcntl
@@ -28,11 +28,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from isal import igzip_threaded, isal_zlib
 
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #a6464b32
 from nsw_da_medical_image.dataset_util.util import (
     ANNOTATIONS,
     ARCHIVES,
@@ -45,7 +47,6 @@ from nsw_da_medical_image.dataset_util.util import (
     run_of,
 )
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #6efe266c
 RELEASE = "Zenodo record 7912264 (doi 10.5281/zenodo.7912264)"
 
 
@@ -55,102 +56,109 @@ def _surplus(name: str) -> str:
         plain = re.sub(pattern, "", name)
         if plain != name and plain in ARCHIVES:
             return f"{name!r} (a download of {plain}? rename or remove it)"
-    if name.endswith((".part", ".partial", ".crdownload", ".download", ".aria2")):
-        return f"{name!r} (an unfinished download)"
-    return repr(name)
+    unfinished = name.endswith((".part", ".partial", ".crdownload", ".download", ".aria2"))
+    return f"{name!r} (an unfinished download)" if unfinished else repr(name)
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #3788b9c9
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #2b4aecfc
+def _unfit(path: Path) -> str:
+    """Why `path` cannot be the archive that its name says, or ''."""
+    try:
+        with open(path, "rb") as f:
+            head = f.read(2)
+    except OSError as e:
+        return f"{path.name} cannot be read ({e.strerror})"
+    if not path.is_file() or not head:
+        return f"{path.name} is {'empty' if path.is_file() else 'not a file'}"
+    return "" if path.name == GRADES or head == b"\x1f\x8b" else f"{path.name} is not a gzip file"
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #eaf6551a
+def _faults(found: dict[str, Path]) -> list[str]:
+    """What is wrong with the entries of the archives' folder: what is missing, too much, or unfit."""
+    missing = [name for name in ARCHIVES if name not in found]
+    surplus = sorted(found.keys() - ARCHIVES.keys())
+    unfit = [fault for name in ARCHIVES if name in found and (fault := _unfit(found[name]))]
+    return [
+        *([f"missing {', '.join(missing)}"] if missing else []),
+        *([f"not expected {', '.join(map(_surplus, surplus))}"] if surplus else []),
+        *unfit,
+    ]
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #58eb0974
+def _entries(source: Path) -> dict[str, Path]:
+    """What lies in the folder `source`: {name: path}; `DataError` where it is no folder, or a data set already."""
+    if not source.is_dir():
+        raise DataError(
+            f"{source} is {'a file' if source.exists() else 'not there'}; give the folder of the ten archives"
+        )
+    found = {path.name: path for path in source.iterdir()}
+    if not ARCHIVES.keys() & found.keys() and (set(ARCHIVES.values()) - {GRADES}) & found.keys():
+        raise DataError(
+            f"{source} is an extracted data set, not the folder of the archives; nothing is left to extract"
+        )
+    return found
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #aa255da2
 def check_archives(source: str | os.PathLike) -> dict[str, Path]:
     """The ten archives in the folder `source`: {name: path}.
 
     Raises `DataError`, naming all that is missing and all that is too much, unless the folder holds exactly the ten
     non-empty files of the release and each tarball begins as a gzip file does.
     """
-    source = Path(source)
-    if not source.is_dir():
-        raise DataError(
-            f"{source} is {'a file' if source.exists() else 'not there'}; give the folder that holds the ten archives"
-        )
-    found = {entry.name: entry for entry in os.scandir(source)}
-    if not ARCHIVES.keys() & found.keys() and set(ARCHIVES.values()) - {GRADES} & found.keys():
-        raise DataError(
-            f"{source} is an extracted data set, not the folder of the archives; nothing is left to extract"
-        )
-    faults = []
-    if missing := [name for name in ARCHIVES if name not in found]:
-        faults.append(f"missing {', '.join(missing)}")
-    if surplus := sorted(found.keys() - ARCHIVES.keys()):
-        faults.append(f"not expected {', '.join(map(_surplus, surplus))}")
-    faults += [fault for name in ARCHIVES if name in found and (fault := _unfit(Path(found[name].path)))]
-    if faults:
+    found = _entries(Path(source))
+    if faults := _faults(found):
         raise DataError(f"{source} does not hold exactly the ten archives of {RELEASE}: {'; '.join(faults)}")
-    return {name: source / name for name in ARCHIVES}
+    return {name: found[name] for name in ARCHIVES}
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #d93b88a5
-def _unfit(path: Path) -> str:
-    """Why `path` cannot be the archive that its name says, or ''."""
-    if not path.is_file():
-        return f"{path.name} is not a file"
-    try:
-        with open(path, "rb") as f:
-            head = f.read(2)
-    except OSError as e:
-        return f"{path.name} cannot be read ({e.strerror})"
-    if not head:
-        return f"{path.name} is empty"
-    if path.name != GRADES and head != b"\x1f\x8b":
-        return f"{path.name} is not a gzip file"
-    return ""
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #da19916c
+def _check_free(destination: Path) -> None:
+    """Raise `DataError` unless `destination` is absent or an empty folder that can be replaced."""
+    if os.path.lexists(destination) and not destination.is_dir():
+        raise DataError(f"{destination} is not a folder; give a folder that is absent or empty")
+    if destination.is_dir() and any(os.scandir(destination)):
+        raise DataError(f"{destination} is not empty; give a folder that is absent or empty")
+    if destination.is_mount():
+        raise DataError(f"{destination} is a mount point; give a new folder below it: {destination / 'extracted'}")
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #812d43e5
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #4ed6794f
+def _existing(path: Path) -> Path:
+    """The path itself, or the nearest above it that exists."""
+    return next(place for place in (path, *path.parents) if os.path.lexists(place))
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #c450dc04
 def _check_destination(source: Path, destination: Path) -> None:
-    """Raise `DataError` unless `destination` (resolved) is absent or an empty folder at a place where one can be made."""
+    """Raise `DataError` unless `destination` (resolved, as `source`) is free, and at a place where one can be made."""
     if destination.is_relative_to(source) or source.is_relative_to(destination):
         raise DataError(f"{destination} and {source} lie inside each other; extract to a folder of its own")
-    if os.path.lexists(destination):
-        if not destination.is_dir():
-            raise DataError(f"{destination} is not a folder; give a folder that is absent or empty")
-        if any(os.scandir(destination)):
-            raise DataError(f"{destination} is not empty; give a folder that is absent or empty")
-        if destination.is_mount():
-            raise DataError(
-                f"{destination} is a mount point; give a new folder below it, such as {destination / 'extracted'}"
-            )
-    parent = destination.parent
-    while not os.path.lexists(parent):
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise DataError(
-            f"no folder can be made in {parent}; choose a destination elsewhere, or mend its permissions"
-        )
+    _check_free(destination)
+    place = _existing(destination.parent)
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise DataError(f"no folder can be made in {place}; choose a destination elsewhere, or mend its permissions")
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #53c4469b
 def _size(n: int) -> str:
     """A number of bytes as people read it, in decimal units as disks are sold."""
     return f"{n / 1e9:,.1f} GB" if n >= 1e9 else f"{n / 1e6:,.1f} MB"
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #8bedfaad
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #13b41789
 def _check_space(needed: int, folder: Path) -> None:
     """Raise `DataError` where the file system of `folder` has no room for `needed` bytes in files of a frame's size."""
-    while not folder.exists():
-        folder = folder.parent
-    room = os.statvfs(folder)
-    free = room.f_bavail * room.f_frsize
+    place = _existing(folder)
+    room = os.statvfs(place)
+    free, files = room.f_bavail * room.f_frsize, needed // 33_000  # the largest frames; most have 26 kB
     if free < needed:
         raise DataError(
-            f"{folder} has {_size(free)} free and about {_size(needed)} are needed; free some, or extract elsewhere"
+            f"{place} has {_size(free)} free and about {_size(needed)} are needed; free some or go elsewhere"
         )
-    files = needed // 33_000  # the largest frames; most have 26 kB
     if room.f_files and room.f_favail < files:
-        raise DataError(
-            f"{folder} has {room.f_favail} free inodes and at least {files} are needed; extract elsewhere"
-        )
+        raise DataError(f"{place} has {room.f_favail} free inodes and {files} or more are needed; go elsewhere")
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #9625d563
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #24e5477b
 class _Inflated(Protocol):
+    """What a stream needs of the reader below it."""
+
     def readinto(self, buffer: memoryview, /) -> int | None: ...
 
-
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #a663aff9
 class Stream:
     """The bytes of an inflating reader, in order, from one buffer that is used again and again."""
 
@@ -179,7 +187,7 @@ class Stream:
                 raise EOFError
             self._end += got
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #31465c0b
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #f594ac36
 class Member(NamedTuple):
     """An entry of a tarball: its name as stored, its type as in `tarfile`, its size in bytes."""
 
@@ -187,93 +195,63 @@ class Member(NamedTuple):
     type: bytes
     size: int
 
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #a3f30761
+def _sum_is_right(block: bytes) -> bool:
+    """Whether a header's checksum is right; False also where it is not written as plain octal digits."""
+    stated = block[148:154]
+    total = int(stated, 8) + sum(block[148:156]) - 8 * 32 if stated.isdigit() else -1
+    return (total + 1) % 65521 == zlib.adler32(block) & 0xFFFF
 
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #e11987a5
 def _plain_header(block: bytes) -> Member | None:
     """The member of an ordinary file's header; None for any other header, and where anything is unusual."""
-    size, checksum = block[124:135], block[148:154]
-    if block[156] not in b"0\0" or block[345] or not size.isdigit() or not checksum.isdigit():
+    name, size = block[:100].rstrip(b"\0"), block[124:135]
+    if block[156] not in b"0\0" or block[345] or not size.isdigit() or not _sum_is_right(block):
         return None
-    total = int(checksum, 8) + sum(block[148:156]) - 8 * 32
-    name = block[:100].rstrip(b"\0")
-    if (
-        (total + 1) % 65521 != zlib.adler32(block) & 0xFFFF
-        or b"\0" in name
-        or name.endswith(b"/")
-        or not name.isascii()
-    ):
+    if b"\0" in name or name.endswith(b"/") or not name.isascii():
         return None
     return Member(name.decode(), tarfile.REGTYPE, int(size, 8))
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #45e32079
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #e2e511d4
 def _header(block: bytes) -> Member:
     """The member that a header describes; `tarfile.HeaderError` or `UnicodeDecodeError` where it is damaged."""
-    plain = _plain_header(block)
-    if plain:
+    if plain := _plain_header(block):
         return plain
     info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
     if info.size < 0:
         raise tarfile.HeaderError("negative size")
-    return Member(
-        info.name,
-        tarfile.REGTYPE if info.isreg() and info.type in tarfile.REGULAR_TYPES else info.type,
-        info.size,
-    )
+    return Member(info.name, tarfile.REGTYPE if info.type in tarfile.REGULAR_TYPES else info.type, info.size)
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #6eb88dd1
-def _pax_records(data: bytes) -> dict[str, str]:
-    """The records of a PAX header, each stored as '<length> <key>=<value>' and a line feed."""
-    records = {}
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #913fe030
+def _pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The keys and values of a PAX header, each stored as '<length> <key>=<value>' and a line feed."""
     while data.strip(b"\0"):
-        found = re.match(rb"([0-9]{1,20}) ([^=]+)=", data)
-        if (
-            not found
-            or not found.end() < int(found[1]) <= len(data)
-            or data[int(found[1]) - 1 : int(found[1])] != b"\n"
-        ):
+        found = re.match(rb"([0-9]{1,9}) ([^=]+)=", data)
+        end = int(found[1]) if found else 0
+        if not found or not found.end() < end <= len(data) or data[end - 1 : end] != b"\n":
             raise tarfile.HeaderError("damaged PAX header")
-        value, data = data[found.end() : int(found[1]) - 1], data[int(found[1]) :]
-        if found[2] in (b"path", b"size"):
-            records[found[2].decode()] = value.decode()
-        elif found[2].startswith(b"GNU.sparse"):
-            raise DataError("is a sparse file; only plain files and folders are extracted")
-    return records
+        yield found[2], data[found.end() : end - 1]
+        data = data[end:]
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #d9dc94ce
-def members(stream: Stream) -> Iterator[Member]:
-    """The members of a tarball; whoever iterates takes the padded content of each file before asking for the next.
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #c165adea
+def _override(member: Member, data: bytes) -> dict[str, Any]:
+    """What a record before a header says of the next member: its name and its size, where they are given."""
+    if member.type == tarfile.GNUTYPE_LONGNAME:
+        return {"name": data.rstrip(b"\0").decode()}
+    records = dict(_pax_records(data))
+    if any(key.startswith(b"GNU.sparse") for key in records):
+        raise DataError("is followed by a sparse file; only plain files and folders are extracted")
+    if not records.get(b"size", b"0").isdigit():
+        raise tarfile.HeaderError("damaged PAX size")
+    found: dict[str, Any] = {"name": records[b"path"].decode()} if b"path" in records else {}
+    found |= {"size": int(records[b"size"])} if b"size" in records else {}
+    if found and member.type == tarfile.XGLTYPE:
+        raise DataError("is followed by a global PAX header that renames members; such archives are not extracted")
+    return found
 
-    Returns only after the whole gzip file was read and verified. Raises `EOFError`, `OSError`, `tarfile.HeaderError`,
-    `isal_zlib.IsalError`, `UnicodeDecodeError` or `DataError` where the archive is cut off, damaged or not what it should be.
-    """
-    override: dict[str, str] = {}
-    while (block := bytes(stream.take(512))).strip(b"\0"):
-        member = _header(block)
-        if member.type in (
-            tarfile.XHDTYPE,
-            tarfile.SOLARIS_XHDTYPE,
-            tarfile.XGLTYPE,
-            tarfile.GNUTYPE_LONGNAME,
-        ):
-            data = bytes(_take_padded(stream, member.size))
-            if member.type == tarfile.GNUTYPE_LONGNAME:
-                override["path"] = data.rstrip(b"\0").decode()
-            elif member.type == tarfile.XGLTYPE:
-                if _pax_records(data):
-                    raise DataError(
-                        "is a global PAX header that renames members; such archives are not extracted"
-                    )
-            else:
-                override |= _pax_records(data)
-        else:
-            yield member._replace(
-                name=override.get("path", member.name), size=int(override.get("size", member.size))
-            )
-            override = {}
-    _check_end(stream)
-
-
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #8d62a7e2
 def _take_padded(stream: Stream, size: int) -> memoryview:
-    """`size` bytes and the padding to the next full block, of which the `size` are returned."""
+    """The next `size` bytes of a record, which is never large; the padding behind them is passed over."""
     padded = -(-size // 512) * 512
     if padded > stream.CAPACITY:
         raise tarfile.HeaderError("a header of unlikely length")
@@ -289,7 +267,27 @@ def _check_end(stream: Stream) -> None:
             if bytes(stream.take(512)).strip(b"\0"):
                 raise DataError("is followed by other data after the archive's end")
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #6e5085c7
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #7a7a13a2
+_RECORDS = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)
+
+
+def members(stream: Stream) -> Iterator[Member]:
+    """The members of a tarball; whoever iterates takes the padded content of each file before asking for the next.
+
+    Returns only after the whole gzip file was read and verified. Raises `EOFError`, `OSError`, `tarfile.HeaderError`,
+    `isal_zlib.IsalError`, `UnicodeDecodeError` or `DataError` where the archive is cut off, damaged or not what it should be.
+    """
+    override: dict[str, Any] = {}
+    while (block := bytes(stream.take(512))).strip(b"\0"):
+        member = _header(block)
+        if member.type in _RECORDS:
+            override |= _override(member, bytes(_take_padded(stream, member.size)))
+        else:
+            yield member._replace(**override) if override else member
+            override = {}
+    _check_end(stream)
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #78d80996
 _KINDS = {
     tarfile.LNKTYPE: "a hard link",
     tarfile.SYMTYPE: "a symbolic link",
@@ -299,41 +297,55 @@ _KINDS = {
 }
 
 
-def _parts(member: Member, top: str) -> list[str]:
-    """The parts of a member's name below `top`, [] for what is passed over; `DataError` for what may not be written."""
+def _check_kind(member: Member) -> None:
+    """Raise `DataError` unless the member is a plain file or a folder."""
     if member.type not in (tarfile.REGTYPE, tarfile.DIRTYPE):
         raise DataError(
             f"is {_KINDS.get(member.type, 'of an unknown type')}; only plain files and folders are extracted"
         )
-    parts = [part for part in member.name.split("/") if part not in ("", ".")]
-    if member.name.startswith("/") or ".." in parts:
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #c843f978
+def _check_name(name: str) -> None:
+    """Raise `DataError` for a name that leaves its folder, or that no file should have."""
+    parts = name.split("/")
+    if name.startswith("/") or ".." in parts:
         raise DataError("would be written outside of the destination")
-    if not member.name.isprintable():
+    if not name.isprintable():
         raise DataError("has control characters in its name")
-    if any(len(part.encode()) > 255 for part in parts):
+    if len(name) > 255 and any(len(part.encode()) > 255 for part in parts):
         raise DataError("has a name of more than 255 bytes")
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #338f18a1
+def _parts(member: Member, top: str) -> list[str]:
+    """The parts of a member's name below `top`; [] for the top folder itself and for what is passed over."""
+    _check_kind(member)
+    _check_name(member.name)
+    parts = [part for part in member.name.split("/") if part not in ("", ".")]
     if not parts or parts[-1].startswith("._") or parts[-1] == ".DS_Store" or parts[0] == "__MACOSX":
         return []
     if parts[0] != top:
         raise DataError(f"lies outside of the archive's own folder {top}/")
     return parts[1:]
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #497a8785
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #21d424e9
+def _check_depth(folders: int, is_folder: bool, top: str) -> None:
+    """Raise `DataError` where the layout has nothing at this depth."""
+    least, most = (0, 0) if top in (ANNOTATIONS, TIMES) else (1, 2)
+    if folders > most or (folders < least and not is_folder):
+        raise DataError(f"does not lie at a depth that {top}/ has")
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #7cbc6980
 def destination_of(member: Member, top: str) -> tuple[str, str] | None:
     """Where `member` goes: (folder, file name), the name '' for a folder, None for what is passed over.
 
-    Raises `DataError` with the reason where a rule forbids it; one set of rules for whoever reads the archives.
+    Raises `DataError` with the reason where a rule forbids it.
     """
-    below = _parts(member, top)
-    is_folder = member.type == tarfile.DIRTYPE
+    below, is_folder = _parts(member, top), member.type == tarfile.DIRTYPE
     if not below:
         return (top, "") if is_folder and member.name.strip("./") == top else None
-    depth = len(below) - (not is_folder)  # of the folder that is meant
-    deepest = 0 if top in (ANNOTATIONS, TIMES) else 2
-    if depth > deepest or (depth < min(deepest, 1) and not is_folder):
-        raise DataError(f"does not lie at a depth that {top}/ has")
-    folder = "/".join([top, *(below if is_folder else below[:-1])])
-    return folder, "" if is_folder else below[-1]
+    name = "" if is_folder else below.pop()
+    _check_depth(len(below), is_folder, top)
+    return "/".join([top, *below]), name
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #7843e1db
 def _check_beginning(path: Path) -> None:
@@ -349,7 +361,7 @@ def _check_beginning(path: Path) -> None:
     except _FAULTS as fault:
         raise DataError(_explain(path.name, name, fault)) from fault
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #462872f6
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #a8926f6e
 _FAULTS: Any = (
     DataError,
     EOFError,
@@ -368,7 +380,7 @@ def _explain(archive: str, member: str, fault: BaseException) -> str:
     if isinstance(fault, FileExistsError | NotADirectoryError):
         return f"{archive}: member {shown} occurs twice or would overwrite another; {again}"
     if isinstance(fault, DataError):
-        return f"{archive}: member {shown} {fault}; {again}"
+        return f"{archive}: {f'member {shown}' if member else 'the beginning'} {fault}; {again}"
     if isinstance(fault, EOFError):
         return f"{archive} is cut off{place}; {again}"
     if isinstance(fault, gzip.BadGzipFile) or not isinstance(fault, OSError):
@@ -423,7 +435,7 @@ def _write(fd: int, stream: Stream, size: int) -> None:
         while piece:
             piece = piece[os.write(fd, piece) :]
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #5b696618
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #0edbb245
 @dataclass
 class Tally:
     """What an archive gave. Frames under `<video>/F0/` are `repeats`, and not counted as frames."""
@@ -437,15 +449,15 @@ class Tally:
     differing: list[str] = field(default_factory=list)  # of these, kept although dropping was asked
     passed_over: int = 0  # macOS metadata
 
-    def add(self, folder: str, name: str, size: int) -> None:
-        """Count a file that was written."""
-        self.files += 1
-        self.bytes += size
-        if run_of(name) is not None:
-            if folder.count("/") == 1:
-                self.frames += 1
-            else:
-                self.repeats += 1
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #3bddc5d5
+def _count(tally: Tally, folder: str, name: str, size: int) -> None:
+    """Add a file that was written to the tally."""
+    tally.files += 1
+    tally.bytes += size
+    if run_of(name) is not None:
+        is_repeat = folder.count("/") > 1  # in <video>/F0/
+        tally.repeats += is_repeat
+        tally.frames += not is_repeat
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #4e32f12a
 def _drop_repeats(folder: Path, tally: Tally) -> None:
@@ -463,7 +475,26 @@ def _drop_repeats(folder: Path, tally: Tally) -> None:
         with suppress(OSError):  # not empty: something differs
             repeats.rmdir()
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #0604a959
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #b51f8b77
+def _extract_member(member: Member, stream: Stream, top: str, writer: _Writer, tally: Tally) -> None:
+    """Write one member where the rules let it go, and count it."""
+    place = destination_of(member, top)
+    if place is None:
+        content = member.size if member.type == tarfile.REGTYPE else 0
+        tally.passed_over += member.type == tarfile.REGTYPE
+        for _ in range(0, content, 512):
+            stream.take(512)
+    elif not place[1]:
+        writer.folder(place[0])
+    else:
+        fd = writer.create(*place)
+        try:
+            _write(fd, stream, member.size)
+        finally:
+            os.close(fd)
+        _count(tally, *place, member.size)
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #2c453bdc
 def extract_archive(
     path: Path,
     tree: Path,
@@ -483,10 +514,10 @@ def extract_archive(
             for member in members(stream := Stream(inflated)):
                 name = member.name
                 _extract_member(member, stream, top, writer, tally)
-                if tally.files % 256 == 0:
+                if tally.files % 256 == 255:
                     report(raw.tell())
         if not tally.files:
-            raise DataError("is the last and none is a file")
+            raise DataError("is followed by nothing: the archive holds no file")
         if drop_duplicate_f0:
             _drop_repeats(tree / top, tally)
     except _FAULTS as fault:
@@ -496,27 +527,25 @@ def extract_archive(
     tally.videos = [entry.name for entry in os.scandir(tree / top) if entry.is_dir()]
     return tally
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #0602f9eb
-def _extract_member(member: Member, stream: Stream, top: str, writer: _Writer, tally: Tally) -> None:
-    """Write one member where the rules let it go, and count it."""
-    place = destination_of(member, top)
-    if place is None:
-        tally.passed_over += member.type == tarfile.REGTYPE
-        for _ in range(0, member.size if member.type == tarfile.REGTYPE else 0, 512):
-            stream.take(512)
-        return
-    folder, name = place
-    if not name:
-        writer.folder(folder)
-        return
-    fd = writer.create(folder, name)
-    try:
-        _write(fd, stream, member.size)
-    finally:
-        os.close(fd)
-    tally.add(folder, name, member.size)
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #94681261
+def _say(**content: Any) -> None:
+    """Write a line of JSON to standard output, at once."""
+    print(json.dumps(content), flush=True)
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #70aa1ffb
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #a3245303
+def _obey(task: dict[str, Any]) -> dict[str, Any]:
+    """Do what a line of JSON asks of a worker; the answer is the tally, or the fault."""
+
+    try:
+        path, tree = Path(task["path"]), Path(task["tree"])
+        tally = extract_archive(path, tree, task["drop"], lambda n: _say(position=n), task["threads"])
+        return {"tally": asdict(tally)}
+    except DataError as fault:
+        return {"fault": str(fault)}
+    except Exception as fault:
+        return {"fault": f"{task['path']}: {fault!r}"}
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #f1027705
 def _work() -> None:
     """The main function of a worker process: tasks on standard input, answers on standard output."""
     tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -524,48 +553,28 @@ def _work() -> None:
     def listen() -> None:
         for line in sys.stdin:
             tasks.put(json.loads(line))
-        os._exit(0)  # the parent is gone or wants no more: stop in the middle of whatever is under way
+        os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        task = tasks.get()
-        try:
-            path, tree = Path(task["path"]), Path(task["tree"])
-            tally = extract_archive(path, tree, task["drop"], lambda n: _answer(position=n), task["threads"])
-            _answer(tally=asdict(tally))
-        except DataError as fault:
-            _answer(fault=str(fault))
-        except Exception as fault:
-            _answer(fault=f"{task['path']}: {fault!r}")
+        _say(**_obey(tasks.get()))
 
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #9be68bd5
+def _start(lock: int) -> subprocess.Popen[str]:
+    """Start a worker process."""
+    command = [sys.executable, "-c", "from nsw_da_medical_image.dataset_util.extract_dataset import _work; _work()"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folder or os.getcwd() for folder in sys.path)}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, **pipes, env=environment, pass_fds=[lock], process_group=0)
 
-def _answer(**content: Any) -> None:
-    print(json.dumps(content), flush=True)
-
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #468aca79
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #cfd4e1cb
 @contextmanager
 def _workers(count: int, lock: int) -> Iterator[list[subprocess.Popen[str]]]:
     """`count` worker processes, killed and waited for at the end, however that is reached."""
-    command = [
-        sys.executable,
-        "-c",
-        "from nsw_da_medical_image.dataset_util.extract_dataset import _work; _work()",
-    ]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folder or os.getcwd() for folder in sys.path)}
     started: list[subprocess.Popen[str]] = []
     try:
         for _ in range(count):
-            started.append(
-                subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    env=environment,
-                    pass_fds=[lock],
-                    process_group=0,
-                )
-            )
+            started.append(_start(lock))
         yield started
     finally:
         for process in started:
@@ -573,64 +582,73 @@ def _workers(count: int, lock: int) -> Iterator[list[subprocess.Popen[str]]]:
         for process in started:
             process.communicate()
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #c3b5cd52
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #bb5d2535
+def _await(process: subprocess.Popen[str], task: dict[str, Any], report: Callable[[int], object]) -> Tally:
+    """Have a worker do a task; `DataError` where that fails, or where the worker ends."""
+    assert process.stdin and process.stdout
+    with suppress(BrokenPipeError):
+        print(json.dumps(task), file=process.stdin, flush=True)
+    for line in process.stdout:
+        answer = json.loads(line)
+        if "fault" in answer:
+            raise DataError(answer["fault"])
+        if "tally" in answer:
+            return Tally(**answer["tally"])
+        report(answer["position"])
+    status = process.wait()
+    raise DataError(
+        f"the process that extracted {Path(task['path']).name} ended with status {status}; was memory short?"
+    )
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #08ead667
 def _drive(
     process: subprocess.Popen[str],
-    tasks: queue.SimpleQueue,
+    tasks: queue.SimpleQueue[dict[str, Any]],
     positions: dict[str, int],
     done: Callable[[str, Tally], None],
 ) -> None:
-    """Feed one worker until no task is left; `DataError` for the first archive that cannot be extracted."""
-    assert process.stdin and process.stdout
-    while not tasks.empty():
-        with suppress(queue.Empty):
+    """Feed one worker until no task is left, noting how far it is; `DataError` from the first that fails."""
+    while True:
+        try:
             task = tasks.get_nowait()
-            name = Path(task["path"]).name
-            with suppress(BrokenPipeError):
-                print(json.dumps(task), file=process.stdin, flush=True)
-            for line in process.stdout:
-                answer = json.loads(line)
-                if "fault" in answer:
-                    raise DataError(answer["fault"])
-                positions[name] = answer.get("position", positions.get(name, 0))
-                if "tally" in answer:
-                    done(name, Tally(**answer["tally"]))
-                    break
-            else:
-                status = process.wait()
-                raise DataError(
-                    f"the process that extracted {name} ended with status {status}; was memory short?"
-                )
+        except queue.Empty:
+            return
+        name = Path(task["path"]).name
+        done(name, _await(process, task, partial(positions.__setitem__, name)))
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #370e6c7c
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #3aa6a48e
+def _try_lock(path: Path) -> int | None:
+    """The descriptor of the locked file `path`; None while another process holds it, or where it was just taken away."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.stat(path), os.fstat(lock)):
+            return lock
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except OSError as e:
+        if e.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            return lock  # a file system without locks, as some parallel ones: the person has to see to it
+        raise
+    os.close(lock)
+    return None
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #429b7cf9
 @contextmanager
 def _locked(folder: Path, patience: float = 2.0) -> Iterator[int]:
     """Hold the lock in `folder`, which is made where it is absent; `DataError` while another process holds it."""
     deadline = time.monotonic() + patience
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with suppress(FileNotFoundError):  # the run before has just finished and taken the folder away
-                if os.path.samestat(os.stat(folder / "lock"), os.fstat(lock)):
-                    break
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(lock)
-                raise DataError(f"another extraction works in {folder}; wait for it to end") from None
-            time.sleep(0.05)
-        except OSError as e:
-            if e.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise
-            break  # a file system without locks (some of the parallel ones): the person has to see to it
-        os.close(lock)
+    while (lock := _try_lock(folder / "lock")) is None:
+        if time.monotonic() > deadline:
+            raise DataError(f"another extraction works in {folder}; wait for it to end")
+        time.sleep(0.05)
     try:
         yield lock
     finally:
         os.close(lock)
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #4c4f996f
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #b63028fc
 def _identity(path: Path, drop_duplicate_f0: bool) -> str:
     """What tells whether an archive is the one that was extracted, with the option that shapes the result."""
     with open(path, "rb") as f:
@@ -638,24 +656,20 @@ def _identity(path: Path, drop_duplicate_f0: bool) -> str:
         f.seek(max(0, size - 8))
         return f"{size} {f.read().hex()}{' without repeats' if drop_duplicate_f0 else ''}"
 
-
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #b17bdda3
 def _measure(folder: Path) -> tuple[int, int]:
     """Number and bytes of the files below `folder`."""
-    sizes = [
-        os.stat(os.path.join(where, name)).st_size for where, _, names in os.walk(folder) for name in names
-    ]
+    sizes = [os.stat(os.path.join(where, name)).st_size for where, _, names in os.walk(folder) for name in names]
     return len(sizes), sum(sizes)
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #f4809a99
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #d9f755a6
 def _note(staging: Path, name: str, identity: str, tally: Tally) -> None:
     """Note that an archive is finished; the note is there completely or not at all."""
     note = staging / "done" / f"{name}.json"
-    note.with_suffix(".new").write_text(
-        json.dumps({"identity": identity, "tally": asdict(tally)}), encoding="utf-8"
-    )
+    note.with_suffix(".new").write_text(json.dumps({"identity": identity, "tally": asdict(tally)}), encoding="utf-8")
     note.with_suffix(".new").replace(note)
 
-
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #a2178938
 def _finished(staging: Path, identities: dict[str, str]) -> dict[str, Tally]:
     """The archives that an earlier run finished, still as they are now, with their files all there."""
     finished = {}
@@ -682,13 +696,18 @@ def _tidy(staging: Path, finished: Iterable[str]) -> None:
             elif entry.name not in kept:
                 os.unlink(entry.path)
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #bdfd90f3
-_REPEATING = f"{FocalPlane.F0.folder}.tar.gz"
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #efa7fe79
+def _largest_first(archives: dict[str, Path]) -> list[str]:
+    """The names of the tarballs, in the order of the work."""
+    return sorted(archives.keys() - {GRADES}, key=lambda name: (-archives[name].stat().st_size, name))
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #466f1f74
+_REPEATING = f"{FocalPlane.F0.folder}.tar.gz"  # the only archive with <video>/F0/ folders
 
 
 @dataclass(frozen=True)
 class _Job:
-    """An extraction that passed the checks. `staging` is the hidden folder in which it works."""
+    """An extraction that passed the checks; it works in the hidden folder `staging`."""
 
     archives: dict[str, Path]
     destination: Path
@@ -699,66 +718,31 @@ class _Job:
     def staging(self) -> Path:
         return self.destination.with_name(f".{self.destination.name}.extracting")
 
-    def identities(self) -> dict[str, str]:
-        """The tarballs, largest first, so that no process is left with a large one at the end."""
-        tarballs = sorted(
-            (name for name in self.archives if name != GRADES),
-            key=lambda name: -self.archives[name].stat().st_size,
-        )
-        return {name: _identity(self.archives[name], self.drop and name == _REPEATING) for name in tarballs}
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #fdacaff6
+def _outstanding(job: _Job) -> int:
+    """About how many bytes are still to be written, given what an interrupted run finished."""
+    left = [path for name, path in job.archives.items() if not (job.staging / "done" / f"{name}.json").exists()]
+    return round(1.05 * sum(path.stat().st_size for path in left))
 
-    def outstanding(self) -> int:
-        """About how many bytes are still to be written, given what an interrupted run finished."""
-        left = [
-            path
-            for name, path in self.archives.items()
-            if not (self.staging / "done" / f"{name}.json").exists()
-        ]
-        return round(1.05 * sum(path.stat().st_size for path in left))
-
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #8a18a033
-def _check(source: Path, destination: Path, workers: int | None, drop: bool) -> _Job:
-    """All checks that need no extraction; `DataError` from the first that fails."""
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #0e6010dc
+def _processes(workers: int | None) -> int:
+    """The number of worker processes; `ValueError` below 1."""
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}; it must be 1 or more")
+    return min(workers or max(2, cores()), len(ARCHIVES) - 1)
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #64be1329
+def _check(source: Path, destination: Path, workers: int | None, drop: bool) -> _Job:
+    """All checks that need no extraction; `DataError` from the first that fails."""
     archives = check_archives(source)
     _check_destination(source, destination)
-    for name in archives.keys() - {GRADES}:
+    for name in _largest_first(archives):
         _check_beginning(archives[name])
-    job = _Job(archives, destination, drop, min(workers or max(2, cores()), len(archives) - 1))
-    _check_space(job.outstanding(), destination.parent)
+    job = _Job(archives, destination, drop, _processes(workers))
+    _check_space(_outstanding(job), destination.parent)
     return job
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #227b45cf
-def _fill(job: _Job, lock: int) -> tuple[dict[str, Tally], list[str]]:
-    """Complete the tree in the hidden folder; returns the tallies, and which of them an earlier run had finished."""
-    staging, identities = job.staging, job.identities()
-    finished = _finished(staging, identities)
-    continued = list(finished)
-    _tidy(staging, finished)
-
-    def done(name: str, tally: Tally) -> None:
-        _note(staging, name, identities[name], tally)
-        finished[name] = tally
-
-    try:
-        _extract_all(job, [name for name in identities if name not in finished], lock, done)
-        shutil.copyfile(job.archives[GRADES], staging / "tree" / GRADES)
-    except Exception as fault:
-        raise DataError(f"{_line(fault)}{_give_up(staging, finished)}") from fault
-    return finished, continued
-
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #da56f4d5
-def _line(fault: Exception) -> str:
-    """An exception's message in one line."""
-    text = (
-        f"{fault.strerror}: {fault.filename}"
-        if isinstance(fault, OSError) and fault.filename
-        else str(fault) or repr(fault)
-    )
-    return " ".join(text.split())
-
-
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #82d5249c
 def _give_up(staging: Path, finished: dict[str, Tally]) -> str:
     """Remove what is unfinished after a fault; says what is kept, if anything."""
     if not finished:
@@ -767,55 +751,73 @@ def _give_up(staging: Path, finished: dict[str, Tally]) -> str:
     _tidy(staging, finished)
     return f"; {len(finished)} finished archives wait in {staging} for the next run"
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #b66c5909
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #c1d4bfda
+def _line(fault: Exception) -> str:
+    """An exception's message in one line."""
+    text = f"{fault.strerror}: {fault.filename}" if isinstance(fault, OSError) and fault.filename else str(fault)
+    return " ".join((text or repr(fault)).split())
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #f0574f44
+def _tasks(job: _Job, names: list[str]) -> Iterator[dict[str, Any]]:
+    """What the workers are asked to do for the tarballs `names`, in this order."""
+    sizes = [job.archives[name].stat().st_size for name in names]
+    for place, name in enumerate(names):
+        busy = cores() <= job.processes and any(size > sizes[place] / 10 for size in sizes[place + 1 :])
+        where = {"path": str(job.archives[name]), "tree": str(job.staging / "tree")}
+        yield where | {"drop": job.drop and name == _REPEATING, "threads": int(not busy)}
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #fe157479
 def _extract_all(job: _Job, names: list[str], lock: int, done: Callable[[str, Tally], None]) -> None:
     """Extract the tarballs `names`, in this order, in the job's processes; `DataError` from the first that fails."""
-    sizes = {name: job.archives[name].stat().st_size for name in names}
-    positions = dict.fromkeys(names, 0)
     waiting: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    for place, name in enumerate(names):
-        drop = job.drop and name == _REPEATING
-        busy = (
-            any(sizes[later] > sizes[name] / 10 for later in names[place + 1 :]) and cores() <= job.processes
-        )
-        task = {
-            "path": str(job.archives[name]),
-            "tree": str(job.staging / "tree"),
-            "drop": drop,
-            "threads": int(not busy),
-        }
+    for task in _tasks(job, names):
         waiting.put(task)
-
-    def finish(name: str, tally: Tally) -> None:
-        done(name, tally)
-        positions[name] = sizes[name]
-
+    positions: dict[str, int] = {}
+    total = sum(job.archives[name].stat().st_size for name in names)
     with (
-        progress(total=sum(sizes.values()), unit="B", unit_scale=True, desc="extracting") as bar,
+        progress(total=total, unit="B", unit_scale=True, desc="extracting") as bar,
         ThreadPoolExecutor(job.processes) as pool,
         _workers(job.processes, lock) as processes,
     ):
-        running = {pool.submit(_drive, process, waiting, positions, finish) for process in processes}
+        running = {pool.submit(_drive, process, waiting, positions, done) for process in processes}
         while running:
             finished, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
             bar.update(sum(positions.values()) - bar.n)
             for future in finished:
                 future.result()
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #9291e21e
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #4c058329
+def _fill(job: _Job, lock: int) -> tuple[dict[str, Tally], list[str]]:
+    """Complete the tree in the hidden folder; returns the tallies, and which of them an earlier run had finished."""
+    names = _largest_first(job.archives)
+    identities = {name: _identity(job.archives[name], job.drop and name == _REPEATING) for name in names}
+    finished = _finished(job.staging, identities)
+    continued = list(finished)
+    _tidy(job.staging, finished)
+
+    def done(name: str, tally: Tally) -> None:
+        _note(job.staging, name, identities[name], tally)
+        finished[name] = tally
+
+    try:
+        _extract_all(job, [name for name in names if name not in finished], lock, done)
+        shutil.copyfile(job.archives[GRADES], job.staging / "tree" / GRADES)
+    except Exception as fault:
+        raise DataError(f"{_line(fault)}{_give_up(job.staging, finished)}") from fault
+    return finished, continued
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #61548efb
 def _publish(job: _Job) -> None:
     """Put the finished tree in the place of the destination, in one step."""
     tree = job.staging / "tree"
     if absent := set(ARCHIVES.values()) - set(os.listdir(tree)):
-        raise DataError(
-            f"{tree} was changed from outside, {', '.join(sorted(absent))} is gone; run the same command again"
-        )
+        raise DataError(f"{tree} was changed from outside: {', '.join(sorted(absent))} is gone; run the command again")
     if job.destination.is_dir():
         shutil.copymode(job.destination, tree)
     os.rename(tree, job.destination)
     shutil.rmtree(job.staging, ignore_errors=True)
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #9a807de8
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #c8908532
 @dataclass
 class Extraction:
     """What `extract_dataset` did. Frames do not count the repeats under `<video>/F0/`; `bytes` are those of all files."""
@@ -834,23 +836,22 @@ class Extraction:
     seconds: float
 
     def __str__(self) -> str:
-        lines = [
-            f"extracted to {self.destination}",
-            f"  {self.videos:,} videos, {self.frames:,} frames; {self.files:,} files, {_size(self.bytes)}",
-            f"  {self.seconds:.1f} s in {self.processes} processes",
-        ]
-        if self.continued:
-            lines.append(f"  {len(self.continued)} archives were taken over from an interrupted run")
-        if self.repeats:
-            lines.append(
-                f"  {self.repeats:,} frames repeated in F0/ folders, {self.dropped:,} of these left out"
-            )
-        lines += [f"  kept, since it differs from its frame: {name}" for name in self.differing[:5]]
-        if self.differing[5:]:
-            lines.append(f"  and {len(self.differing) - 5:,} more that differ")
-        if self.passed_over:
-            lines.append(f"  {self.passed_over:,} files of macOS metadata passed over")
-        return "\n".join(lines)
+        return "\n".join([f"extracted to {self.destination}", *(f"  {line}" for line in _lines(self))])
+
+
+def _lines(done: Extraction) -> Iterator[str]:
+    """The lines of the summary; what did not happen has none."""
+    yield f"{done.videos:,} videos, {done.frames:,} frames; {done.files:,} files, {_size(done.bytes)}"
+    yield f"{done.seconds:.1f} s in {done.processes} processes"
+    if done.continued:
+        yield f"{len(done.continued)} archives were taken over from an interrupted run"
+    if done.repeats:
+        yield f"{done.repeats:,} frames repeated in F0/ folders, {done.dropped:,} of these left out"
+    if done.differing:
+        more = f" and {len(done.differing) - 3:,} more" if done.differing[3:] else ""
+        yield f"kept, since they differ from what they repeat: {', '.join(done.differing[:3])}{more}"
+    if done.passed_over:
+        yield f"{done.passed_over:,} files of macOS metadata passed over"
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #5721f52c
 def _summary(job: _Job, tallies: dict[str, Tally], continued: list[str], seconds: float) -> Extraction:
@@ -904,9 +905,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("archives", help="the folder that holds exactly the ten archives; it is only read")
     parser.add_argument("extracted", help="the folder to make; absent or empty before")
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="number of processes (default: one a core, 2 to 9)"
-    )
+    parser.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one a core, 2 to 9)")
     parser.add_argument(
         "--drop-duplicate-f0",
         action="store_true",
@@ -930,9 +929,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {_line(fault)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(
-            "stopped; the destination is untouched, and the same command goes on from here", file=sys.stderr
-        )
+        print("stopped; the destination is untouched, and the same command goes on from here", file=sys.stderr)
         return 130
     print(json.dumps(asdict(result)) if args.json else result)
     return 0

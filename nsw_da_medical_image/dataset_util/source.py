@@ -55,7 +55,29 @@ class FolderSource:
         except FileNotFoundError:
             return []
 
-# %% ../../nbs/dataset_util/03_source.ipynb #91fc3b40
+# %% ../../nbs/dataset_util/03_source.ipynb #5ffc472c
+def _holds_data(path: Path) -> bool:
+    """Whether a folder is a data set or a part of one; the grades alone do not tell, they lie beside the archives too."""
+    try:
+        return bool(FolderSource(path).entries() - {GRADES})
+    except OSError:
+        return False
+
+# %% ../../nbs/dataset_util/03_source.ipynb #3c7e1d43
+def _remedy(path: Path) -> str:
+    """What to say of a folder that is not a data set."""
+    if any(name.split("?")[0] in ARCHIVES for name in os.listdir(path)):
+        command = "python -m nsw_da_medical_image.dataset_util.extract_dataset"
+        return f"holds the archives; extract them first: {command} {path} {path.parent / 'extracted'}"
+    below = sorted(entry for entry in path.iterdir() if entry.is_dir())
+    near = [place for place in (*path.absolute().parents[:2], *below) if _holds_data(place)]
+    return (
+        f"is not a data set; {near[0]} is one"
+        if near
+        else f"is not a data set: it holds none of {', '.join(ARCHIVES.values())}"
+    )
+
+# %% ../../nbs/dataset_util/03_source.ipynb #8044896b
 def open_source(path: str | os.PathLike) -> Source:
     """The data set at `path`; `DataError` saying what to give instead where there is none."""
     path = Path(path)
@@ -63,24 +85,6 @@ def open_source(path: str | os.PathLike) -> Source:
         raise DataError(
             f"{path} is {'a file' if path.exists() else 'not there'}; give the folder of an extracted data set"
         )
-    if _holds_data(path):
-        return FolderSource(path)
-    command = "python -m nsw_da_medical_image.dataset_util.extract_dataset"
-    if any(name.split("?")[0] in ARCHIVES for name in os.listdir(path)):
-        raise DataError(
-            f"{path} holds the archives; extract them first: {command} {path} {path.parent / 'extracted'}"
-        )
-    if near := [place for place in (*path.absolute().parents[:2], *_below(path)) if _holds_data(place)]:
-        raise DataError(f"{path} is not a data set; {near[0]} is one")
-    raise DataError(f"{path} is not a data set: it holds none of {', '.join(ARCHIVES.values())}")
-
-
-def _below(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if entry.is_dir())
-
-
-def _holds_data(path: Path) -> bool:
-    try:
-        return bool(FolderSource(path).entries() - {GRADES})  # the grades alone lie beside the archives too
-    except OSError:
-        return False
+    if not _holds_data(path):
+        raise DataError(f"{path} {_remedy(path)}")
+    return FolderSource(path)

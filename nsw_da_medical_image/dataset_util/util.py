@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ANNOTATIONS', 'TIMES', 'GRADES', 'ARCHIVES', 'DataError', 'UnknownName', 'nearest', 'OrderedName', 'FocalPlane',
-           'Phase', 'Grade', 'Grades', 'FrameName', 'run_of', 'natural_key', 'VideoId', 'released_videos', 'progress',
-           'cores']
+           'Phase', 'Grade', 'Grades', 'FrameName', 'run_of', 'natural_key', 'VideoId', 'released_videos', 'code_of',
+           'progress', 'cores']
 
 # %% ../../nbs/dataset_util/00_util.ipynb #d26a4075
 import os
@@ -65,17 +65,9 @@ class OrderedName(StrEnum):
     def __ge__(self, other: str) -> bool:
         return self.rank >= self.parse(other).rank
 
-# %% ../../nbs/dataset_util/00_util.ipynb #6479e825
-class FocalPlane(OrderedName):
-    """The seven focal planes, from the lowest to the highest; the value is the plane's name in the data set."""
-
-    F_45 = "F-45"
-    F_30 = "F-30"
-    F_15 = "F-15"
-    F0 = "F0"
-    F15 = "F15"
-    F30 = "F30"
-    F45 = "F45"
+# %% ../../nbs/dataset_util/00_util.ipynb #86dadd08
+class _PlaneName(OrderedName):
+    """What the name of a focal plane tells."""
 
     @property
     def micrometres(self) -> int:
@@ -90,25 +82,47 @@ class FocalPlane(OrderedName):
     @property
     def folder_suffix(self) -> str:
         """What the plane adds to 'embryo_dataset' in names of archives and folders: '' for F0, else '_F-15'."""
-        return "" if self is FocalPlane.F0 else f"_{self.value}"
+        return f"_{self.value}" if self.micrometres else ""
 
     @property
     def folder(self) -> str:
         """Name of the plane's folder in an extracted data set."""
         return f"embryo_dataset{self.folder_suffix}"
 
+# %% ../../nbs/dataset_util/00_util.ipynb #5c907957
+class FocalPlane(_PlaneName):
+    """The seven focal planes, from the lowest to the highest; the value is the plane's name in the data set."""
+
+    F_45 = "F-45"
+    F_30 = "F-30"
+    F_15 = "F-15"
+    F0 = "F0"
+    F15 = "F15"
+    F30 = "F30"
+    F45 = "F45"
+
     @classmethod
     def parse(cls, value: Any) -> Self:
         """From a plane, 'F-15', '-15', '_F-15', 'F+00' or the number -15; `ValueError` for anything else."""
-        text = (
-            str(value).strip()
-            if isinstance(value, str | int) and not isinstance(value, bool)
-            else repr(value)
-        )
+        text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else repr(value)
         found = re.fullmatch(r"_?[Ff]?([+-]?[0-9]{1,2})", text)
         return super().parse(f"F{int(found[1])}" if found else value)
 
-# %% ../../nbs/dataset_util/00_util.ipynb #85f9f4e2
+# %% ../../nbs/dataset_util/00_util.ipynb #bd8cba07
+_MEANING = {
+    "tPB2": "second polar body detached",
+    "tPNa": "pronuclei appeared",
+    "tPNf": "pronuclei faded",
+    **{f"t{n}": f"{n} cells" for n in range(2, 9)},
+    "t9+": "9 cells or more",
+    "tM": "morula, compacted",
+    "tSB": "blastulation started",
+    "tB": "full blastocyst",
+    "tEB": "expanded blastocyst",
+    "tHB": "hatched blastocyst",
+}
+
+# %% ../../nbs/dataset_util/00_util.ipynb #848b8307
 class Phase(OrderedName):
     """The sixteen phases in their order of occurrence; the value is the name in the annotation files."""
 
@@ -133,20 +147,6 @@ class Phase(OrderedName):
     def meaning(self) -> str:
         """What is seen when the phase begins, in a few words."""
         return _MEANING[self.value]
-
-
-_MEANING = {
-    "tPB2": "second polar body detached",
-    "tPNa": "pronuclei appeared",
-    "tPNf": "pronuclei faded",
-    **{f"t{n}": f"{n} cells" for n in range(2, 9)},
-    "t9+": "9 cells or more",
-    "tM": "morula, compacted",
-    "tSB": "blastulation started",
-    "tB": "full blastocyst",
-    "tEB": "expanded blastocyst",
-    "tHB": "hatched blastocyst",
-}
 
 # %% ../../nbs/dataset_util/00_util.ipynb #d2563903
 class Grade(OrderedName):
@@ -178,9 +178,7 @@ ARCHIVES: dict[str, str] = {
 }
 
 # %% ../../nbs/dataset_util/00_util.ipynb #6c4a1f63
-_FRAME = re.compile(
-    r"D([^_/]+)_S([^_/]+)_I([^_/]+)_WELL([0-9]{1,6})_RUN([0-9]{1,6})\.jpe?g", re.ASCII | re.IGNORECASE
-)
+_FRAME = re.compile(r"D([^_/]+)_S([^_/]+)_I([^_/]+)_WELL([0-9]{1,6})_RUN([0-9]{1,6})\.jpe?g", re.ASCII | re.IGNORECASE)
 
 
 class FrameName(NamedTuple):
@@ -238,9 +236,7 @@ class VideoId(NamedTuple):
         """From an id such as 'AA83-7' or 'LV683-2-8'; `ValueError` naming the form where it does not fit."""
         found = _VIDEO.fullmatch(video)
         if not found:
-            raise ValueError(
-                f"{video!r} is not a video id; the form is <code>-<embryo> or <code>-<cycle>-<embryo>"
-            )
+            raise ValueError(f"{video!r} is not a video id; the form is <code>-<embryo> or <code>-<cycle>-<embryo>")
         return cls(found[1], int(found[2]) if found[2] else None, int(found[3]))
 
 # %% ../../nbs/dataset_util/00_util.ipynb #49a028fd
@@ -251,6 +247,12 @@ def released_videos() -> tuple[str, ...]:
 
     text = (files("nsw_da_medical_image.dataset_util") / "data" / "video_ids.txt").read_text(encoding="utf-8")
     return tuple(sorted(text.split(), key=natural_key))
+
+# %% ../../nbs/dataset_util/00_util.ipynb #dca4e038
+def code_of(video: str) -> str:
+    """The code that siblings share; the whole name where it has not the form of an id."""
+    found = _VIDEO.fullmatch(video)
+    return found[1] if found else video
 
 # %% ../../nbs/dataset_util/00_util.ipynb #c5b5cdad
 def progress(iterable: Iterable | None = None, **options: Any) -> Any:

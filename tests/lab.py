@@ -1,0 +1,302 @@
+"""A real JupyterLab with a real browser, for tests: see the fixtures `lab`, `browser` and `open_notebook` in conftest.
+
+```python
+def test_player(open_notebook):
+    page = open_notebook("nbs/yolo.ipynb", dark=True)
+    assert run_all(page)                        # false where a cell failed; its text says which, and how
+    page.get_by_role("button", name="Play").click()
+    screenshot(page, "player")                  # a file only where NSW_SCREENSHOTS names a folder
+    assert not page_errors(page)                # what the front end raised
+```
+
+Playwright's synchronous interface keeps an event loop running in the main thread, so a test that uses it cannot call
+`asyncio.run`. conftest runs these tests last, and the others never meet that loop.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+LIFETIME = 1800  # seconds after which a server ends, whatever happens
+
+
+def find_browser() -> str | None:
+    """The path of a Chromium or Chrome on PATH."""
+    return next((path for path in map(shutil.which, BROWSERS) if path), None)
+
+
+# --- the server ----------------------------------------------------------------------------------
+
+
+def guard(command: list[str], lifetime: float) -> int:
+    """Run `command` until it ends, standard input closes, or `lifetime` seconds have passed; then end it.
+
+    Whoever started this holds the other end of standard input. The system closes that end even when its holder is
+    killed, so no server outlives its tests.
+    """
+    import threading
+
+    def wait_for_holder() -> None:
+        sys.stdin.buffer.read()
+        child.terminate()
+
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    threading.Thread(target=wait_for_holder, daemon=True).start()
+    try:
+        return child.wait(lifetime)
+    except subprocess.TimeoutExpired:
+        child.terminate()
+    try:
+        return child.wait(10)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        return child.wait()
+
+
+class Lab:
+    """A JupyterLab server of this interpreter, on a free port of the loopback interface, with a home of its own.
+
+    `home` is an empty folder: `home/root` is what JupyterLab shows, all of its settings and caches lie beside.
+    """
+
+    def __init__(self, home: Path, lifetime: float = LIFETIME):
+        self.home = home.resolve()
+        self.root = self.home / "root"
+        self.root.mkdir(parents=True)
+        self.token = secrets.token_hex(16)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        # without the toast that offers news; every cell in the page, not only the visible ones
+        self.set("apputils-extension", "notification", {"fetchNews": "false", "doNotDisturbMode": True})
+        self.set("notebook-extension", "tracker", {"windowingMode": "none"})
+        self.log = self.home / "server.log"
+        self.process = self._start(lifetime)
+
+    def set(self, extension: str, plugin: str, values: dict[str, Any]) -> None:
+        """Write the user's settings of one plugin; a page reads them when it is loaded."""
+        path = self.home / "settings" / "@jupyterlab" / extension / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values), encoding="utf-8")
+
+    def _environment(self) -> dict[str, str]:
+        """This process's environment without anyone's Jupyter or desktop settings."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "IPYTHON", "XDG_"))}
+        folders = {
+            "HOME": "user",
+            "IPYTHONDIR": "ipython",
+            "JUPYTER_CONFIG_DIR": "config",
+            "JUPYTER_DATA_DIR": "data",
+            "JUPYTER_RUNTIME_DIR": "runtime",
+            "JUPYTERLAB_SETTINGS_DIR": "settings",
+            "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        }
+        for name, folder in folders.items():
+            env[name] = str(self.home / folder)
+            (self.home / folder).mkdir(exist_ok=True)
+        return env
+
+    def _start(self, lifetime: float) -> subprocess.Popen[bytes]:
+        server = [
+            *(sys.executable, "-P", "-m", "jupyterlab", "--no-browser", "--allow-root"),
+            "--ServerApp.ip=127.0.0.1",
+            f"--ServerApp.port={self.port}",
+            "--ServerApp.port_retries=0",
+            f"--ServerApp.root_dir={self.root}",
+            f"--IdentityProvider.token={self.token}",
+            "--LabApp.expose_app_in_browser=True",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        ]
+        with self.log.open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, __file__, str(lifetime), *server],
+                cwd=self.root,
+                env=self._environment(),
+                stdin=subprocess.PIPE,  # see guard
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def request(self, method: str, path: str, timeout: float = 10) -> Any:
+        """Ask the server's REST interface, e.g. `request("GET", "api/sessions")`."""
+        request = urllib.request.Request(f"{self.url}/{path}", method=method)
+        request.add_header("Authorization", f"token {self.token}")
+        # no proxy of the environment stands between this machine and itself
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=timeout) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def wait(self, timeout: float = 60) -> "Lab":
+        """Return when the server answers; raise with its log where it does not come up."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                self.request("GET", "api/status")
+                return self
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.1)
+        self.stop()
+        raise RuntimeError("JupyterLab did not start:\n" + self.log.read_text(errors="replace")[-3000:])
+
+    def stop(self) -> None:
+        """End the server and its kernels, politely first; at most about 20 seconds."""
+        if self.process.poll() is None:
+            try:
+                self.request("POST", "api/shutdown")
+            except OSError:
+                assert self.process.stdin is not None
+                self.process.stdin.close()
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                # the group is this server's own: it was started as the leader of a session
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+_errors: WeakKeyDictionary[Any, list[str]] = WeakKeyDictionary()
+
+KERNEL_IDLE = """() => {
+  const context = window.jupyterapp.shell.currentWidget?.sessionContext;
+  return context?.isReady && context.session?.kernel?.status === 'idle';
+}"""
+
+
+def page_errors(page: Any) -> list[str]:
+    """The exceptions that no code in the page caught, oldest first."""
+    return _errors[page]
+
+
+def wait_idle(page: Any, timeout: float = 60) -> None:
+    """Return when JupyterLab is up in `page` and the kernel of its current notebook waits for work.
+
+    For after `page.reload()`, too.
+    """
+    page.wait_for_function("() => window.jupyterapp", timeout=timeout * 1000)
+    page.evaluate("() => window.jupyterapp.started")
+    page.wait_for_function(KERNEL_IDLE, timeout=timeout * 1000)
+
+
+def opener(lab: Lab, context: Any) -> Callable[..., Any]:
+    """The function behind the fixture `open_notebook`; `context` is a Playwright browser context."""
+
+    def open_notebook(path: str | Path, *, name: str | None = None, dark: bool = False, timeout: float = 60) -> Any:
+        """Copy the notebook at `path` into a folder of its own below `lab.root` and open it.
+
+        Returns the Playwright page once JupyterLab has started and the kernel is idle; nothing was run yet. `name`
+        renames the copy. `dark` takes JupyterLab's dark theme. The kernel ends with the test.
+        """
+        folder = f"nb-{secrets.token_hex(4)}"
+        copy = lab.root / folder / (name or Path(path).name)
+        copy.parent.mkdir()
+        shutil.copyfile(path, copy)
+        lab.set("apputils-extension", "themes", {"theme": "JupyterLab Dark" if dark else "JupyterLab Light"})
+        page = context.new_page()
+        _errors[page] = []
+        page.on("pageerror", lambda error, found=_errors[page]: found.append(str(error)))
+        # a workspace of its own: else JupyterLab brings back the tabs of the page before
+        page.goto(
+            f"{lab.url}/lab/workspaces/{folder}/tree/{folder}/{copy.name}?token={lab.token}",
+            wait_until="domcontentloaded",
+            timeout=timeout * 1000,
+        )
+        wait_idle(page, timeout)
+        return page
+
+    return open_notebook
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came of running a notebook: true where no cell failed, else `error` names the cell and its exception."""
+
+    ok: bool
+    error: str = ""
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+def saved_cells(page: Any) -> list[dict[str, Any]]:
+    """The cells of the current notebook with their outputs, as they would be saved now."""
+    return page.evaluate("() => window.jupyterapp.shell.currentWidget.content.model.toJSON().cells")
+
+
+def first_error(page: Any) -> str:
+    """The first cell that holds an error output: its number, its source and its traceback; '' where none does."""
+    for number, cell in enumerate(saved_cells(page), 1):
+        for out in cell.get("outputs", []):
+            if out["output_type"] == "error":
+                colour = re.compile(r"\x1b\[[0-9;]*m")
+                source = "".join(cell["source"]).strip()
+                return colour.sub("", f"cell {number} failed:\n{source}\n\n" + "\n".join(out["traceback"]))
+    return ""
+
+
+def run_all(page: Any, timeout: float = 300) -> Ran:
+    """Run all cells of the current notebook, as the menu does, and wait for the last one.
+
+    Cells marked `#| eval: false` run as well: that directive speaks to nbdev only.
+    """
+    page.evaluate(
+        """() => {
+          window.testRan = null;
+          window.jupyterapp.commands.execute('notebook:run-all-cells').then(
+            ok => { window.testRan = {ok: ok !== false, why: ''}; },
+            error => { window.testRan = {ok: false, why: String(error)}; });
+        }"""
+    )
+    page.wait_for_function("() => window.testRan", timeout=timeout * 1000)
+    ran = page.evaluate("() => window.testRan")
+    if ran["ok"]:
+        return Ran(True)
+    return Ran(
+        False,
+        first_error(page) or ran["why"] or "JupyterLab gave up, and no cell holds an error: the kernel has died",
+    )
+
+
+def screenshot(page: Any, name: str) -> Path | None:
+    """Save what `page` shows as `name`.png in the folder that NSW_SCREENSHOTS names, if it does."""
+    folder = os.environ.get("NSW_SCREENSHOTS")
+    if not folder:
+        return None
+    path = Path(folder) / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=path)
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(guard(sys.argv[2:], float(sys.argv[1])))

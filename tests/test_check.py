@@ -1,0 +1,239 @@
+"""Each check in .ci/check.py finds the fault that it exists for, in a small project made for the purpose."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+REPO = Path(__file__).parent.parent
+PACKAGE = "nsw_da_medical_image"
+GREET = '#| export\ndef greet(name: str) -> str:\n    """A greeting."""\n    return f"hello {name}"'
+INDEX = [
+    new_markdown_cell("# A project\n\n> For tests\n\n![A picture](images/a.png), [more](../CONTRIBUTING.md)"),
+    new_code_cell("#| hide\nsecret = 1"),
+    new_code_cell("#| eval: false\nprint(1)", outputs=[new_output("stream", text="  1\n 10\n")]),
+]
+
+
+def tool(*command: str, cwd: Path) -> str:
+    done = subprocess.run(command, cwd=cwd, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def nbdev(name: str, cwd: Path) -> None:
+    tool(str(Path(sys.executable).with_name(name)), cwd=cwd)
+
+
+def write(path: Path, cells: list[nbformat.NotebookNode]) -> None:
+    """Write a notebook in the form that nbdev_clean leaves behind."""
+    nb = new_notebook(cells=[nbformat.from_dict(c | {"id": f"{i:08x}"}) for i, c in enumerate(cells)])
+    text = json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def library(*cells: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """A notebook that exports the module greeting, then `cells`."""
+    first = [new_markdown_cell("# greeting\n\n> Greets"), new_code_cell("#| default_exp tools.greeting")]
+    return [*first, new_code_cell(GREET), *cells]
+
+
+@pytest.fixture(scope="module")
+def faultless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with this repository's settings and checks, and one small module."""
+    root = tmp_path_factory.mktemp("faultless")
+    for name in ("settings.ini", "pyproject.toml", ".gitignore"):
+        shutil.copy(REPO / name, root)
+    (root / ".ci").mkdir()
+    for name in ("check.py", "readme.py"):
+        shutil.copy(REPO / ".ci" / name, root / ".ci")
+    write(root / "nbs/index.ipynb", INDEX)
+    write(root / "nbs/tools/00_greeting.ipynb", library(new_code_cell('assert greet("you") == "hello you"')))
+    tool(sys.executable, "-m", "ruff", "format", "--quiet", ".ci", cwd=root)  # its layout is not the matter here
+    nbdev("nbdev_export", root)
+    tool(sys.executable, ".ci/readme.py", cwd=root)
+    tool("git", "init", "-q", cwd=root)
+    tool("git", "add", "-A", cwd=root)
+    return root
+
+
+@pytest.fixture
+def project(faultless: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(faultless, tmp_path / "project")
+
+
+def check(project: Path, *names: str) -> list[str]:
+    """The findings of the named checks, which leave the project's files as they are."""
+    before = state(project)
+    done = subprocess.run(
+        [sys.executable, ".ci/check.py", *names], cwd=project, text=True, capture_output=True, check=False
+    )
+    assert done.stderr == ""
+    assert state(project) == before
+    *findings, last = done.stdout.splitlines()
+    assert done.returncode == (1 if findings else 0)
+    assert last.startswith(f"{len(findings)} finding(s)" if findings else "No findings")
+    return findings
+
+
+def state(project: Path) -> dict[Path, bytes]:
+    hidden = (".git", ".mypy_cache", ".ruff_cache", "__pycache__")
+    files = (path for path in project.rglob("*") if path.is_file())
+    return {path: path.read_bytes() for path in files if not set(hidden) & set(path.parts)}
+
+
+def plant_saved(path: str, **output_data: str) -> Callable[[Path], None]:
+    cell = new_code_cell("1", outputs=[new_output("display_data", data=output_data)])
+    return lambda project: write(project / path, [new_markdown_cell("# A notebook"), cell])
+
+
+def plant_module_edit(project: Path) -> None:
+    path = project / PACKAGE / "tools/greeting.py"
+    path.write_text(path.read_text().replace("hello", "goodbye"))
+
+
+def plant_version(project: Path) -> None:
+    path = project / "settings.ini"
+    path.write_text(path.read_text().replace("version = 0.1.0", "version = 0.2.0"))
+
+
+def plant_widgets(project: Path) -> None:
+    path = project / "nbs/tutorials/a.ipynb"
+    write(path, [new_markdown_cell("# A tutorial")])
+    nb = json.loads(path.read_text())
+    nb["metadata"]["widgets"] = {"application/vnd.jupyter.widget-state+json": {}}
+    path.write_text(json.dumps(nb))
+
+
+def plant_unclean(project: Path) -> None:
+    path = project / "nbs/tools/00_greeting.ipynb"
+    nb = json.loads(path.read_text())
+    nb["cells"][2]["execution_count"] = 7
+    path.write_text(json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + "\n")
+
+
+def plant_attachment(project: Path) -> None:
+    cell = new_markdown_cell("![](attachment:a.png)", attachments={"a.png": {"image/png": "iVBORw0="}})
+    write(project / "nbs/a.ipynb", [cell])
+
+
+def plant_text(path: str, text: str) -> Callable[[Path], None]:
+    return lambda project: (project / path).write_text(text) and None
+
+
+def plant_cells(*sources: str) -> Callable[[Path], None]:
+    cells = library(*map(new_code_cell, sources))
+    return lambda project: write(project / "nbs/tools/00_greeting.ipynb", cells)
+
+
+LONG = "#| export\n" + "\n\n".join(f"x{i} = {i}" for i in range(31))
+UNTYPED = 'def wrong() -> int:\n    return "one"\n'
+PICTURE = "image/png"
+
+FAULTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "edited module": ("sync", plant_module_edit, "greeting.py is not what the notebooks export"),
+    "edited notebook": (
+        "sync",
+        plant_cells("1", "#| export\nx = 1"),
+        "greeting.py is not what the notebooks export",
+    ),
+    "version": ("sync", plant_version, "__init__.py is not what the notebooks export"),
+    "missing module": (
+        "sync",
+        lambda p: (p / PACKAGE / "tools/greeting.py").unlink(),
+        "has not been written",
+    ),
+    "missing index": (
+        "sync",
+        lambda p: (p / PACKAGE / "_modidx.py").unlink(),
+        "_modidx.py has not been written",
+    ),
+    "orphan": ("sync", plant_text(f"{PACKAGE}/tools/old.py", "x = 1\n"), "old.py has no notebook"),
+    "unadded": ("unadded", plant_text(f"{PACKAGE}/tools/new.py", "x = 1\n"), "run git add"),
+    "unadded notebook": ("unadded", lambda p: write(p / "nbs/new.ipynb", []), "run git add nbs/new.ipynb"),
+    "unclean": ("clean", plant_unclean, "run nbdev_clean --fname nbs/tools/00_greeting.ipynb"),
+    "no notebook": ("clean", plant_text("nbs/a.ipynb", '{"cells": ['), "a.ipynb cannot be read"),
+    "widget state": ("private", plant_widgets, "nbs/tutorials/a.ipynb holds saved widget state"),
+    "picture": ("private", plant_saved("nbs/a.ipynb", **{PICTURE: "iVBORw0="}), "cell 2"),
+    "svg": ("private", plant_saved("nbs/a.ipynb", **{"image/svg+xml": "<svg/>"}), "cell 2"),
+    "html": (
+        "private",
+        plant_saved("nbs/a.ipynb", **{"text/html": "<img src='data:image/png;base64,i'>"}),
+        "cell 2",
+    ),
+    "widget": (
+        "private",
+        plant_saved("nbs/a.ipynb", **{"application/vnd.jupyter.widget-view+json": "{}"}),
+        "cell 2",
+    ),
+    "attachment": ("private", plant_attachment, "cell 1"),
+    "long export": ("style", plant_cells("1", LONG), "exports 31 lines of code"),
+    "two exports": ("style", plant_cells("#| hide", "# |exporti\ny = 1", "#|export\nx = 1"), "cell 6"),
+    "readme": ("readme", plant_text("README.md", "# Another\n"), "README.md is behind nbs/index.ipynb"),
+    "no index": ("readme", lambda p: (p / "nbs/index.ipynb").unlink(), "nbs/index.ipynb is missing"),
+    "lint": ("ruff", plant_text("a.py", "import os\n"), "F401"),
+    "notebook lint": ("ruff", plant_cells("1", "import os"), "F401"),
+    "format": ("ruff", plant_text("a.py", "x  =  1\n"), "run ruff format"),
+    "types": ("types", plant_text(f"{PACKAGE}/tools/wrong.py", UNTYPED), "[return-value]"),
+}
+
+
+def test_faultless_project_passes_all_checks(project: Path) -> None:
+    assert check(project) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault_is_found(project: Path, fault: str) -> None:
+    name, plant, message = FAULTS[fault]
+    plant(project)
+    findings = check(project, name)
+    assert len(findings) == 1, findings
+    assert findings[0].startswith(f"{name}: ")
+    assert message in findings[0]
+
+
+def test_all_findings_are_listed(project: Path) -> None:
+    plant_module_edit(project)
+    for name in ("old", "older"):
+        (project / PACKAGE / f"tools/{name}.py").write_text("x = 1\n")
+    (project / "README.md").write_text("# Another\n")
+    assert [line.split(":")[0] for line in check(project, "readme", "sync", "unadded")] == [
+        *(["readme"] + ["sync"] * 3 + ["unadded"] * 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        plant_saved("nbs/tutorials/a.ipynb", **{PICTURE: "iVBORw0="}),
+        plant_saved("nbs/a.ipynb", **{"text/html": "<b>a table</b>"}),
+    ],
+)
+def test_what_may_be_saved(project: Path, plant: Callable[[Path], None]) -> None:
+    plant(project)
+    assert check(project, "private") == []
+
+
+def test_a_project_outside_of_git_has_nothing_unadded(project: Path) -> None:
+    shutil.rmtree(project / ".git")
+    (project / PACKAGE / "tools/new.py").write_text("x = 1\n")
+    assert check(project, "unadded") == []
+
+
+def test_readme_is_made_for_readers(project: Path) -> None:
+    text = (project / "README.md").read_text()
+    assert "![A picture](nbs/images/a.png), [more](CONTRIBUTING.md)" in text
+    assert "secret" not in text
+    assert "#|" not in text
+    assert "```python\nprint(1)\n```\n\n```text\n  1\n 10\n```" in text
+    (project / "README.md").unlink()
+    assert "README.md made" in tool(sys.executable, ".ci/readme.py", cwd=project)
+    assert (project / "README.md").read_text() == text
+    tool(sys.executable, ".ci/readme.py", "--check", cwd=project)
