@@ -43,9 +43,7 @@ def make(folder: Path, frames: int) -> int:
                 path.parent.mkdir(parents=True)
             path.write_bytes(data := jpegs[(i * 7 + offset) % len(jpegs)])
             total += len(data)
-        subprocess.run(
-            ["tar", "czf", archives / f"{plane.folder}.tar.gz", "-C", folder, plane.folder], check=True
-        )
+        subprocess.run(["tar", "czf", archives / f"{plane.folder}.tar.gz", "-C", folder, plane.folder], check=True)
         shutil.rmtree(folder / plane.folder)
     for name in ARCHIVES.keys() - {path.name for path in archives.iterdir()}:
         shutil.copy(folder / "sample" / name, archives)
@@ -101,9 +99,7 @@ def pooled(job, items, workers: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=42_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
@@ -125,9 +121,7 @@ def main() -> None:
                 pooled(partial(extractall, out), tarballs, args.workers),
             ),
             "inflating alone": lambda: pooled(inflate, tarballs, args.workers),
-            "writing alone": lambda: pooled(
-                partial(write, out, each), [str(p) for p in FocalPlane], args.workers
-            ),
+            "writing alone": lambda: pooled(partial(write, out, each), [str(p) for p in FocalPlane], args.workers),
         }
         times: dict[str, list[float]] = {rival: [] for rival in rivals}
         for _ in range(args.rounds):

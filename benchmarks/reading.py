@@ -70,9 +70,7 @@ def first_script(folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
@@ -83,17 +81,13 @@ def main():
         opening = {
             "EmbryoDataset(path)": lambda: EmbryoDataset(wide),
             "and its 704 videos": lambda: EmbryoDataset(wide).videos,
-            "os.scandir of the seven planes": lambda: [
-                list(os.scandir(wide / plane.folder)) for plane in FocalPlane
-            ],
+            "os.scandir of the seven planes": lambda: [list(os.scandir(wide / plane.folder)) for plane in FocalPlane],
         }
         show("opening, 704 videos", measure(opening, args.rounds))
 
         make_archives(folder / "archives", videos=1, frames=args.frames)
         extract_dataset(folder / "archives", folder / "extracted")
-        video = next(
-            EmbryoDataset(folder / "extracted")[name] for name in EmbryoDataset(folder / "extracted")
-        )
+        video = next(EmbryoDataset(folder / "extracted")[name] for name in EmbryoDataset(folder / "extracted"))
         jpegs = [video.jpeg(run) for run in video.runs()]
         assert np.array_equal(video.stack(), bare_pool(jpegs))
         plane = folder / "extracted" / FocalPlane.F0.folder / video.name

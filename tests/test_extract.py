@@ -142,9 +142,7 @@ HOSTILE = {
     "block device": with_members(member(FRAME, kind=tarfile.BLKTYPE)),
     "named pipe": with_members(member(FRAME, kind=tarfile.FIFOTYPE)),
     "duplicate": with_members(member(FRAME, b"1"), member(FRAME, b"2")),
-    "duplicate in other words": with_members(
-        member(FRAME, b"1"), member(f"./{TOP}//A/./{Path(FRAME).name}", b"2")
-    ),
+    "duplicate in other words": with_members(member(FRAME, b"1"), member(f"./{TOP}//A/./{Path(FRAME).name}", b"2")),
     "duplicate folder": with_members(
         member(f"{TOP}/A", kind=tarfile.DIRTYPE), member(f"{TOP}/A", kind=tarfile.DIRTYPE)
     ),
@@ -156,9 +154,7 @@ HOSTILE = {
     "another archive's folder": with_members(member("embryo_dataset/A/x", b"x")),
     "300 characters": with_members(member(f"{TOP}/A/{'x' * 300}", b"x")),
     "300 characters, GNU": with_members(member(f"{TOP}/A/{'x' * 300}", b"x"), form=tarfile.GNU_FORMAT),
-    "parent by a PAX path": with_members(
-        member(f"{TOP}/A/x", b"x", pax_headers={"path": f"{TOP}/../../escaped"})
-    ),
+    "parent by a PAX path": with_members(member(f"{TOP}/A/x", b"x", pax_headers={"path": f"{TOP}/../../escaped"})),
     "global PAX path": with_members(member(f"{TOP}/A/x", b"x"), pax={"path": f"{TOP}/A/y"}),
     "control characters": with_members(member(f"{TOP}/A/x\x1b[31m\nerror: fake", b"x")),
     "undecodable name": raw(undecodable),
@@ -214,9 +210,7 @@ def test_hostile_archive(archives, tmp_path, fault, there):
 
 
 HARMLESS = {
-    "unknown PAX keywords": with_members(
-        member(f"{TOP}/A/x", b"x", pax_headers={"LIBARCHIVE.creationtime": "1"})
-    ),
+    "unknown PAX keywords": with_members(member(f"{TOP}/A/x", b"x", pax_headers={"LIBARCHIVE.creationtime": "1"})),
     "global PAX keywords": with_members(member(f"{TOP}/A/x", b"x"), pax={"comment": "made by hand"}),
     "./ before the names": with_members(member(f"./{TOP}/A/x", b"x")),
     "long names, GNU": with_members(member(f"{TOP}/{'A' * 120}/x", b"x"), form=tarfile.GNU_FORMAT),
@@ -303,9 +297,7 @@ def test_kill_9_at_random_moments(larger, tmp_path):
     random.seed(7)
     continued = interrupted = 0
     for _ in range(20):
-        with subprocess.Popen(
-            [*COMMAND, larger, target, "--workers", "2"], stdout=subprocess.PIPE
-        ) as process:
+        with subprocess.Popen([*COMMAND, larger, target, "--workers", "2"], stdout=subprocess.PIPE) as process:
             time.sleep(random.uniform(0.05, 1.1) * lasts)
             process.kill()
         interrupted += process.returncode == -signal.SIGKILL
@@ -334,9 +326,7 @@ def wait_for(condition, seconds=20):
 
 
 def running_workers(process):
-    return [
-        child for child in psutil.Process(process.pid).children(recursive=True) if child.status() != "zombie"
-    ]
+    return [child for child in psutil.Process(process.pid).children(recursive=True) if child.status() != "zombie"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -347,9 +337,7 @@ def test_a_signal_ends_all_workers(larger, tmp_path, number):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        wait_for(
-            lambda: process.poll() is not None or any((tmp_path / ".extracted.extracting").glob("tree/*/*"))
-        )
+        wait_for(lambda: process.poll() is not None or any((tmp_path / ".extracted.extracting").glob("tree/*/*")))
         workers = running_workers(process)
         process.send_signal(number)
         _, errors = process.communicate(timeout=20)
@@ -480,9 +468,7 @@ from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 extract_dataset({str(source)!r}, {str(tmp_path / "extracted")!r}, workers=2)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     unit = 1 if sys.platform == "darwin" else 1024
     print(f"largest worker: {int(done.stdout) * unit / 1e6:.0f} MB")
     assert int(done.stdout) * unit < 150e6
@@ -511,9 +497,7 @@ def test_wrong_folders_are_named(archives, tmp_path):
         assert done.stderr.count("\n") == 1
     assert (tmp_path / "full" / "mine.txt").read_text() == (tmp_path / "file").read_text() == "precious"
     assert {p.name for p in tmp_path.iterdir()} == {"full", "file"}
-    assert (
-        command(archives).returncode == command(archives, tmp_path / "x", "--workers", "none").returncode == 2
-    )
+    assert command(archives).returncode == command(archives, tmp_path / "x", "--workers", "none").returncode == 2
 
 
 def test_destination_behind_a_link(archives, tmp_path):
