@@ -483,7 +483,7 @@ def _picture_html(video: "Video", plane: Plane, run: int, caption: str) -> str:
         image = "<span style='display:inline-block;width:84px;height:84px;line-height:84px'>not readable</span><br>"
     return f"<span style='display:inline-block;text-align:center;margin:2px;font-size:80%'>{image}{html.escape(caption)}</span>"
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #07128963
+# %% ../../nbs/dataset_util/04_dataset.ipynb #26626884
 def _phases_html(video: "Video") -> str:
     """A picture of each phase, from the middle of its runs."""
     pictures = []
@@ -492,7 +492,7 @@ def _phases_html(video: "Video") -> str:
         runs = video.runs(plane)
         within = runs[(runs >= row.first) & (runs <= row.last)]
         if len(within):
-            caption = f"{row.phase} {row.first}\u2013{row.last}"
+            caption = f"{row.phase} {row.first}" + (f"\u2013{row.last}" if row.last > row.first else "")
             pictures.append(_picture_html(video, plane, int(within[len(within) // 2]), caption))
     return f"<div>{''.join(pictures)}</div>"
 

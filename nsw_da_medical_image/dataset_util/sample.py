@@ -5,28 +5,17 @@
 # %% auto #0
 __all__ = ['QUIRKS', 'QUIRK_HELP', 'Quirks', 'Shot', 'SampleVideo', 'Planted', 'Sample', 'make_archives', 'main']
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #8ea1ffe0
-import argparse
-import gzip
+# %% ../../nbs/dataset_util/01_sample.ipynb #f3d0ef62
 import io
-import json
-import os
-import shutil
-import sys
-import tarfile
-import tempfile
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cache, lru_cache, partial
-from itertools import islice, pairwise
+from itertools import count, islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #0246bcdf
 import numpy as np
 from PIL import Image, ImageFilter
 
@@ -46,15 +35,9 @@ from nsw_da_medical_image.dataset_util.util import (
     run_of,
 )
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #98d41c34
+# %% ../../nbs/dataset_util/01_sample.ipynb #a6441e90
 #: Typical begin of each phase, in hours post insemination.
-_TYPICAL = dict(
-    zip(
-        Phase,
-        (4, 8, 23, 26, 36, 38, 49, 51, 54, 57, 68, 88, 98, 106, 111, 118),
-        strict=True,
-    )
-)
+_TYPICAL = dict(zip(Phase, (4, 8, 23, 26, 36, 38, 49, 51, 54, 57, 68, 88, 98, 106, 111, 118), strict=True))
 #: How far the videos get, in turn. The first three make a demo: one hatches, a sibling arrests, one becomes a blastocyst.
 _FATES = (Phase.tHB, Phase.t6, Phase.tB, Phase.t9plus, Phase.tEB, Phase.t4, Phase.tM, Phase.tSB)
 _SPAN = 124.0  # hours that a video covers, however many frames it has
@@ -67,7 +50,18 @@ def _onsets(rng: np.random.Generator, fate: Phase) -> dict[Phase, float]:
     hours = [_TYPICAL[phase] * tempo + rng.normal(0, 0.012 * _TYPICAL[phase]) for phase in phases]
     return dict(zip(phases, np.sort(hours).tolist(), strict=True))
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #4cf37e7b
+# %% ../../nbs/dataset_util/01_sample.ipynb #5b14a219
+def _ramp(hour: float, start: float | None, length: float) -> float:
+    """0 before `start` or where there is no start, rising smoothly to 1 within `length` hours."""
+    part = 0.0 if start is None else min(1.0, max(0.0, (hour - start) / length))
+    return part * part * (3 - 2 * part)
+
+
+def _wall(onsets: Mapping[Phase, float], hour: float) -> float:
+    """Radius of the embryo's wall in radii of the egg."""
+    return 0.97 + 0.1 * _ramp(hour, onsets.get(Phase.tSB), 9) + 0.2 * _ramp(hour, onsets.get(Phase.tB), 14)
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #2ab3add7
 def _divide(cells: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """`cells` (n, 6: x, y, z, radius, flatness, key), lengths in radii of the egg, after the largest has divided."""
     mother = int(cells[:, 3].argmax())
@@ -77,45 +71,45 @@ def _divide(cells: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     first, second = cells[mother].copy(), cells[mother].copy()
     first[:3] += 0.3 * axis * first[3]
     second[:3] -= 0.3 * axis * second[3]
-    second[5] = len(cells)
     first[3] *= share ** (1 / 3)
     second[3] *= (1 - share) ** (1 / 3)
+    second[5] = len(cells)
     return np.vstack([np.delete(cells, mother, axis=0), first, second])
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #ffc68041
+# %% ../../nbs/dataset_util/01_sample.ipynb #d3233e5b
+def _press(place: np.ndarray, radius: np.ndarray, pace: float, room: float) -> None:
+    """Moves the cells at `place` (n, 3) one step apart, and back into the ball of radius `room`."""
+    apart = place[:, None] - place
+    distance = np.linalg.norm(apart, axis=-1) + 1e-6
+    push = np.maximum(0, 0.86 * (radius[:, None] + radius) - distance) / distance
+    np.fill_diagonal(push, 0)
+    place += 0.06 * pace * (push[..., None] * apart).sum(axis=1)
+    centre = np.linalg.norm(place, axis=1) + 1e-6
+    place -= 0.35 * pace * place * (np.maximum(0, centre + 0.86 * radius - room) / centre)[:, None]
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #ad435fc5
 def _relax(cells: np.ndarray, hours: float, room: float = 1.12) -> np.ndarray:
     """`cells` after `hours` of pushing each other apart inside a ball of radius `room`."""
     cells = cells.copy()
-    place, radius = cells[:, :3], cells[:, 3]
-    reach = 0.86 * (radius[:, None] + radius)
     steps = max(1, min(24, round(hours * 4)))
-    pace = min(1.0, 4 * hours / steps)
     for _ in range(steps):
-        apart = place[:, None] - place
-        distance = np.linalg.norm(apart, axis=-1) + 1e-6
-        push = np.maximum(0, reach - distance) / distance
-        np.fill_diagonal(push, 0)
-        place += 0.06 * pace * (push[..., None] * apart).sum(axis=1)
-        centre = np.linalg.norm(place, axis=1) + 1e-6
-        place -= 0.35 * pace * place * (np.maximum(0, centre + 0.86 * radius - room) / centre)[:, None]
+        _press(cells[:, :3], cells[:, 3], min(1.0, 4 * hours / steps), room)
     return cells
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #f32dea26
+# %% ../../nbs/dataset_util/01_sample.ipynb #5a1fa3a1
+def _sphere(number: int) -> np.ndarray:
+    """Points (`number`, 3) spread evenly over the unit sphere: a golden spiral."""
+    turn = np.arange(number) + 0.5
+    high, angle = 1 - 2 * turn / max(1, number), np.pi * (1 + 5**0.5) * turn
+    ring = np.sqrt(1 - high**2)
+    return np.stack([ring * np.cos(angle), ring * np.sin(angle), high], axis=1)
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #90b8eeab
 def _settle(cells: np.ndarray, hours: float, wall: float, side: np.ndarray) -> np.ndarray:
     """`cells` after `hours` of moving to the inner cell mass at `side`, or flat to the wall at radius `wall`."""
-    cells = cells.copy()
-    inner = max(1, len(cells) // 3)
-    golden = np.pi * (1 + 5**0.5)
-    turn = np.arange(inner) + 0.5
-    ball = np.sqrt(1 - (1 - 2 * turn / inner) ** 2)
-    near = np.stack(
-        [ball * np.cos(golden * turn), ball * np.sin(golden * turn), 1 - 2 * turn / inner], axis=1
-    )
-    turn = np.arange(len(cells) - inner) + 0.5
-    high = 1 - 2 * turn / max(1, len(turn))
-    ring = np.sqrt(1 - high**2)
-    far = np.stack([ring * np.cos(golden * turn), ring * np.sin(golden * turn), high], axis=1)
-    goal = np.vstack([side * (wall - 0.38) + 0.24 * near, far * (wall - 0.07)])
+    cells, inner = cells.copy(), max(1, len(cells) // 3)
+    outer = _sphere(len(cells) - inner) * (wall - 0.07)
+    goal = np.vstack([side * (wall - 0.38) + 0.24 * _sphere(inner), outer])
     step = 1 - np.exp(-hours / 5)
     cells[:, :3] += step * (goal - cells[:, :3])
     cells[inner:, 4] += step * (1 - cells[inner:, 4])
@@ -130,36 +124,25 @@ def _divisions(onsets: Mapping[Phase, float]) -> list[float]:
         hours += np.linspace(onsets[Phase.t9plus], end, 12)[1:].tolist()
     return hours
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #a6ccb62e
+# %% ../../nbs/dataset_util/01_sample.ipynb #86041176
 def _grow(
     onsets: Mapping[Phase, float], hours: Sequence[float], rng: np.random.Generator, side: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """The cells at each of `hours`, ascending; they never rest quite."""
-    cells, now, sorted_ = np.array([[0, 0, 0, 0.97, 0, 0]]), 0.0, False
-    divisions = deque(_divisions(onsets))
+    """The cells at each of `hours`, ascending; `side` is the direction of the inner cell mass."""
+    cells, now, divisions = np.array([[0, 0, 0, 0.97, 0, 0]]), 0.0, _divisions(onsets)
+    cavity = onsets.get(Phase.tSB, np.inf)
     for hour in hours:
         while divisions and divisions[0] <= hour:
-            cells, now = _divide(_relax(cells, divisions[0] - now), rng), divisions.popleft()
-        if _ramp(hour, onsets.get(Phase.tSB), 1):
-            if not sorted_:
-                cells, sorted_ = cells[np.argsort(-(cells[:, :3] @ side))], True
+            cells, now = _divide(_relax(cells, divisions[0] - now), rng), divisions.pop(0)
+        if now <= cavity < hour:  # once: the nearest to that side will be the inner cell mass
+            cells = cells[np.argsort(-(cells[:, :3] @ side))]
+        if hour > cavity:
             cells = _settle(cells, hour - now, _wall(onsets, hour), side)
         else:
             cells = _relax(cells, hour - now, 1.12 - 0.18 * _ramp(hour, onsets.get(Phase.tM), 8))
         now = hour
         wobble = 0.02 * np.sin(hour / 4 + cells[:, 5:] * (2.1, 3.7, 5.3)) * (len(cells) > 1)
         yield np.hstack([cells[:, :3] + wobble, cells[:, 3:]])
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #5837e721
-def _ramp(hour: float, start: float | None, length: float) -> float:
-    """0 before `start` or where there is no start, rising smoothly to 1 within `length` hours."""
-    part = 0.0 if start is None else min(1.0, max(0.0, (hour - start) / length))
-    return part * part * (3 - 2 * part)
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #737352c6
-def _wall(onsets: Mapping[Phase, float], hour: float) -> float:
-    """Radius of the embryo's wall: a blastocyst grows within its zona and stretches it."""
-    return 0.97 + 0.1 * _ramp(hour, onsets.get(Phase.tSB), 9) + 0.2 * _ramp(hour, onsets.get(Phase.tB), 14)
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #3e6c2ea9
 @dataclass(frozen=True, eq=False)
@@ -181,30 +164,27 @@ class Shot:
     well: bool = True
     edit: Callable[[bytes], bytes] | None = None
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #19dde70a
+# %% ../../nbs/dataset_util/01_sample.ipynb #d4c7db8b
 def _stage(onsets: Mapping[Phase, float], hour: float) -> dict[str, float]:
     """How far each slow change has come: wall in radii of the egg, the others from 0 to 1."""
-    since = {phase: onsets.get(phase) for phase in Phase}
-    faded = hour >= onsets.get(Phase.tPNf, 1e9)
-    appeared = hour >= onsets.get(Phase.tPNa, 1e9)
+    begun = {phase for phase, onset in onsets.items() if onset <= hour}
+    nuclei = Phase.tPNa in begun and Phase.tPNf not in begun
     return {
-        "body": float(hour >= onsets.get(Phase.tPB2, 1e9)),
-        "nuclei": 0.0 if faded or not appeared else 0.55 + 0.45 * _ramp(hour, since[Phase.tPNa], 8),
-        "compact": _ramp(hour, since[Phase.tM], 7),
-        "cavity": _ramp(hour, since[Phase.tSB], 12) if hour >= onsets.get(Phase.tSB, 1e9) else 0.0,
-        "thin": _ramp(hour, since[Phase.tB], 13),
-        "hatch": 0.25 + 0.75 * _ramp(hour, since[Phase.tHB], 8)
-        if hour >= onsets.get(Phase.tHB, 1e9)
-        else 0.0,
+        "body": float(Phase.tPB2 in begun),
+        "nuclei": 0.55 + 0.45 * _ramp(hour, onsets[Phase.tPNa], 8) if nuclei else 0.0,
+        "compact": _ramp(hour, onsets.get(Phase.tM), 7),
+        "cavity": _ramp(hour, onsets.get(Phase.tSB), 12),
+        "thin": _ramp(hour, onsets.get(Phase.tB), 13),
+        "hatch": 0.25 + 0.75 * _ramp(hour, onsets[Phase.tHB], 8) if Phase.tHB in begun else 0.0,
         "wall": _wall(onsets, hour),
     }
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #baf6dfc9
+# %% ../../nbs/dataset_util/01_sample.ipynb #9f1c61ae
 _MICROMETRES = 55.0  # radius of the egg
 _DEPTHS = np.array([plane.micrometres for plane in FocalPlane], float)
 _LIGHT = np.array([0.42, 0.91])  # the direction of the contrast, x to the right and y down
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #9a45e783
+
 class _Optics(NamedTuple):
     """What depends on the size of the picture alone: `side` of the drawn square and `unit`, the egg's radius, in pixels."""
 
@@ -226,44 +206,39 @@ def _optics(size: int) -> _Optics:
     blurs = np.exp(-0.5 * sigma[:, None, None] ** 2 * (x**2 + y**2))
     return _Optics(side, unit, (y, x), relief.astype(np.complex64), blurs.astype(np.float32))
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #09f9f38f
-def _well(size: int, rng: np.random.Generator) -> np.ndarray:
-    """The empty well in the seven planes: float32 (7, size, size), grey levels."""
-    y, x = np.mgrid[:size, :size].astype(np.float32) / size
-    cx, cy, radius = rng.normal(0.5, 0.012), rng.normal(0.5, 0.012), rng.normal(0.425, 0.006)
-    tone, gleam = rng.uniform(88, 110), rng.uniform(105, 135)
-    away = np.hypot(x - cx, y - cy)
-    up = (cy - y) / (away + 1e-6)
+# %% ../../nbs/dataset_util/01_sample.ipynb #6fe8a5ed
+def _dish(x: np.ndarray, y: np.ndarray, cx: float, cy: float, tone: float, rng: np.random.Generator) -> np.ndarray:
+    """Grey levels outside a well that is centred at (`cx`, `cy`), at `x` and `y` from 0 to 1."""
     marks = np.sin(np.hypot(x - cx - 0.02, y - cy + 0.04) * rng.uniform(260, 330) + 2 * np.sin(7 * x))
     curve = rng.uniform(0.06, 0.12) + 0.16 * (0.4 - y) + 0.012 * np.sin(19 * y)
     scratch = np.exp(-(((x - curve) / 0.004) ** 2)) - 0.7 * np.exp(-(((x - curve - 0.007) / 0.004) ** 2))
     shade = np.clip(0.62 - 0.72 * y + 0.1 * np.cos(5 * x), 0, 1) ** 1.3
-    outside = tone * shade * (1.05 + 0.07 * marks - 0.25 * scratch * (y < 0.5))
+    return tone * shade * (1.05 + 0.07 * marks - 0.25 * scratch * (y < 0.5))
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #9c576d8c
+def _rim(beyond: np.ndarray, up: np.ndarray, depth: float) -> tuple[np.ndarray, np.ndarray]:
+    """The share that is inside the well, and the gleam of its rim, `depth` micrometres from the middle plane.
+
+    `beyond` is the distance from the rim, negative inside; `up` is 1 straight above the middle and -1 below.
+    """
+    soft = 0.004 + 0.00012 * depth + 0.009 * np.clip(-up, 0, 1)
+    wide = 0.013 + 0.00013 * depth + 0.006 * np.clip(up, 0, 1)
+    facing = 0.08 + np.clip(0.5 + 0.62 * up, 0, 1) ** 2.2
+    return 1 / (1 + np.exp(beyond / soft)), np.exp(-((beyond / wide) ** 2)) * facing
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #1a607559
+def _well(size: int, rng: np.random.Generator) -> np.ndarray:
+    """The empty well in the seven planes: float32 (7, size, size), grey levels."""
+    y, x = np.mgrid[:size, :size].astype(np.float32) / size
+    cx, cy, radius = rng.normal(0.5, 0.012), rng.normal(0.5, 0.012), rng.normal(0.425, 0.006)
+    tone, bright = rng.uniform(88, 110), rng.uniform(105, 135)
+    away = np.hypot(x - cx, y - cy)
+    up = (cy - y) / (away + 1e-6)
+    outside = _dish(x, y, cx, cy, tone, rng)
     inside = tone * (1.04 - 0.1 * y) * np.ones_like(x)
-    planes = []
-    for depth in np.abs(_DEPTHS):
-        soft = 0.004 + 0.00012 * depth + 0.009 * np.clip(-up, 0, 1)
-        within = 1 / (1 + np.exp((away - radius) / soft))
-        wide = 0.013 + 0.00013 * depth + 0.006 * np.clip(up, 0, 1)
-        rim = np.exp(-(((away - radius) / wide) ** 2)) * (0.08 + np.clip(0.5 + 0.62 * up, 0, 1) ** 2.2)
-        planes.append(inside * within + outside * (1 - within) + gleam * rim)
+    rims = (_rim(away - radius, up, depth) for depth in np.abs(_DEPTHS))
+    planes = [inside * within + outside * (1 - within) + bright * gleam for within, gleam in rims]
     return np.array(planes, np.float32)
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #e1f0b069
-class _Stage(NamedTuple):
-    """What stays the same throughout a video."""
-
-    optics: _Optics
-    well: np.ndarray  # (7, size, size) float32
-    corner: tuple[int, int]  # row and column at which the drawn square begins
-    x: (
-        np.ndarray
-    )  # (side, side) coordinates in radii of the egg, slightly warped so that no cell is a perfect ball
-    y: np.ndarray
-    texture: np.ndarray  # (2 side, 2 side) the cytoplasm's granules
-    noise: np.ndarray  # (2 size, 2 size) the camera's
-    debris: np.ndarray  # (n, 4: x, y, z, radius) polar bodies first, then fragments
-    hatch: float  # angle at which the embryo will leave its zona
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #f16686d9
 def _smooth(rng: np.random.Generator, side: int, sigma: float) -> np.ndarray:
@@ -273,7 +248,29 @@ def _smooth(rng: np.random.Generator, side: int, sigma: float) -> np.ndarray:
     field_ = np.fft.irfft2(wave * np.exp(-2 * (np.pi * sigma) ** 2 * squared), s=(side, side))
     return (field_ / field_.std()).astype(np.float32)
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #c0cd0a54
+# %% ../../nbs/dataset_util/01_sample.ipynb #c7d65e32
+def _scraps(hatch: float, rng: np.random.Generator) -> np.ndarray:
+    """Polar bodies and fragments, (7, 4: x, y, z, radius) in radii of the egg, away from the angle `hatch`."""
+    angles = hatch + np.pi + np.array([0, 0.35, *rng.uniform(-1.2, 1.6, 5)])
+    away = np.array([1.09, 1.08, *rng.uniform(1.06, 1.12, 5)])
+    radii = np.array([0.115, 0.1, *rng.uniform(0.025, 0.06, 5)])
+    return np.stack([away * np.cos(angles), away * np.sin(angles), rng.uniform(-0.35, 0.35, 7), radii], axis=1)
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #d0fb74a1
+class _Stage(NamedTuple):
+    """What stays the same throughout a video."""
+
+    optics: _Optics
+    well: np.ndarray  # (7, size, size) float32
+    corner: tuple[int, int]  # row and column at which the drawn square begins
+    x: np.ndarray  # (side, side) in radii of the egg, slightly warped so that no cell is a perfect ball
+    y: np.ndarray
+    texture: np.ndarray  # (2 side, 2 side) the cytoplasm's granules
+    noise: np.ndarray  # (2 size, 2 size) the camera's
+    debris: np.ndarray  # (n, 4: x, y, z, radius) polar bodies first, then fragments
+    hatch: float  # angle at which the embryo will leave its zona
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #cbe9f646
 @lru_cache(maxsize=2)
 def _stage_of(seed: tuple[int, ...], size: int) -> _Stage:
     """The stage of the video with this seed."""
@@ -282,63 +279,18 @@ def _stage_of(seed: tuple[int, ...], size: int) -> _Stage:
     y, x = (np.mgrid[:side, :side].astype(np.float32) - side / 2) / np.float32(unit)
     warp = [0.03 * _smooth(rng, side, 0.38 * unit) for _ in range(2)]
     place = (size - side) / 2 + rng.uniform(-0.065, 0.065, 2) * size - (0.012 * size, 0)
-    inward = (size - side) / 2 - place
-    hatch = float(np.arctan2(*inward) + rng.uniform(-0.6, 0.6))
-    angles = hatch + np.pi + np.array([0, 0.35, *rng.uniform(-1.2, 1.6, 5)])
-    away = np.array([1.09, 1.08, *rng.uniform(1.06, 1.12, 5)])
-    radii = np.array([0.115, 0.1, *rng.uniform(0.025, 0.06, 5)])
-    debris = np.stack(
-        [away * np.cos(angles), away * np.sin(angles), rng.uniform(-0.35, 0.35, 7), radii], axis=1
-    )
+    hatch = float(np.arctan2(*((size - side) / 2 - place)) + rng.uniform(-0.6, 0.6))
+    debris = _scraps(hatch, rng)
     noise = rng.standard_normal((2 * size, 2 * size), dtype=np.float32)
     texture = 0.7 * _smooth(rng, 2 * side, 0.009 * unit + 0.3) + 0.6 * _smooth(rng, 2 * side, 0.03 * unit)
     corner = (int(place[0]), int(place[1]))
     return _Stage(optics, _well(size, rng), corner, x + warp[0], y + warp[1], texture, noise, debris, hatch)
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #edd98318
-def _blob(
-    layers: np.ndarray,
-    stage: _Stage,
-    at: Sequence[float],
-    axes: tuple[float, float],
-    turn: float = 0.0,
-    height: float = 1.0,
-    grain: float = 0.0,
-    key: int = 0,
-) -> None:
-    """Lays an ellipsoid with centre `at` (x, y, z) and half `axes` into `layers`; `grain` roughens it."""
-    optics, reach = stage.optics, 1.12 * max(axes)
-    middle = np.array([at[1], at[0]]) * optics.unit + optics.side / 2
-    low = np.clip(middle - reach * optics.unit - 2, 0, optics.side).astype(int)
-    high = np.clip(middle + reach * optics.unit + 3, 0, optics.side).astype(int)
-    box = slice(low[0], high[0]), slice(low[1], high[1])
-    x, y = stage.x[box] - np.float32(at[0]), stage.y[box] - np.float32(at[1])
-    c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-    squared = ((c * x + s * y) / np.float32(axes[0])) ** 2 + ((c * y - s * x) / np.float32(axes[1])) ** 2
-    thick = np.sqrt(np.maximum(0, 1 - squared))
-    skin = np.minimum(1, 3 * thick)
-    depth = at[2] * _MICROMETRES
-    rough = [_patch(stage, low, high, middle, key + n) for n in range(3)] if grain else [0, 0, 0]
-    _lay(
-        layers, box, depth, np.float32(height) * thick + np.float32(0.8 * grain) * skin * rough[0], np.maximum
-    )
-    if grain:
-        lift = 0.6 * min(axes) * _MICROMETRES
-        _lay(layers, box, depth + lift, np.float32(0.7 * grain) * skin * rough[1], np.add)
-        _lay(layers, box, depth - lift, np.float32(0.7 * grain) * skin * rough[2], np.add)
+# %% ../../nbs/dataset_util/01_sample.ipynb #bba2f6b4
+_Box = tuple[slice, slice]  # rows and columns
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #7a5f4db4
-def _patch(stage: _Stage, low: np.ndarray, high: np.ndarray, middle: np.ndarray, key: int) -> np.ndarray:
-    """A piece of the granules for the box from `low` to `high`, which moves along with the cell's `middle`."""
-    side = stage.optics.side
-    start = (low - np.round(middle).astype(int) + (7919 * (key + 1) % 613, 104729 * (key + 1) % 787)) % side
-    size = high - low
-    return stage.texture[start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #a7d1d666
-def _lay(
-    layers: np.ndarray, box: tuple[slice, slice], depth: float, thick: np.ndarray, join: np.ufunc
-) -> None:
+def _lay(layers: np.ndarray, box: _Box, depth: float, thick: np.ndarray, join: np.ufunc) -> None:
     """Shares `thick` between the two layers next to `depth` micrometres."""
     level = float(np.clip((depth - _DEPTHS[0]) / 15, 0, 5.999))
     lower = int(level)
@@ -347,115 +299,124 @@ def _lay(
             part = layers[layer][box]
             join(part, np.float32(share) * thick, out=part)
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #59d3a43b
+# %% ../../nbs/dataset_util/01_sample.ipynb #96ee7d34
+_Floats = Sequence[float]
+
+
+def _box(stage: _Stage, at: _Floats, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixel (row, column) of `at`, and the two corners of the square `reach` around it, as far as it is drawn."""
+    unit, side = stage.optics.unit, stage.optics.side
+    middle = np.array([at[1], at[0]]) * unit + side / 2
+    low = np.clip(middle - reach * unit - 2, 0, side).astype(int)
+    return middle, low, np.clip(middle + reach * unit + 3, 0, side).astype(int)
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #39c26e66
+def _patch(stage: _Stage, low: np.ndarray, high: np.ndarray, middle: np.ndarray, key: int) -> np.ndarray:
+    """A piece of the granules for the box from `low` to `high`, which moves along with the cell's `middle`."""
+    shift = (7919 * (key + 1) % 613, 104729 * (key + 1) % 787)
+    start = (low - np.round(middle).astype(int) + shift) % stage.optics.side
+    size = high - low
+    return stage.texture[start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #040a8538
+def _ellipsoid(x: np.ndarray, y: np.ndarray, axes: _Floats, turn: float) -> np.ndarray:
+    """Thickness, 0 to 1, of an ellipsoid around 0 with half `axes`, the first of which is turned by `turn`."""
+    c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+    squared = ((c * x + s * y) / np.float32(axes[0])) ** 2 + ((c * y - s * x) / np.float32(axes[1])) ** 2
+    return np.sqrt(np.maximum(0, 1 - squared))
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #1f2a52bb
+def _blob(
+    layers: np.ndarray, stage: _Stage, at: _Floats, axes: _Floats, turn: float, height: float, grain: float, key: int
+) -> None:
+    """Lays an ellipsoid with centre `at` (x, y, z) and half `axes` into `layers`; `grain` roughens it."""
+    middle, low, high = _box(stage, at, 1.12 * max(axes))
+    box = slice(low[0], high[0]), slice(low[1], high[1])
+    thick = _ellipsoid(stage.x[box] - np.float32(at[0]), stage.y[box] - np.float32(at[1]), axes, turn)
+    skin = np.minimum(1, 3 * thick)
+    patches = (_patch(stage, low, high, middle, key + n) for n in range(3))
+    rough = [np.float32(n * grain) * skin * patch for n, patch in zip((0.8, 0.7, 0.7), patches, strict=True)]
+    depth, lift = at[2] * _MICROMETRES, 0.6 * min(axes) * _MICROMETRES
+    _lay(layers, box, depth, np.float32(height) * thick + rough[0], np.maximum)
+    _lay(layers, box, depth + lift, rough[1], np.add)
+    _lay(layers, box, depth - lift, rough[2], np.add)
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #431a534e
 def _zona(layers: np.ndarray, stage: _Stage, state: Mapping[str, float]) -> None:
     """The shell around the embryo: rough, thinner as the blastocyst stretches it, open where the embryo leaves."""
-    inner = max(1.17, state["wall"] + 0.035)
-    thick = 0.29 - 0.17 * state["thin"]
     away = np.hypot(stage.x, stage.y)
-    part = np.clip((away - inner) / thick, 0, 1)
+    part = np.clip((away - max(1.17, state["wall"] + 0.035)) / (0.29 - 0.17 * state["thin"]), 0, 1)
     shell = np.sqrt(part * (1 - part)) * 2
     if state["hatch"]:
         toward = (stage.x * np.cos(stage.hatch) + stage.y * np.sin(stage.hatch)) / (away + 1e-6)
         shell *= 1 - np.clip((toward - 0.8) * 12, 0, 1)
-    side = stage.optics.side
-    layers[3] += (
-        np.float32(0.05) * shell * (1.2 - part) + np.float32(0.012) * shell * stage.texture[:side, :side]
-    )
-    layers[4] += np.float32(0.01) * shell * stage.texture[side:, :side]
-    layers[2] += np.float32(0.01) * shell * stage.texture[:side, side:]
+    side, rough = stage.optics.side, stage.texture
+    layers[3] += np.float32(0.05) * shell * (1.2 - part) + np.float32(0.012) * shell * rough[:side, :side]
+    layers[4] += np.float32(0.01) * shell * rough[side:, :side]
+    layers[2] += np.float32(0.01) * shell * rough[:side, side:]
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #8c599a97
+# %% ../../nbs/dataset_util/01_sample.ipynb #a138893e
 def _debris(layers: np.ndarray, stage: _Stage, state: Mapping[str, float]) -> None:
-    """Polar bodies (the second only from tPB2 on) and small fragments, which the growing blastocyst hides."""
+    """Polar bodies (the second only from tPB2 on) and small fragments, which the growing blastocyst moves outward."""
+    out = max(1.0, (state["wall"] + 0.03) / 1.06)
     for n, (x, y, z, radius) in enumerate(stage.debris):
         if n != 1 or state["body"]:
-            out = max(1.0, (state["wall"] + 0.03) / 1.06)
-            _blob(
-                layers,
-                stage,
-                (x * out, y * out, z),
-                (radius, radius),
-                height=0.8 * radius,
-                grain=0.006,
-                key=40 + n,
-            )
+            _blob(layers, stage, (x * out, y * out, z), (radius, radius), 0.0, 0.8 * radius, 0.006, 40 + n)
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #19c6e569
+# %% ../../nbs/dataset_util/01_sample.ipynb #acb6a5b4
 def _cells(layers: np.ndarray, stage: _Stage, shot: Shot) -> None:
     """The cells: balls at first, blurred into one another by compaction, flat on the wall of a blastocyst."""
-    state = shot.stage
+    height = 1 - 0.6 * shot.stage["compact"] + 0.25 * shot.stage["cavity"]
     for x, y, z, radius, flat, key in shot.cells:
         away = max(float(np.sqrt(x * x + y * y + z * z)), 1e-6)
         short, long = radius * (1 - 0.55 * flat), radius * (1 + 0.25 * flat)
         tilt = abs(z) / away if flat else 1.0
-        radial = float(np.hypot(short * np.sqrt(1 - tilt**2), long * tilt))
-        height = radius * (1 - 0.6 * state["compact"] + 0.25 * state["cavity"])
-        _blob(
-            layers,
-            stage,
-            (x, y, z),
-            (radial, long),
-            float(np.arctan2(y, x)),
-            height,
-            0.024 * (1 - 0.5 * flat),
-            3 * int(key),
-        )
+        axes = float(np.hypot(short * np.sqrt(1 - tilt**2), long * tilt)), long
+        grain = 0.024 * (1 - 0.5 * flat)
+        _blob(layers, stage, (x, y, z), axes, float(np.arctan2(y, x)), radius * height, grain, 3 * int(key))
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #cf23fdad
+# %% ../../nbs/dataset_util/01_sample.ipynb #06551d25
+def _hollow(layers: np.ndarray, stage: _Stage, at: np.ndarray, radius: float, depth: float, power: float = 0.5) -> None:
+    """Takes a ball's thickness of up to `depth` away at `at` (x, y, z); adds it where `depth` is negative."""
+    x, y = stage.x - np.float32(at[0]), stage.y - np.float32(at[1])
+    hole = np.maximum(0, 1 - (x**2 + y**2) / np.float32(radius**2)) ** np.float32(power)
+    _lay(layers, (slice(None), slice(None)), at[2] * _MICROMETRES, np.float32(-depth) * hole, np.add)
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #02e52c7b
 def _nuclei(layers: np.ndarray, stage: _Stage, state: Mapping[str, float]) -> None:
     """The two pronuclei: smooth discs that meet in the middle, each with a row of nucleoli."""
     along = np.array([np.cos(stage.hatch), np.sin(stage.hatch), 0])
     across = np.array([-along[1], along[0], 0])
     radius = 0.24 * state["nuclei"]
+    ball = np.sqrt(np.maximum(0, 0.94 - stage.x**2 - stage.y**2))
     for sign in (-1, 1):
         middle = sign * (0.21 + 0.25 * (1 - state["nuclei"])) * along
         away = np.hypot(stage.x - middle[0], stage.y - middle[1]) / radius
         inside = np.clip(12 * (1 - away), 0, 1).astype(np.float32)
-        ball = np.sqrt(np.maximum(0, 0.94 - stage.x**2 - stage.y**2))
         layers *= 1 - 0.65 * inside
         layers[3] += 0.65 * inside * ball
         _hollow(layers, stage, middle, radius, 0.1)
         for n in range(4):
             _hollow(layers, stage, 0.62 * middle + (n - 1.5) * 0.42 * radius * across, 0.036, -0.06)
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #2c4866c5
-def _hollow(
-    layers: np.ndarray, stage: _Stage, at: np.ndarray, radius: float, depth: float, power: float = 0.5
-) -> None:
-    """Takes a ball's thickness away (a hole), adds it where `depth` is negative, and wipes the granules inside by `smooth`."""
-    squared = ((stage.x - np.float32(at[0])) ** 2 + (stage.y - np.float32(at[1])) ** 2) / np.float32(
-        radius**2
-    )
-    hole = np.maximum(0, 1 - squared) ** np.float32(power)
-    _lay(layers, (slice(None), slice(None)), at[2] * _MICROMETRES, np.float32(-depth) * hole, np.add)
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #8593f39b
+# %% ../../nbs/dataset_util/01_sample.ipynb #1251f4f2
 def _blastocyst(layers: np.ndarray, stage: _Stage, state: Mapping[str, float], side: np.ndarray) -> None:
     """The common body of the compacted cells, its cavity, and the part that has left the zona."""
-    wall = state["wall"]
-    _blob(
-        layers,
-        stage,
-        (0, 0, 0),
-        (wall, wall),
-        height=0.5 * max(state["compact"], state["cavity"]) - 0.2 * state["cavity"],
-        grain=0.012,
-        key=90,
-    )
+    wall, cavity = state["wall"], state["cavity"]
+    body = 0.5 * max(state["compact"], cavity) - 0.2 * cavity
+    _blob(layers, stage, (0, 0, 0), (wall, wall), 0.0, body, 0.012, 90)
     if state["hatch"]:
         out = (wall + 0.02) * np.array([np.cos(stage.hatch), np.sin(stage.hatch)])
         size = 0.6 * state["hatch"]
-        _blob(layers, stage, (*out, 0.1), (size, size), height=0.8 * size, grain=0.01, key=95)
-    if state["cavity"]:
-        radius = (0.3 + 0.5 * state["cavity"]) * wall
-        _hollow(layers, stage, -side * (0.9 * wall - radius), radius, 0.4 * state["cavity"] ** 0.5, 0.75)
+        _blob(layers, stage, (*out, 0.1), (size, size), 0.0, 0.8 * size, 0.01, 95)
+    if cavity:
+        radius = (0.3 + 0.5 * cavity) * wall
+        _hollow(layers, stage, -side * (0.9 * wall - radius), radius, 0.4 * cavity**0.5, 0.75)
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #eb1709d5
+# %% ../../nbs/dataset_util/01_sample.ipynb #d3c83e35
 def _layers(stage: _Stage, shot: Shot, side: np.ndarray) -> np.ndarray:
     """The embryo's thickness by depth: float32 (7, side, side)."""
-    size = stage.optics.side
-    layers = np.zeros((len(_DEPTHS), size, size), np.float32)
+    layers = np.zeros((len(_DEPTHS), stage.optics.side, stage.optics.side), np.float32)
     _cells(layers, stage, shot)
     if shot.stage["nuclei"]:
         _nuclei(layers, stage, shot.stage)
@@ -471,6 +432,18 @@ def _drift(optics: _Optics, hour: float) -> np.ndarray:
     y, x = optics.frequency
     down, right = 0.03 * optics.unit * np.sin(hour / 13 + 1), 0.03 * optics.unit * np.sin(hour / 19)
     return (np.exp(-1j * y * down) * np.exp(-1j * x * right)).astype(np.complex64)
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #1c75b595
+def _expose(stage: _Stage, shot: Shot, picture: np.ndarray, plane: FocalPlane) -> np.ndarray:
+    """What the camera makes of `picture`: its light, its noise, 256 grey levels."""
+    if shot.defocus:
+        soft = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
+        soft = soft.filter(ImageFilter.GaussianBlur(stage.optics.unit * 0.0012 * shot.defocus))
+        picture = np.asarray(soft, np.float32)
+    size = len(picture)
+    y, x = np.random.default_rng([shot.grain, plane.rank]).integers(0, size, 2)
+    picture = picture * np.float32(shot.light) + np.float32(1.2) * stage.noise[y : y + size, x : x + size]
+    return np.clip(picture + np.float32(0.5), 0, 255).astype(np.uint8)
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #e904a763
 def _photograph(
@@ -491,27 +464,20 @@ def _photograph(
         pictures[plane] = _expose(stage, shot, picture, plane)
     return pictures
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #1c75b595
-def _expose(stage: _Stage, shot: Shot, picture: np.ndarray, plane: FocalPlane) -> np.ndarray:
-    """What the camera makes of `picture`: its light, its noise, 256 grey levels."""
-    if shot.defocus:
-        soft = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
-        soft = soft.filter(ImageFilter.GaussianBlur(stage.optics.unit * 0.0012 * shot.defocus))
-        picture = np.asarray(soft, np.float32)
-    size = len(picture)
-    y, x = np.random.default_rng([shot.grain, plane.rank]).integers(0, size, 2)
-    picture = picture * np.float32(shot.light) + np.float32(1.2) * stage.noise[y : y + size, x : x + size]
-    return np.clip(picture + np.float32(0.5), 0, 255).astype(np.uint8)
+# %% ../../nbs/dataset_util/01_sample.ipynb #5510e136
+def _jpeg(picture: Image.Image) -> bytes:
+    """Baseline JPEG of quality 90 without metadata."""
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=90)
+    return out.getvalue()
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #669222d8
+# %% ../../nbs/dataset_util/01_sample.ipynb #2a6ceb3b
 def _names() -> Iterator[tuple[str, int, int]]:
     """Id, number of the code and number of the embryo of one video after another, without end."""
-    code = 0
-    while True:
-        code += 1
+    for code in count(1):
         siblings = 2 if code % 2 else 1
+        cycle = "" if code % 4 else "-2"
         for embryo in sorted((2 * code - 1 + 5 * n) % 12 + 1 for n in range(siblings)):
-            cycle = "-2" if code % 4 == 0 else ""
             yield f"SAM{code}{cycle}-{embryo}", code, embryo
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #8f372492
@@ -568,40 +534,34 @@ class SampleVideo:
         """The RUN numbers between two parts of the video."""
         return range(self.at(start), self.at(end) + 1)
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #bf1102bd
+# %% ../../nbs/dataset_util/01_sample.ipynb #c77dd8c2
+def _first_frame(code: int, embryo: int) -> FrameName:
+    """Name of RUN 1: date and slide belong to the code, the well to the embryo."""
+    day = date(2012, 1, 2) + timedelta(days=9 * code)
+    return FrameName(f"{day:%Y.%m.%d}", f"{100 + code:04d}", "132", embryo, 1)
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #3dba5271
 def _video(index: int, name: str, code: int, embryo: int, frames: int, seed: int) -> SampleVideo:
     """The video at `index`, without a quirk; it depends on nothing but the arguments."""
     rng = np.random.default_rng([seed, index, 0])
     onsets, hours = _onsets(rng, _FATES[index % len(_FATES)]), _clock(seed, code, frames)
-    turn = rng.uniform(0, 2 * np.pi)
+    turn, first = rng.uniform(0, 2 * np.pi), _first_frame(code, embryo)
     side = np.array([0.85 * np.cos(turn), 0.85 * np.sin(turn), 0.53])
-    day = date(2012, 1, 2) + timedelta(days=9 * code)
-    first = FrameName(f"{day:%Y.%m.%d}", f"{100 + code:04d}", "132", embryo, 1)
-    cells = _grow(onsets, hours.tolist(), rng, side)
-    shots: dict[str, Shot | bytes] = {
-        str(first._replace(run=run)): Shot(hour, run, now, _stage(onsets, hour))
-        for run, hour, now in zip(range(1, frames + 1), hours.tolist(), cells, strict=True)
-    }
-    graded = Phase.tEB in onsets
-    grades = [str(rng.choice(["A", "B", "C"])) if graded else str(Grade.NA) for _ in range(2)]
+    shots: dict[str, Shot | bytes] = {}
+    for hour, cells in zip(hours.tolist(), _grow(onsets, hours.tolist(), rng, side), strict=True):
+        run = len(shots) + 1
+        shots[str(first._replace(run=run))] = Shot(hour, run, cells, _stage(onsets, hour))
     files = {plane: dict(shots) for plane in FocalPlane}
-    return SampleVideo(
-        name,
-        first,
-        frames,
-        (seed, index),
-        side,
-        files,
-        _phase_rows(onsets, hours),
-        _time_rows(hours, rng),
-        [(name, *grades)],
-    )
+    grades = [str(rng.choice(["A", "B", "C"])) if Phase.tEB in onsets else str(Grade.NA) for _ in range(2)]
+    phases, times = _phase_rows(onsets, hours), _time_rows(hours, rng)
+    return SampleVideo(name, first, frames, (seed, index), side, files, phases, times, [(name, *grades)])
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #36d2e9fa
+# %% ../../nbs/dataset_util/01_sample.ipynb #91304561
 _Touched = tuple[FocalPlane | None, Iterable[int]]
+_Quirk = Callable[[SampleVideo], _Touched]
 
 #: The quirks by name. Those of the archives as a whole have no function; they touch no video.
-QUIRKS: dict[str, Callable[[SampleVideo], _Touched]] = {}
+QUIRKS: dict[str, _Quirk] = {}
 #: What each quirk does, in one line.
 QUIRK_HELP: dict[str, str] = {
     "pax": "every member carries PAX keywords that no reader knows",
@@ -611,30 +571,30 @@ QUIRK_HELP: dict[str, str] = {
 _ARCHIVE_QUIRKS = tuple(QUIRK_HELP)
 _QUIRK_FRAMES = 16  # a quirk needs room
 
-
-def _quirk(name: str) -> Callable[[Callable[[SampleVideo], _Touched]], Callable[[SampleVideo], _Touched]]:
+# %% ../../nbs/dataset_util/01_sample.ipynb #4a45ab2f
+def _quirk(name: str) -> Callable[[_Quirk], _Quirk]:
     """Registers a function as the quirk `name`; its docstring is the explanation."""
 
-    def register(function: Callable[[SampleVideo], _Touched]) -> Callable[[SampleVideo], _Touched]:
+    def register(function: _Quirk) -> _Quirk:
         QUIRKS[name] = function
         QUIRK_HELP[name] = (function.__doc__ or "").strip()
         return function
 
     return register
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #d862c215
+# %% ../../nbs/dataset_util/01_sample.ipynb #629fd874
+_PLANES = tuple(FocalPlane)
 _Change = Callable[[FrameName, Shot], tuple[FrameName, Shot] | None]
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #fe45b56d
+
 def _rewrite(
-    video: SampleVideo, runs: Iterable[int], change: _Change, planes: Iterable[FocalPlane] = tuple(FocalPlane)
+    video: SampleVideo, runs: Iterable[int], change: _Change, planes: Sequence[FocalPlane] = _PLANES
 ) -> list[int]:
     """Each frame among `runs` becomes what `change(name, shot)` returns, and vanishes where that is None."""
     chosen = set(runs)
     for plane in planes:
         kept: dict[str, Shot | bytes] = {}
         for name, shot in video.files[plane].items():
-            changed = None
             if isinstance(shot, bytes) or run_of(name) not in chosen:
                 kept[name] = shot
             elif changed := change(FrameName.parse(name), shot):
@@ -642,18 +602,13 @@ def _rewrite(
         video.files[plane] = kept
     return sorted(chosen)
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #bd8f78e9
+# %% ../../nbs/dataset_util/01_sample.ipynb #dd30de01
 def _retake(
-    video: SampleVideo, runs: Iterable[int], planes: Iterable[FocalPlane] = tuple(FocalPlane), **fields: Any
+    video: SampleVideo, runs: Iterable[int], planes: Sequence[FocalPlane] = _PLANES, **fields: Any
 ) -> list[int]:
     """The shots of `runs` with some fields changed."""
-    return _rewrite(video, runs, lambda name, shot: (name, replace(shot, **fields)), planes)
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #6e9d8538
-def _shot(video: SampleVideo, run: int) -> Shot:
-    """The shot of `run` in plane F0."""
-    shots = video.files[FocalPlane.F0].items()
-    return next(shot for name, shot in shots if run_of(name) == run and isinstance(shot, Shot))
+    made: dict[Shot, Shot] = {}
+    return _rewrite(video, runs, lambda name, shot: (name, made.setdefault(shot, replace(shot, **fields))), planes)
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #d695218e
 @_quirk("run-gap")
@@ -667,14 +622,13 @@ def _late_start(video: SampleVideo) -> _Touched:
     """RUN1 is missing, the video begins at RUN2"""
     return None, _rewrite(video, [1], lambda name, shot: None)
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #bfcc79b7
+# %% ../../nbs/dataset_util/01_sample.ipynb #b94e1e87
 @_quirk("missing-frame")
 def _missing_frame(video: SampleVideo) -> _Touched:
     """plane F15 lacks a run that the others have"""
-    runs = _rewrite(video, [video.at(0.6)], lambda name, shot: None, [FocalPlane.F15])
-    return FocalPlane.F15, runs
+    return FocalPlane.F15, _rewrite(video, [video.at(0.6)], lambda name, shot: None, [FocalPlane.F15])
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #810f347f
+# %% ../../nbs/dataset_util/01_sample.ipynb #5ff12cbd
 @_quirk("duplicate-f0")
 def _duplicate_f0(video: SampleVideo) -> _Touched:
     """plane F0 holds a folder F0 that repeats every frame bit for bit"""
@@ -682,14 +636,19 @@ def _duplicate_f0(video: SampleVideo) -> _Touched:
     video.files[FocalPlane.F0] |= copies
     return FocalPlane.F0, [run_of(name[3:]) or 0 for name in copies]
 
+# %% ../../nbs/dataset_util/01_sample.ipynb #4c127934
+def _shot(video: SampleVideo, run: int) -> Shot:
+    """The shot of `run` in plane F0."""
+    shots = video.files[FocalPlane.F0].items()
+    return next(shot for name, shot in shots if run_of(name) == run and isinstance(shot, Shot))
+
 
 @_quirk("different-f0")
 def _different_f0(video: SampleVideo) -> _Touched:
     """the same folder F0, but one copy differs from its frame"""
     _duplicate_f0(video)
     run = video.at(0.5)
-    name = f"F0/{video.frame._replace(run=run)}"
-    video.files[FocalPlane.F0][name] = _shot(video, run - 1)
+    video.files[FocalPlane.F0][f"F0/{video.frame._replace(run=run)}"] = _shot(video, run - 1)
     return FocalPlane.F0, [run]
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #4cff2ff1
@@ -700,7 +659,7 @@ def _frame_name(video: SampleVideo) -> _Touched:
     video.files[FocalPlane.F0][f"{video.frame.prefix}_RUN{run} copy.jpeg"] = _shot(video, run)
     return FocalPlane.F0, [run]
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #99aa4db8
+# %% ../../nbs/dataset_util/01_sample.ipynb #fcce9cd4
 @_quirk("wrong-well")
 def _wrong_well(video: SampleVideo) -> _Touched:
     """WELL in the file names is not the embryo's number"""
@@ -708,102 +667,99 @@ def _wrong_well(video: SampleVideo) -> _Touched:
     video.frame = video.frame._replace(well=well)
     return None, _rewrite(video, video.stretch(0, 1), lambda name, shot: (name._replace(well=well), shot))
 
-
+# %% ../../nbs/dataset_util/01_sample.ipynb #242e9946
 @_quirk("mixed-prefix")
 def _mixed_prefix(video: SampleVideo) -> _Touched:
     """the last fifth of the frames carries another slide number"""
     runs = video.stretch(0.8, 1)
     return None, _rewrite(video, runs, lambda name, shot: (name._replace(slide="9999"), shot))
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #db323881
+
 @_quirk("stray-file")
 def _stray_file(video: SampleVideo) -> _Touched:
     """a Thumbs.db lies among the frames of plane F30"""
     video.files[FocalPlane.F30]["Thumbs.db"] = b"\xd0\xcf\x11\xe0 not a frame"
     return FocalPlane.F30, []
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #6f80a365
-def _resave(data: bytes, change: Callable[[Image.Image], Image.Image]) -> bytes:
-    """A JPEG after `change`."""
-    return _jpeg(change(Image.open(io.BytesIO(data))))
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #5510e136
-def _jpeg(picture: Image.Image) -> bytes:
-    """Baseline JPEG of quality 90 without metadata."""
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=90)
-    return out.getvalue()
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #9df37fd2
+# %% ../../nbs/dataset_util/01_sample.ipynb #24a1d3af
 @_quirk("truncated-jpeg")
 def _truncated_jpeg(video: SampleVideo) -> _Touched:
     """every JPEG lacks its last twentieth, FF D9 included; most of the pixels are there"""
     return None, _retake(video, video.stretch(0, 1), edit=lambda data: data[: len(data) * 19 // 20])
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #b00544d6
+def _damage(video: SampleVideo, part: float, edit: Callable[[bytes], bytes]) -> _Touched:
+    """The JPEG at that part of plane F0 after `edit`."""
+    return FocalPlane.F0, _retake(video, [video.at(part)], [FocalPlane.F0], edit=edit)
 
 
 @_quirk("undecodable-jpeg")
 def _undecodable_jpeg(video: SampleVideo) -> _Touched:
     """one frame of plane F0 is noise, not a JPEG"""
     noise = np.random.default_rng(0).bytes(4096)
-    return FocalPlane.F0, _retake(
-        video, [video.at(0.35)], [FocalPlane.F0], edit=lambda data: noise[: len(data)]
-    )
+    return _damage(video, 0.35, lambda data: noise[: len(data)])
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #51d8057e
+# %% ../../nbs/dataset_util/01_sample.ipynb #e5d86ac8
 @_quirk("empty-file")
 def _empty_file(video: SampleVideo) -> _Touched:
     """one frame of plane F0 has no bytes"""
-    return FocalPlane.F0, _retake(video, [video.at(0.45)], [FocalPlane.F0], edit=lambda data: b"")
+    return _damage(video, 0.45, lambda data: b"")
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #5b4c2f88
+def _resave(data: bytes, change: Callable[[Image.Image], Image.Image]) -> bytes:
+    """A JPEG after `change`."""
+    return _jpeg(change(Image.open(io.BytesIO(data))))
 
 
 @_quirk("frame-size")
 def _frame_size(video: SampleVideo) -> _Touched:
     """one frame of plane F0 has four fifths of the others' width and height"""
     shrink = partial(_resave, change=lambda im: im.resize((im.width * 4 // 5, im.height * 4 // 5)))
-    return FocalPlane.F0, _retake(video, [video.at(0.55)], [FocalPlane.F0], edit=shrink)
+    return _damage(video, 0.55, shrink)
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #243cd668
+
 @_quirk("frame-mode")
 def _frame_mode(video: SampleVideo) -> _Touched:
     """one frame of plane F0 is saved in colour"""
-    colour = partial(_resave, change=lambda im: im.convert("RGB"))
-    return FocalPlane.F0, _retake(video, [video.at(0.65)], [FocalPlane.F0], edit=colour)
+    return _damage(video, 0.65, partial(_resave, change=lambda im: im.convert("RGB")))
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #7e90b73f
+# %% ../../nbs/dataset_util/01_sample.ipynb #105e7732
+def _repeat(video: SampleVideo, runs: Sequence[int]) -> _Touched:
+    """The shot before `runs` in place of each of theirs."""
+    before = _shot(video, runs[0] - 1)
+    return None, _rewrite(video, runs, lambda name, shot: (name, before))
+
+
 @_quirk("duplicate-frame")
 def _duplicate_frame(video: SampleVideo) -> _Touched:
     """one frame repeats its predecessor bit for bit, in every plane"""
-    run = video.at(0.25)
-    before = _shot(video, run - 1)
-    return None, _rewrite(video, [run], lambda name, shot: (name, before))
+    return _repeat(video, [video.at(0.25)])
 
 
 @_quirk("frozen-frames")
 def _frozen_frames(video: SampleVideo) -> _Touched:
     """a fifth of the video repeats the frame before it bit for bit"""
-    runs = video.stretch(0.5, 0.7)
-    before = _shot(video, runs[0] - 1)
-    return None, _rewrite(video, runs, lambda name, shot: (name, before))
+    return _repeat(video, video.stretch(0.5, 0.7))
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #7546c6a6
+# %% ../../nbs/dataset_util/01_sample.ipynb #487cd9e9
 @_quirk("blank-video")
 def _blank_video(video: SampleVideo) -> _Touched:
     """no frame shows anything"""
     return None, _retake(video, video.stretch(0, 1), well=False)
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #b1ed0901
+
 @_quirk("dark-frames")
 def _dark_frames(video: SampleVideo) -> _Touched:
     """a stretch is nearly black"""
     return None, _retake(video, video.stretch(0.3, 0.5), light=0.04)
 
-
+# %% ../../nbs/dataset_util/01_sample.ipynb #f277d6ac
 @_quirk("defocused-frames")
 def _defocused_frames(video: SampleVideo) -> _Touched:
     """a stretch is far out of focus"""
     return None, _retake(video, video.stretch(0.6, 0.75), defocus=180.0)
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #82504a12
+
 @_quirk("empty-well")
 def _empty_well(video: SampleVideo) -> _Touched:
     """the embryo is taken out before the end, the last phase is held all the same"""
@@ -823,6 +779,17 @@ def _longest(rows: list[tuple[str, ...]]) -> tuple[int, str, int, int]:
     row = max(inner, key=lambda n: int(rows[n][2]) - int(rows[n][1]))
     return row, rows[row][0], int(rows[row][1]), int(rows[row][2])
 
+# %% ../../nbs/dataset_util/01_sample.ipynb #feb81cee
+def _cut_annotation(video: SampleVideo, end: int) -> None:
+    """The annotation ends at run `end`."""
+    rows = [row for row in _rows(video) if int(row[1]) <= end]
+    video.phases = [*rows[:-1], (*rows[-1][:2], str(min(end, int(rows[-1][2]))))]
+
+
+def _cut_times(video: SampleVideo, end: int) -> None:
+    """The times end at run `end`."""
+    video.times = [row for row in video.times or [] if row[0] <= end]
+
 # %% ../../nbs/dataset_util/01_sample.ipynb #827865ac
 @_quirk("annotation-past-images")
 def _annotation_past_images(video: SampleVideo) -> _Touched:
@@ -831,18 +798,7 @@ def _annotation_past_images(video: SampleVideo) -> _Touched:
     _rows(video)[-1] = (phase, first, str(video.runs + 8))
     return None, range(video.runs + 1, video.runs + 9)
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #0066efdc
-def _cut_annotation(video: SampleVideo, end: int) -> None:
-    """The annotation ends at run `end`."""
-    rows = [row for row in _rows(video) if int(row[1]) <= end]
-    video.phases = [*rows[:-1], (*rows[-1][:2], str(min(end, int(rows[-1][2]))))]
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #a8a540a2
-def _cut_times(video: SampleVideo, end: int) -> None:
-    """The times end at run `end`."""
-    video.times = [row for row in video.times or [] if row[0] <= end]
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #18db7a28
+# %% ../../nbs/dataset_util/01_sample.ipynb #b5c11e8f
 @_quirk("images-past-annotation")
 def _images_past_annotation(video: SampleVideo) -> _Touched:
     """the annotation ends well before the images"""
@@ -850,7 +806,7 @@ def _images_past_annotation(video: SampleVideo) -> _Touched:
     _cut_annotation(video, runs[0] - 1)
     return None, runs
 
-
+# %% ../../nbs/dataset_util/01_sample.ipynb #a5994b84
 @_quirk("annotation-past-time")
 def _annotation_past_time(video: SampleVideo) -> _Touched:
     """the times end before the annotation does"""
@@ -858,7 +814,7 @@ def _annotation_past_time(video: SampleVideo) -> _Touched:
     _cut_times(video, runs[0] - 1)
     return None, runs
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #92935b21
+# %% ../../nbs/dataset_util/01_sample.ipynb #7ab20e1f
 @_quirk("phase-order")
 def _phase_order(video: SampleVideo) -> _Touched:
     """two neighbouring phases have changed places"""
@@ -868,7 +824,7 @@ def _phase_order(video: SampleVideo) -> _Touched:
     rows[n - 1], rows[n] = (after[0], *before[1:]), (before[0], *after[1:])
     return None, range(int(before[1]), int(after[2]) + 1)
 
-
+# %% ../../nbs/dataset_util/01_sample.ipynb #f9a08e5f
 @_quirk("phase-overlap")
 def _phase_overlap(video: SampleVideo) -> _Touched:
     """one phase ends a run after the next has begun"""
@@ -877,7 +833,7 @@ def _phase_overlap(video: SampleVideo) -> _Touched:
     rows[n - 1] = (*rows[n - 1][:2], str(first))
     return None, [first]
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #135c1b52
+
 @_quirk("phase-gap")
 def _phase_gap(video: SampleVideo) -> _Touched:
     """a run between two phases belongs to neither"""
@@ -886,7 +842,7 @@ def _phase_gap(video: SampleVideo) -> _Touched:
     rows[n] = (phase, str(first), str(last - 1))
     return None, [last]
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #07f0148a
+# %% ../../nbs/dataset_util/01_sample.ipynb #049be466
 @_quirk("unknown-phase")
 def _unknown_phase(video: SampleVideo) -> _Touched:
     """one phase has a name that does not exist"""
@@ -894,7 +850,7 @@ def _unknown_phase(video: SampleVideo) -> _Touched:
     rows[-2] = ("t10", *rows[-2][1:])
     return None, range(int(rows[-2][1]), int(rows[-2][2]) + 1)
 
-
+# %% ../../nbs/dataset_util/01_sample.ipynb #5220eb18
 @_quirk("malformed-row")
 def _malformed_row(video: SampleVideo) -> _Touched:
     """one row of the annotation lacks its last field"""
@@ -903,14 +859,14 @@ def _malformed_row(video: SampleVideo) -> _Touched:
     rows[1] = (phase, first)
     return None, range(int(first), int(last) + 1)
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #52a28911
+# %% ../../nbs/dataset_util/01_sample.ipynb #489b887b
 @_quirk("missing-annotation")
 def _missing_annotation(video: SampleVideo) -> _Touched:
     """there is no annotation"""
     video.phases = None
     return None, []
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #2784e9c1
+
 @_quirk("crlf")
 def _crlf(video: SampleVideo) -> _Touched:
     """the lines of the annotation end with CR LF"""
@@ -931,14 +887,13 @@ def _time_list(video: SampleVideo) -> list[tuple[int, float]]:
         raise ValueError(f"{video.name} has no times left for a second quirk to spoil")
     return video.times
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #a4ba784e
+# %% ../../nbs/dataset_util/01_sample.ipynb #9dc1824d
 def _slow_rows(video: SampleVideo, ratio: float) -> int:
     """Rewrites the annotation for a clock with `ratio` runs to a row; returns the number of rows that the runs fill."""
-    ends = [int(row[2]) for row in _rows(video)]
     start = max(1, round(int(_rows(video)[0][1]) / ratio))
     rows: list[tuple[str, ...]] = []
-    for row, end in zip(_rows(video), ends, strict=True):
-        last = max(1, round(end / ratio))
+    for row in _rows(video):
+        last = max(1, round(int(row[2]) / ratio))
         if last >= start:
             rows.append((row[0], str(start), str(last)))
             start = last + 1
@@ -954,7 +909,7 @@ def _uniform_clock(video: SampleVideo) -> _Touched:
     video.times = [(row, round(start + 0.2 * row, 1)) for row in range(rows + 1)]
     return None, video.stretch(0, 1)
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #191f0a2a
+# %% ../../nbs/dataset_util/01_sample.ipynb #360ddb37
 @_quirk("doubled-frames")
 def _doubled_frames(video: SampleVideo) -> _Touched:
     """there are twice as many images as time rows, and the annotation counts the rows"""
@@ -963,7 +918,7 @@ def _doubled_frames(video: SampleVideo) -> _Touched:
     video.times = [(row, times[min(2 * row, video.runs)]) for row in range(rows + 1)]
     return None, range(rows + 1, video.runs + 1)
 
-
+# %% ../../nbs/dataset_util/01_sample.ipynb #bc16eea8
 @_quirk("time-decreasing")
 def _time_decreasing(video: SampleVideo) -> _Touched:
     """one time lies before the one that precedes it"""
@@ -996,21 +951,21 @@ def _images_without_time(video: SampleVideo) -> _Touched:
     _cut_times(video, runs[0] - 1)
     return None, runs
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #9d377c8c
+# %% ../../nbs/dataset_util/01_sample.ipynb #11ed14a9
 @_quirk("missing-grade")
 def _missing_grade(video: SampleVideo) -> _Touched:
     """the video has no row in the grades"""
     video.grades = []
     return None, []
 
-
+# %% ../../nbs/dataset_util/01_sample.ipynb #4c621b20
 @_quirk("unknown-grade")
 def _unknown_grade(video: SampleVideo) -> _Touched:
     """TE has a grade that does not exist"""
     video.grades = [(video.name, "D", "B")]
     return None, []
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #76a98e3e
+
 @_quirk("duplicate-grade")
 def _duplicate_grade(video: SampleVideo) -> _Touched:
     """the video has two rows in the grades, which contradict each other"""
@@ -1042,146 +997,41 @@ def _asked(quirks: Quirks) -> Iterator[tuple[str, str | int | None]]:
             name, _, video = text.partition("@")
             yield name, video or None
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #1c2c6344
-def _deal(quirks: Quirks, videos: Sequence[str]) -> dict[str, list[str]]:
-    """Which quirks each video gets, {video: quirks}; '' stands for whole archives. `ValueError` for an unknown one."""
-    dealt: dict[str, list[str]] = {"": [], **{video: [] for video in videos}}
-    bare = []
-    for name, video in _asked(quirks):
-        if name not in QUIRK_HELP:
-            choices = f"{nearest(name, QUIRK_HELP)}; choose from {', '.join(QUIRK_HELP)}"
-            raise ValueError(f"there is no quirk {name!r}{choices}")
-        if name in _ARCHIVE_QUIRKS and video is not None:
-            raise ValueError(f"the quirk {name!r} belongs to whole archives, not to a video")
-        if name in _ARCHIVE_QUIRKS:
-            dealt[""].append(name)
-        elif video is None:
-            bare.append(name)
-        else:
-            dealt[_find(video, videos)].append(name)
-    backwards = videos[::-1]
-    turn = sorted(backwards, key=lambda video: bool(dealt[video]))
-    for n, name in enumerate(bare):
-        dealt[turn[n % len(turn)]].append(name)
-    return dealt
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #12af260a
+# %% ../../nbs/dataset_util/01_sample.ipynb #d53bd7db
 def _find(video: str | int, videos: Sequence[str]) -> str:
     """The id of a video given by id or index; `ValueError` naming the nearest where there is none."""
     if isinstance(video, int) and -len(videos) <= video < len(videos):
         return videos[video]
     if video not in videos:
-        raise ValueError(
-            f"the sample has no video {video!r}{nearest(video, videos)}; it ends with {videos[-1]}"
-        )
+        near = nearest(video, videos)
+        raise ValueError(f"the sample has no video {video!r}{near}; it ends with {videos[-1]}")
     return str(video)
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #e88db369
-_MTIME = 1_672_531_200  # 2023-01-01
-_FOREIGN = {"LIBARCHIVE.creationtime": "1672531200", "SCHILY.dev": "16777220"}
-_APPLE = b"\0\5\x16\7\0\2\0\0Mac OS X        "
+# %% ../../nbs/dataset_util/01_sample.ipynb #af1f457b
+def _check_quirk(name: str, video: str | int | None) -> None:
+    """`ValueError` for a quirk that does not exist, or that belongs to whole archives and not to a `video`."""
+    if name not in QUIRK_HELP:
+        choices = f"{nearest(name, QUIRK_HELP)}; choose from {', '.join(QUIRK_HELP)}"
+        raise ValueError(f"there is no quirk {name!r}{choices}")
+    if name in _ARCHIVE_QUIRKS and video is not None:
+        raise ValueError(f"the quirk {name!r} belongs to whole archives, not to a video")
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #0b90d589
-class _Tarball:
-    """A tar.gz that is the same for the same members; remembers the folders that it has entered."""
-
-    def __init__(self, tar: tarfile.TarFile, quirks: Sequence[str]):
-        self.tar, self.quirks, self.folders = tar, quirks, set[str]()
-        if "dot-prefix" in quirks:
-            self._member("./", None)
-
-    def add(self, name: str, data: bytes | None = None) -> None:
-        """Writes a file, or a folder where `data` is None, after the folders above it."""
-        above, _, last = name.rpartition("/")
-        if above and above not in self.folders:
-            self.add(above)
-        if data is None:
-            self.folders.add(name)
-        dot = "./" if "dot-prefix" in self.quirks else ""
-        if "apple-double" in self.quirks:
-            self._member(f"{dot}{above}{'/' * bool(above)}._{last}", _APPLE)
-        self._member(dot + name, data)
-        if "apple-double" in self.quirks and not above:
-            self._member(f"{dot}{name}/.DS_Store", b"\0\0\0\1Bud1")
-
-    def _member(self, name: str, data: bytes | None) -> None:
-        info = tarfile.TarInfo(name)
-        info.mtime, info.mode = _MTIME, 0o755 if data is None else 0o644
-        info.type, info.size = (tarfile.DIRTYPE, 0) if data is None else (tarfile.REGTYPE, len(data))
-        info.pax_headers = dict(_FOREIGN) if "pax" in self.quirks else {}
-        self.tar.addfile(info, io.BytesIO(data or b""))
-        self.tar.members = []  # type: ignore[attr-defined]  # else it remembers every member
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #f7ccc803
-@contextmanager
-def _tarball(path: Path, quirks: Sequence[str]) -> Iterator[_Tarball]:
-    """A new tar.gz at `path`; JPEGs do not shrink, so the fastest level of gzip is used."""
-    with (
-        open(path, "xb") as raw,
-        gzip.GzipFile("", "wb", 1, raw, mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
-    ):
-        tarball = _Tarball(tar, quirks)
-        tarball.add(path.name.removesuffix(".tar.gz"))
-        yield tarball
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #5acc9701
-def _develop(
-    video: SampleVideo, size: int, shots: Mapping[FocalPlane, Shot | bytes]
-) -> dict[FocalPlane, bytes]:
-    """The bytes of one file name in the planes that have it; planes that show the same scene share the drawing."""
-    stage = _stage_of(video.seed, size)
-    done = {plane: shot for plane, shot in shots.items() if isinstance(shot, bytes)}
-    scenes: dict[tuple, list[FocalPlane]] = {}
-    taken = {plane: shot for plane, shot in shots.items() if isinstance(shot, Shot)}
-    for plane, shot in taken.items():
-        scene = (id(shot.cells), shot.grain, shot.light, shot.defocus, shot.embryo, shot.well)
-        scenes.setdefault(scene, []).append(plane)
-    for planes in scenes.values():
-        for plane, picture in _photograph(stage, taken[planes[0]], video.side, planes).items():
-            data = _jpeg(Image.fromarray(picture))
-            edit = taken[plane].edit
-            done[plane] = edit(data) if edit else data
-    return done
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #eb1cd1a1
-def _write_frames(
-    video: SampleVideo, size: int, tarballs: Mapping[str, _Tarball], pool: ThreadPoolExecutor, bar: Any
-) -> None:
-    """Every file of one video into the seven tarballs, in natural order, a bounded number of pictures ahead."""
-    _stage_of(video.seed, size)  # before the threads ask for it
-    names = sorted({name for files in video.files.values() for name in files}, key=natural_key)
-    waiting: deque = deque()
-    for name in [*names, *[None] * 12]:
-        if name:
-            shots = {plane: files[name] for plane, files in video.files.items() if name in files}
-            waiting.append((name, pool.submit(_develop, video, size, shots)))
-        if waiting and (name is None or len(waiting) > 12):
-            ready, future = waiting.popleft()
-            for plane, data in future.result().items():
-                tarballs[plane.folder].add(f"{plane.folder}/{video.name}/{ready}", data)
-            bar.update()
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #cc43b5c7
-def _phases_csv(video: SampleVideo) -> bytes:
-    """The annotation's text."""
-    return "".join(",".join(row) + video.newline for row in video.phases or []).encode()
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #22fe6546
-def _times_csv(video: SampleVideo) -> bytes:
-    """The text of the times: rows up to the last annotated run that has an image."""
-    rows = [f"{row},{hour:.1f}\n" for row, hour in video.times or []]
-    return "".join(["frame_index,time\n", *rows, "\n"]).encode()
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #92227144
-def _write_tables(video: SampleVideo, tarballs: Mapping[str, _Tarball]) -> None:
-    """The annotation and the times of one video, those that it has."""
-    if video.phases is not None:
-        tarballs[ANNOTATIONS].add(f"{ANNOTATIONS}/{video.name}_phases.csv", _phases_csv(video))
-    if video.targ:
-        tarballs[ANNOTATIONS].add(f"{ANNOTATIONS}/{video.name}_targ.csv", b"0\n0\n1\n1\n")
-    if video.times is not None:
-        tarballs[TIMES].add(f"{TIMES}/{video.name}_timeElapsed.csv", _times_csv(video))
+# %% ../../nbs/dataset_util/01_sample.ipynb #561ecfb5
+def _deal(quirks: Quirks, videos: Sequence[str]) -> dict[str, list[str]]:
+    """Which quirks each video gets, {video: quirks}; '' stands for whole archives. `ValueError` for an unknown one."""
+    dealt: dict[str, list[str]] = {"": [], **{video: [] for video in videos}}
+    bare = []
+    for name, video in _asked(quirks):
+        _check_quirk(name, video)
+        if video is None and name not in _ARCHIVE_QUIRKS:
+            bare.append(name)
+        else:
+            dealt["" if video is None else _find(video, videos)].append(name)
+    backwards = videos[::-1]
+    turn = sorted(backwards, key=lambda video: bool(dealt[video]))
+    for n, name in enumerate(bare):
+        dealt[turn[n % len(turn)]].append(name)
+    return dealt
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #567add33
 def _plant(video: SampleVideo, quirks: Iterable[str]) -> list[Planted]:
@@ -1198,7 +1048,142 @@ def _plant(video: SampleVideo, quirks: Iterable[str]) -> list[Planted]:
         planted.append(Planted(name, video.name, plane, tuple(runs)))
     return planted
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #ddb7a623
+# %% ../../nbs/dataset_util/01_sample.ipynb #cff001c6
+import gzip
+import os
+import shutil
+import tarfile
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+
+_MTIME = 1_672_531_200  # 2023-01-01
+_FOREIGN = {"LIBARCHIVE.creationtime": "1672531200", "SCHILY.dev": "16777220"}
+_APPLE = b"\0\5\x16\7\0\2\0\0Mac OS X        "
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #1a30e37a
+def _header(name: str, data: bytes | None, pax: bool) -> tarfile.TarInfo:
+    """The header of a file, or of a folder where `data` is None; with foreign keywords where `pax`."""
+    info = tarfile.TarInfo(name)
+    info.mtime, info.mode = _MTIME, 0o755 if data is None else 0o644
+    info.type, info.size = (tarfile.DIRTYPE, 0) if data is None else (tarfile.REGTYPE, len(data))
+    info.pax_headers = dict(_FOREIGN) if pax else {}
+    return info
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #5d192057
+class _Tarball:
+    """A tar.gz that is the same for the same members; remembers the folders that it has entered."""
+
+    def __init__(self, tar: tarfile.TarFile, quirks: Sequence[str]):
+        self.tar, self.quirks, self.folders = tar, quirks, set[str]()
+        self.dot = "./" if "dot-prefix" in quirks else ""
+        if self.dot:
+            self._member(self.dot, None)
+
+    def add(self, name: str, data: bytes | None = None) -> None:
+        """Writes a file, or a folder where `data` is None, after the folders above it."""
+        above, slash, last = name.rpartition("/")
+        if above and above not in self.folders:
+            self.add(above)
+        if data is None:
+            self.folders.add(name)
+        if "apple-double" in self.quirks:
+            self._member(f"{self.dot}{above}{slash}._{last}", _APPLE)
+        self._member(self.dot + name, data)
+        if "apple-double" in self.quirks and not above:
+            self._member(f"{self.dot}{name}/.DS_Store", b"\0\0\0\1Bud1")
+
+    def _member(self, name: str, data: bytes | None) -> None:
+        self.tar.addfile(_header(name, data, "pax" in self.quirks), io.BytesIO(data or b""))
+        self.tar.members = []  # type: ignore[attr-defined]  # else it remembers every member
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #104f2374
+@contextmanager
+def _tarball(path: Path, quirks: Sequence[str]) -> Iterator[_Tarball]:
+    """A new tar.gz at `path` with its top folder."""
+    with (
+        open(path, "xb") as raw,
+        gzip.GzipFile("", "wb", 1, raw, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        tarball = _Tarball(tar, quirks)
+        tarball.add(path.name.removesuffix(".tar.gz"))
+        yield tarball
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #e898f7ac
+@contextmanager
+def _tarballs(folder: Path, quirks: Sequence[str]) -> Iterator[dict[str, _Tarball]]:
+    """The nine new tarballs in `folder`, {name of the top folder: tarball}."""
+    with ExitStack() as stack:
+        yield {
+            stem: stack.enter_context(_tarball(folder / archive, quirks))
+            for archive, stem in ARCHIVES.items()
+            if stem != GRADES
+        }
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #cb1eb353
+def _ahead(
+    pool: ThreadPoolExecutor, function: Callable[[str], Any], names: Iterable[str], most: int = 12
+) -> Iterator[tuple[str, Any]]:
+    """(name, `function(name)`) in the order of `names`, worked out by `pool` at most `most` names ahead."""
+    waiting = []
+    for name in names:
+        waiting.append((name, pool.submit(function, name)))
+        if len(waiting) > most:
+            ready, future = waiting.pop(0)
+            yield ready, future.result()
+    for name, future in waiting:
+        yield name, future.result()
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #c9609115
+def _develop(video: SampleVideo, size: int, name: str) -> dict[FocalPlane, bytes]:
+    """The bytes of the file `name` in the planes that have it."""
+    stage, done, scenes = _stage_of(video.seed, size), {}, dict[Shot, list[FocalPlane]]()
+    for plane, files in video.files.items():
+        shot = files.get(name)
+        if isinstance(shot, bytes):
+            done[plane] = shot
+        elif shot:
+            scenes.setdefault(shot, []).append(plane)
+    for shot, planes in scenes.items():
+        for plane, picture in _photograph(stage, shot, video.side, planes).items():
+            data = _jpeg(Image.fromarray(picture))
+            done[plane] = shot.edit(data) if shot.edit else data
+    return done
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #93af6e19
+def _write_frames(
+    video: SampleVideo, size: int, tarballs: Mapping[str, _Tarball], pool: ThreadPoolExecutor, bar: Any
+) -> None:
+    """Every file of one video into the seven tarballs, in natural order."""
+    _stage_of(video.seed, size)  # before the threads ask for it
+    names = sorted({name for files in video.files.values() for name in files}, key=natural_key)
+    for name, taken in _ahead(pool, partial(_develop, video, size), names):
+        for plane, data in taken.items():
+            tarballs[plane.folder].add(f"{plane.folder}/{video.name}/{name}", data)
+        bar.update()
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #0bff1dbe
+def _phases_csv(video: SampleVideo) -> bytes:
+    """The annotation's text."""
+    return "".join(",".join(row) + video.newline for row in video.phases or []).encode()
+
+
+def _times_csv(video: SampleVideo) -> bytes:
+    """The text of the times."""
+    rows = [f"{row},{hour:.1f}\n" for row, hour in video.times or []]
+    return "".join(["frame_index,time\n", *rows, "\n"]).encode()
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #92227144
+def _write_tables(video: SampleVideo, tarballs: Mapping[str, _Tarball]) -> None:
+    """The annotation and the times of one video, those that it has."""
+    if video.phases is not None:
+        tarballs[ANNOTATIONS].add(f"{ANNOTATIONS}/{video.name}_phases.csv", _phases_csv(video))
+    if video.targ:
+        tarballs[ANNOTATIONS].add(f"{ANNOTATIONS}/{video.name}_targ.csv", b"0\n0\n1\n1\n")
+    if video.times is not None:
+        tarballs[TIMES].add(f"{TIMES}/{video.name}_timeElapsed.csv", _times_csv(video))
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #3eb67351
 def _write_all(
     folder: Path,
     videos: Sequence[tuple[str, int, int]],
@@ -1210,14 +1195,11 @@ def _write_all(
     """The ten files into `folder`, which exists and is empty."""
     planted = [Planted(quirk, "", None, ()) for quirk in dealt[""]]
     grades: list[tuple[str, ...]] = [("video_name", "TE", "ICM")]
-    with ExitStack() as stack:
-        tarballs = {
-            stem: stack.enter_context(_tarball(folder / archive, dealt[""]))
-            for archive, stem in ARCHIVES.items()
-            if stem != GRADES
-        }
-        pool = stack.enter_context(ThreadPoolExecutor(min(8, os.cpu_count() or 1), "sample"))
-        bar = stack.enter_context(progress(total=len(videos) * frames, desc="sample", unit="run"))
+    with (
+        _tarballs(folder, dealt[""]) as tarballs,
+        ThreadPoolExecutor(min(8, os.cpu_count() or 1), "sample") as pool,
+        progress(total=len(videos) * frames, desc="sample", unit="run") as bar,
+    ):
         for index, (name, code, embryo) in enumerate(videos):
             video = _video(index, name, code, embryo, frames, seed)
             planted += _plant(video, dealt[name])
@@ -1227,22 +1209,19 @@ def _write_all(
     (folder / GRADES).write_bytes("".join(",".join(row) + "\n" for row in grades).encode())
     return planted
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #a3c28077
-class Sample(NamedTuple):
-    """What was written: the folder of the ten files, the videos' ids in natural order, and the defects that were planted."""
-
-    folder: Path
-    videos: tuple[str, ...]
-    planted: tuple[Planted, ...]
-
-# %% ../../nbs/dataset_util/01_sample.ipynb #90b9d123
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """A folder that becomes `folder`, which must be absent or empty, when the block ends without an error."""
+# %% ../../nbs/dataset_util/01_sample.ipynb #8aab0cb2
+def _check_free(folder: Path) -> None:
+    """`DataError` where `folder` is a file or holds anything."""
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file; name a folder that is absent or empty")
     if folder.is_dir() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty; name a folder that is absent or empty")
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #4025171a
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """A folder that becomes `folder`, which must be absent or empty, when the block ends without an error."""
+    _check_free(folder)
     home = next(parent for parent in folder.parents if parent.exists())
     hidden = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=home))
     try:
@@ -1254,6 +1233,14 @@ def _new_folder(folder: Path) -> Iterator[Path]:
         (hidden / "new").rename(folder)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+
+# %% ../../nbs/dataset_util/01_sample.ipynb #a3c28077
+class Sample(NamedTuple):
+    """What was written: the folder of the ten files, the videos' ids in natural order, and the defects that were planted."""
+
+    folder: Path
+    videos: tuple[str, ...]
+    planted: tuple[Planted, ...]
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #b582d6b2
 def _check_numbers(**numbers: tuple[int, int]) -> None:
@@ -1292,9 +1279,14 @@ def make_archives(
         raise DataError(f"cannot write {folder}: {error.strerror or error}") from error
     return Sample(Path(folder), names, tuple(planted))
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #9956222f
+# %% ../../nbs/dataset_util/01_sample.ipynb #7bf41bd9
+import argparse
+import json
+import sys
+
+
 def _parser() -> argparse.ArgumentParser:
-    """The command's options; --help lists the quirks."""
+    """The command's options, named like the arguments of `make_archives`; --help lists the quirks."""
     wide = max(map(len, QUIRK_HELP))
     listing = "\n".join(f"  {name:<{wide}}  {text}" for name, text in QUIRK_HELP.items())
     parser = argparse.ArgumentParser(
@@ -1303,15 +1295,16 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"quirks (a bare name goes to one video, the last first):\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", metavar="FOLDER", help="where the ten files go; absent or empty")
-    parser.add_argument("--videos", type=int, default=3, metavar="N", help="number of videos (3)")
-    parser.add_argument("--frames", type=int, default=40, metavar="N", help="runs a video (40)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other embryos (0)")
-    parser.add_argument("--size", type=int, default=500, metavar="N", help="width and height in pixels (500)")
-    parser.add_argument(
-        "--quirk", action="append", default=[], metavar="NAME[@VIDEO]", help="plant a defect; repeatable"
+    add = parser.add_argument
+    add("folder", metavar="FOLDER", help="where the ten files go; absent or empty")
+    add("--videos", type=int, default=3, metavar="N", help="number of videos (3)")
+    add("--frames", type=int, default=40, metavar="N", help="runs a video (40)")
+    add("--seed", type=int, default=0, metavar="N", help="another seed, other embryos (0)")
+    add("--size", type=int, default=500, metavar="N", help="width and height in pixels (500)")
+    add(
+        "--quirk", dest="quirks", action="append", default=[], metavar="NAME[@VIDEO]", help="plant a defect; repeatable"
     )
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add("--json", action="store_true", help="print the summary as JSON")
     return parser
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #c5ee1461
@@ -1326,42 +1319,33 @@ def _summary(sample: Sample, frames: int) -> dict[str, Any]:
         "planted": [planted._asdict() for planted in sample.planted],
     }
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #cbbfb6bc
+# %% ../../nbs/dataset_util/01_sample.ipynb #b2aad625
 def _screen(summary: Mapping[str, Any], most: int = 8) -> str:
     """The summary on one screen."""
     videos, planted = summary["videos"], summary["planted"]
     lines = [f"{name:<40} {size:>13,} bytes" for name, size in summary["files"].items()]
     more = f" and {len(videos) - most} more" if len(videos) > most else ""
-    lines.append(
-        f"{len(videos)} videos ({', '.join(videos[:most])}{more}), {summary['frames']} runs, 7 planes"
-    )
-    for p in planted[:most]:
-        lines.append(f"planted {p['quirk']} in {p['video'] or 'all archives'}")
+    lines.append(f"{len(videos)} videos ({', '.join(videos[:most])}{more}), {summary['frames']} runs, 7 planes")
+    lines += [f"planted {p['quirk']} in {p['video'] or 'all archives'}" for p in planted[:most]]
     if len(planted) > most:
         lines.append(f"and {len(planted) - most} quirks more")
     return "\n".join([f"written to {summary['folder']}", *lines])
 
-# %% ../../nbs/dataset_util/01_sample.ipynb #0d0b7ed1
+# %% ../../nbs/dataset_util/01_sample.ipynb #bf79582c
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns 0 when done and 1 when the job failed, and exits with 2 on wrong usage."""
     parser = _parser()
-    options = parser.parse_args(argv)
+    options = vars(parser.parse_args(argv))
+    as_json = options.pop("json")
     try:
-        sample = make_archives(
-            options.folder,
-            options.videos,
-            options.frames,
-            options.seed,
-            size=options.size,
-            quirks=options.quirk,
-        )
+        sample = make_archives(**options)
     except ValueError as error:
         parser.error(str(error))
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    summary = _summary(sample, options.frames)
-    print(json.dumps(summary, indent=2) if options.json else _screen(summary))
+    summary = _summary(sample, options["frames"])
+    print(json.dumps(summary, indent=2) if as_json else _screen(summary))
     return 0
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #8f391b61
