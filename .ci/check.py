@@ -16,11 +16,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "nsw_da_medical_image"
 MAX_EXPORT_LINES = 30
+MEDIAN_EXPORT_LINES = 10
 
 # nbdev accepts "#|", "# |" and leading blanks; its directives stand before the first line of code.
 DIRECTIVE = re.compile(r"\s*#\s*\|\s*(?P<name>[\w-]*)")
@@ -207,7 +209,7 @@ def private() -> list[str]:
 
 def style() -> list[str]:
     """Exported cells are short, and something is told, shown or tested between two of them."""
-    findings = []
+    findings, sizes = [], []
     for path, nb in notebooks():
         after_export = False
         for i, cell in enumerate(nb["cells"], 1):
@@ -215,6 +217,8 @@ def style() -> list[str]:
                 continue
             names, code = split_cell(cell["source"]) if cell["cell_type"] == "code" else (set(), [])
             export = bool(names & EXPORTS)
+            if export:
+                sizes.append(len(code))
             if export and len(code) > MAX_EXPORT_LINES:
                 findings.append(
                     f"{place(path, i, cell)} exports {len(code)} lines of code: split it, {MAX_EXPORT_LINES} at most"
@@ -224,6 +228,10 @@ def style() -> list[str]:
                     f"{place(path, i, cell)} exports right after another export: put prose, an example or a test between"
                 )
             after_export = export
+    if sizes and median(sizes) > MEDIAN_EXPORT_LINES:
+        findings.append(
+            f"exported cells have {median(sizes):g} lines of code in the median: split some, {MEDIAN_EXPORT_LINES} at most"
+        )
     return findings
 
 

@@ -125,6 +125,19 @@ def undecodable(tar):
     return without_end(tar) + bytes(header) + bytes(1024)
 
 
+def with_size(field):
+    """A builder: the victim's own members, then one of 8 bytes whose header has `field` for its size."""
+
+    def change(tar):
+        info, _ = member(f"{TOP}/A/x", b"12345678")
+        header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+        header[124:136] = field
+        header[148:156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 256)
+        return without_end(tar) + bytes(header) + b"12345678".ljust(512, b"\0") + bytes(1024)
+
+    return raw(change)
+
+
 def sparse(good):
     return with_members(member(f"{TOP}/A/x", b"1", pax_headers={"GNU.sparse.major": "1"}))(good)
 
@@ -159,6 +172,12 @@ HOSTILE = {
     "control characters": with_members(member(f"{TOP}/A/x\x1b[31m\nerror: fake", b"x")),
     "undecodable name": raw(undecodable),
     "sparse": sparse,
+    "a size that is not octal": with_size(b"00000000009\0"),
+    "a negative size": with_size(b"\xff" * 11 + b"\xf8"),
+    "a PAX size of 5,000 digits": with_members(member(f"{TOP}/A/x", b"x", pax_headers={"size": "9" * 5000})),
+    "a negative PAX size": with_members(member(f"{TOP}/A/x", b"x", pax_headers={"size": "-7"})),
+    "a file for the top folder": lambda good: with_members(member(TOP, b"x"))(gzip.compress(bytes(1024))),
+    "a few bytes behind the end": raw(lambda tar: tar + b"x"),
     "no end blocks": raw(without_end),
     "one end block": raw(lambda tar: without_end(tar) + bytes(512)),
     "a second tar behind the first": raw(lambda tar: tar + tar),
@@ -209,7 +228,16 @@ def test_hostile_archive(archives, tmp_path, fault, there):
     assert files(target) == contents(archives)
 
 
+def raw_members(good):
+    tar = gzip.decompress(good)
+    return b"".join(gzip.compress(tar[i : i + 300]) for i in range(0, len(tar), 300))
+
+
 HARMLESS = {
+    "a size of twelve digits": with_size(b"000000000010"),
+    "an empty gzip member in front": lambda good: gzip.compress(b"") + good,
+    "many small gzip members": raw_members,
+    "a large PAX header": with_members(member(f"{TOP}/A/x", b"x", pax_headers={"comment": "é" * 100_000})),
     "unknown PAX keywords": with_members(member(f"{TOP}/A/x", b"x", pax_headers={"LIBARCHIVE.creationtime": "1"})),
     "global PAX keywords": with_members(member(f"{TOP}/A/x", b"x"), pax={"comment": "made by hand"}),
     "./ before the names": with_members(member(f"./{TOP}/A/x", b"x")),
@@ -498,6 +526,70 @@ def test_wrong_folders_are_named(archives, tmp_path):
     assert (tmp_path / "full" / "mine.txt").read_text() == (tmp_path / "file").read_text() == "precious"
     assert {p.name for p in tmp_path.iterdir()} == {"full", "file"}
     assert command(archives).returncode == command(archives, tmp_path / "x", "--workers", "none").returncode == 2
+
+
+def test_an_extracted_data_set_is_recognised(archives, tmp_path):
+    extract_dataset(archives, tmp_path / "extracted")
+    done = command(tmp_path / "extracted", tmp_path / "again")
+    assert done.returncode == 1
+    assert "is an extracted data set" in done.stderr
+
+
+def test_unusual_paths(archives, tmp_path):
+    (tmp_path / "here").mkdir()
+    done = command(archives, ".", cwd=tmp_path / "here")
+    assert done.returncode == 1
+    assert "is the current folder" in done.stderr
+    (tmp_path / "loop").symlink_to(tmp_path / "pool")
+    (tmp_path / "pool").symlink_to(tmp_path / "loop")
+    for arguments in (
+        (archives, tmp_path / "loop"),
+        (tmp_path / "loop", tmp_path / "x"),
+        (archives, tmp_path / "loop" / "x"),
+    ):
+        done = command(*arguments)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+    for name in "with space", "zwei\nZeilen", "é", "trailing/":
+        done = command(archives, f"{tmp_path}/{name}", "--json")
+        assert done.returncode == 0, done.stderr
+        assert files(tmp_path / name) == contents(archives)
+
+
+def test_a_hidden_folder_that_is_not_ours_is_left_alone(archives, tmp_path):
+    (tmp_path / "precious" / "tree").mkdir(parents=True)
+    (tmp_path / "precious" / "tree" / "keep").write_text("keep")
+    (tmp_path / ".extracted.extracting").symlink_to(tmp_path / "precious")
+    done = command(archives, tmp_path / "extracted")
+    assert done.returncode == 1
+    assert "is in the way" in done.stderr
+    assert (tmp_path / "precious" / "tree" / "keep").read_text() == "keep"
+
+
+def test_nobody_reads_the_summary(archives, tmp_path):
+    """Work that is done stays done where its summary cannot be written."""
+    for i, redirect in enumerate(("| true", ">&-", "2>&-")):
+        line = f"{sys.executable} -u -m {COMMAND[2]} '{archives}' '{tmp_path / str(i)}' {redirect}; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert files(tmp_path / str(i)) == contents(archives)
+
+
+def test_the_callers_path_reaches_the_workers(archives, tmp_path):
+    """Modules in the current folder do not get in the way, nor do folders in sys.path that are no strings."""
+    (tmp_path / "queue.py").write_text("raise SystemExit('the wrong queue')")
+    (tmp_path / "scripts").mkdir()
+    script = tmp_path / "scripts" / "script.py"
+    script.write_text(
+        "import sys, pathlib\n"
+        "sys.path.append(pathlib.Path('x'))\n"
+        "from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset\n"
+        f"extract_dataset({str(archives)!r}, {str(tmp_path / 'extracted')!r})\n"
+    )
+    subprocess.run([sys.executable, script], check=True, timeout=60, cwd=tmp_path)
+    assert files(tmp_path / "extracted") == contents(archives)
 
 
 def test_destination_behind_a_link(archives, tmp_path):

@@ -7,7 +7,7 @@ __all__ = ['END_OF_IMAGE', 'Plane', 'PHASE_TYPE', 'PLANE_TYPE', 'Parsed', 'Phase
            'GradeRow', 'parse_grades', 'decode', 'Listing', 'list_frames', 'phase_ranks', 'Video', 'frame_table',
            'summarise', 'EmbryoDataset', 'summary_text', 'main']
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #cdb69c3f
+# %% ../../nbs/dataset_util/04_dataset.ipynb #1fcec77c
 import argparse
 import csv
 import html
@@ -16,16 +16,17 @@ import json
 import math
 import operator
 import os
+import re
 import sys
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from .source import open_source
 from .util import DataError, Grade, Grades, Phase
@@ -58,7 +59,14 @@ def _parse(lines: Iterable[tuple[int, list[str]]], faults: list[str], make: Call
             faults.append(f"line {line}: {fault}")
     return Parsed(rows, faults)
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #2a87e6ef
+# %% ../../nbs/dataset_util/04_dataset.ipynb #5ffbded5
+def _run(text: str) -> int:
+    """The RUN number that a cell holds; `ValueError` where it is none."""
+    if not re.fullmatch(r"[0-9]{1,6}", text):
+        raise ValueError(f"{text!r} is not a RUN number")
+    return int(text)
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #8b06800d
 class PhaseRow(NamedTuple):
     """A row of an annotation: a phase and its first and last RUN, inclusive."""
 
@@ -70,8 +78,8 @@ class PhaseRow(NamedTuple):
 def _phase_row(cells: list[str]) -> PhaseRow:
     if len(cells) != 3:
         raise ValueError(f"{len(cells)} cells where phase,first,last are expected")
-    row = PhaseRow(Phase.parse(cells[0]), int(cells[1]), int(cells[2]))
-    if not 0 <= row.first <= row.last:
+    row = PhaseRow(Phase.parse(cells[0]), _run(cells[1]), _run(cells[2]))
+    if row.first > row.last:
         raise ValueError(f"runs {row.first} to {row.last} are no range")
     return row
 
@@ -90,7 +98,7 @@ def _columns(data: bytes, names: tuple[str, ...]) -> tuple[Iterator[tuple[int, l
     places = [header.index(name.casefold()) for name in names]
     return ((line, [cells[i] if i < len(cells) else "" for i in places]) for line, cells in lines[1:]), []
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #3405d005
+# %% ../../nbs/dataset_util/04_dataset.ipynb #93c7ebbb
 class TimeRow(NamedTuple):
     """A row of a time file: a RUN number and its hours since insemination."""
 
@@ -99,9 +107,9 @@ class TimeRow(NamedTuple):
 
 
 def _time_row(cells: list[str]) -> TimeRow:
-    row = TimeRow(int(cells[0]), float(cells[1]))
-    if row.run < 0 or not math.isfinite(row.hours):
-        raise ValueError(f"{cells[0]},{cells[1]} is no run with its hours")
+    row = TimeRow(_run(cells[0]), float(cells[1]))
+    if not math.isfinite(row.hours):
+        raise ValueError(f"{cells[1]!r} is no number of hours")
     return row
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #f76887e4
@@ -123,31 +131,36 @@ def parse_grades(data: bytes) -> Parsed:
     lines, faults = _columns(data, ("video_name", "TE", "ICM"))
     return _parse(lines, faults, lambda cells: GradeRow(cells[0], Grades(Grade.parse(cells[1]), Grade.parse(cells[2]))))
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #e633a62d
+# %% ../../nbs/dataset_util/04_dataset.ipynb #657c905d
 def _grey(image: Image.Image, size: int | None) -> np.ndarray:
     """An opened image as uint8 (height, width), or scaled to (size, size) with antialiasing."""
-    if size:
+    if size is not None:
         image.draft("L", (size, size))  # lets the JPEG decoder itself scale by 2, 4 or 8
     grey = image.convert("L")
-    return np.asarray(grey.resize((size, size), Image.Resampling.BOX) if size else grey)
+    return np.asarray(grey.resize((size, size), Image.Resampling.BOX) if size is not None else grey)
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #e369efe9
+# %% ../../nbs/dataset_util/04_dataset.ipynb #ed379311
 END_OF_IMAGE = b"\xff\xd9"
 
 
 def decode(data: bytes, size: int | None = None, tolerant: bool = False) -> np.ndarray:
-    """A JPEG as uint8 (height, width), or (size, size) scaled down with antialiasing; `DataError` where it is damaged.
+    """A JPEG as uint8 (height, width), or (size, size) scaled with antialiasing.
 
-    `tolerant` reads truncated images, missing rows grey, and colour images as grey.
+    `DataError` where the end mark is missing, the image is not 8-bit grey, or it cannot be decoded; damage in the middle
+    of the data is not noticed by JPEG decoders. `tolerant` reads truncated images, missing rows grey, and colour as grey.
     """
+    if size is not None and size < 1:
+        raise ValueError(f"size is {size}; it must be 1 or more pixels")
     if not tolerant and not data.endswith(END_OF_IMAGE):
-        raise DataError("is truncated: the end mark of the JPEG is missing")
+        raise DataError("is truncated: it does not end with the end mark of a JPEG")
     whole = data if data.endswith(END_OF_IMAGE) else data + END_OF_IMAGE
     try:
         with Image.open(io.BytesIO(whole), formats=("JPEG",)) as image:
             if image.mode != "L" and not tolerant:
                 raise DataError(f"has mode {image.mode} where 8-bit grey (L) is expected")
             return _grey(image, size)
+    except UnidentifiedImageError as fault:
+        raise DataError("cannot be decoded: it is not a JPEG") from fault
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
         raise DataError(f"cannot be decoded: {fault}") from fault
 
@@ -179,8 +192,8 @@ def list_frames(names: Iterable[str], folder: str = "") -> Listing:
     prefix = found[int(runs[0])].rpartition("_")[0] if found else ""
     return Listing(runs, prefix, {run: name for run, name in found.items() if name != f"{prefix}_RUN{run}.jpeg"})
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #9df11832
-from .util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, progress
+# %% ../../nbs/dataset_util/04_dataset.ipynb #8558f27c
+from .util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, one_line, progress, tell
 
 Plane: TypeAlias = FocalPlane | str | int
 
@@ -190,6 +203,7 @@ class _Contents:
 
     def __init__(self, path: str | os.PathLike, *, tolerant: bool = False):
         self.path = os.fspath(path)
+        self.root = os.path.abspath(path)
         self.tolerant = tolerant
         self.tolerated: dict[tuple[str, FocalPlane], set[int]] = {}
         self.source = open_source(path)
@@ -203,7 +217,7 @@ class _Contents:
         self._phases: dict[str, list[PhaseRow]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (type(self), os.path.abspath(self.path), self.tolerant)
+        return _reopen, (type(self), self.root, self.tolerant)
 
     def plane(self, plane: Plane) -> FocalPlane:
         """The plane that is meant; `UnknownName` where this copy lacks it."""
@@ -216,45 +230,57 @@ class _Contents:
 def _reopen(kind: type, path: str, tolerant: bool) -> Any:
     return kind(path, tolerant=tolerant)
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #83c3a48f
-class _Filed(_Contents):
-    """Which videos have a folder in a plane."""
+# %% ../../nbs/dataset_util/04_dataset.ipynb #1a856bfe
+def _named(files: Iterable[str], ending: str) -> frozenset[str]:
+    """The videos after which files are named: '<video><ending>'. Strays, such as the authors' `_targ.csv`, end otherwise."""
+    return frozenset(name.removesuffix(ending) for name in files if name.endswith(ending) and not name.startswith("."))
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #4aabc29f
+class _Names(_Contents):
+    """Which videos there are, and which of them have files of which kind."""
 
     def folders(self, plane: Plane) -> frozenset[str]:
         """Names of the videos that have a folder in `plane`."""
         plane = self.plane(plane)
         if plane not in self._folders:
             names = self.source.folders(plane.folder)
-            self._folders[plane] = frozenset(name for name in names if not name.startswith("."))
+            self._folders[plane] = frozenset(name for name in names if not name.startswith((".", "__")))
         return self._folders[plane]
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #2b350264
-class _Noted(_Filed):
-    """Which videos have text files."""
-
-    def _names(self, folder: str, ending: str) -> frozenset[str]:
-        names = (name for name in self.source.files(folder) if not name.startswith("."))
-        return frozenset(name.removesuffix(ending) for name in names if name.endswith(ending))
 
     @cached_property
     def annotated(self) -> frozenset[str]:
         """Names of the videos that have an annotation file."""
-        return self._names(ANNOTATIONS, "_phases.csv")
+        return _named(self.source.files(ANNOTATIONS), "_phases.csv")
 
     @cached_property
     def timed(self) -> frozenset[str]:
         """Names of the videos that have a time file."""
-        return self._names(TIMES, "_timeElapsed.csv")
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #87e6f1ca
-class _Listed(_Noted):
-    """The videos of a data set, and their frames."""
+        return _named(self.source.files(TIMES), "_timeElapsed.csv")
 
     @cached_property
     def videos(self) -> tuple[str, ...]:
         """Names of the videos with a folder in any plane, in natural order; in a copy without planes, the annotated ones."""
         names = frozenset().union(*map(self.folders, self.planes)) if self.planes else self.annotated
         return tuple(sorted(names, key=natural_key))
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #6a0081ca
+def _understood(path: str, parsed: Parsed) -> list[Any]:
+    """The rows of a text file; `DataError`, naming it and the line, where something in it is not understood."""
+    if parsed.faults:
+        more = f" (and {len(parsed.faults) - 1} more faults)" if parsed.faults[1:] else ""
+        raise DataError(f"{path}: {parsed.faults[0]}{more}")
+    return parsed.rows
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #66d0cca3
+def _refuse_repeats(path: str, keys: list[str]) -> None:
+    """Raise `DataError` where a key occurs twice."""
+    if len(set(keys)) < len(keys):
+        repeated = next(key for i, key in enumerate(keys) if key in keys[:i])
+        raise DataError(f"{path}: {repeated} occurs twice")
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #095eaba4
+class _Contained(_Names):
+    """What the folders and the text files of a data set say; `DataError` where it cannot be understood."""
 
     def listing(self, video: str, plane: Plane) -> Listing:
         """The frames of a video in a plane."""
@@ -264,54 +290,39 @@ class _Listed(_Noted):
             self._listings[key] = list_frames(self.source.files(folder), folder)
         return self._listings[key]
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #6297a709
-class _Read(_Listed):
-    """The annotations of a data set. Like the other text files they raise `DataError` where one is not understood."""
-
-    def _parsed(self, path: str, parse: Callable[[bytes], Parsed]) -> list[Any]:
-        rows, faults = parse(self.source.read(path))
-        if faults:
-            more = f" (and {len(faults) - 1} more faults)" if faults[1:] else ""
-            raise DataError(f"{path}: {faults[0]}{more}")
-        return rows
-
     def phase_rows(self, video: str) -> list[PhaseRow]:
         """The annotation of a video, in the file's order; [] where there is none."""
         if video not in self._phases:
             path = f"{ANNOTATIONS}/{video}_phases.csv"
-            self._phases[video] = self._parsed(path, parse_phases) if video in self.annotated else []
+            found = parse_phases(self.source.read(path)) if video in self.annotated else Parsed([], [])
+            self._phases[video] = _understood(path, found)
         return self._phases[video]
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #66d0cca3
-def _refuse_repeats(path: str, keys: list[str]) -> None:
-    """Raise `DataError` where a key occurs twice."""
-    if len(set(keys)) < len(keys):
-        repeated = next(key for i, key in enumerate(keys) if key in keys[:i])
-        raise DataError(f"{path}: {repeated} occurs twice")
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #d263ea23
-class _Timed(_Read):
-    """The times and the grades of a data set."""
+# %% ../../nbs/dataset_util/04_dataset.ipynb #46f9d120
+class _Recorded(_Contained):
+    """What was recorded of the embryos: hours and grades."""
 
     def time_rows(self, video: str) -> list[TimeRow]:
         """The times of a video in the order of the runs; [] where there is no time file."""
         path = f"{TIMES}/{video}_timeElapsed.csv"
-        rows = sorted(self._parsed(path, parse_times)) if video in self.timed else []
+        found = parse_times(self.source.read(path)) if video in self.timed else Parsed([], [])
+        rows = sorted(_understood(path, found))
         _refuse_repeats(path, [f"frame_index {row.run}" for row in rows])
         return rows
 
     @cached_property
     def grades(self) -> dict[str, Grades]:
         """The grades by video; {} where there is no grades' file."""
-        rows: list[GradeRow] = self._parsed(GRADES, parse_grades) if GRADES in self.entries else []
+        found = parse_grades(self.source.read(GRADES)) if GRADES in self.entries else Parsed([], [])
+        rows: list[GradeRow] = _understood(GRADES, found)
         _refuse_repeats(GRADES, [row.video for row in rows])
         return {row.video: row.grades for row in rows}
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #fd06c10d
+# %% ../../nbs/dataset_util/04_dataset.ipynb #70da0af7
 class _Named:
     """A video's name, and the data set to which it belongs."""
 
-    def __init__(self, dataset: _Timed, name: str):
+    def __init__(self, dataset: _Recorded, name: str):
         self.dataset = dataset
         self.name = name
 
@@ -354,27 +365,6 @@ class _Frames(_Named):
         """The bytes of a frame's file, as they are."""
         return self.dataset.source.read(self.path(run, plane))
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #211757a3
-class _Pixels(_Frames):
-    """The decoded frames of a video, one by one."""
-
-    def frame(
-        self, run: int, plane: Plane = "F0", *, size: int | None = None, tolerant: bool | None = None
-    ) -> np.ndarray:
-        """A frame as uint8 (height, width), (500, 500) in the released data; `size` scales it to (size, size).
-
-        `DataError` where the image is damaged; `tolerant` reads what is there and notes it in `dataset.tolerated`.
-        """
-        data = self.jpeg(run, plane)
-        try:
-            return decode(data, size)
-        except DataError as fault:
-            if not (self.dataset.tolerant if tolerant is None else tolerant):
-                raise DataError(f"{self.path(run, plane)} {fault}; tolerant=True reads what is there") from fault
-            pixels = decode(data, size, tolerant=True)
-        self.dataset.tolerated.setdefault((self.name, FocalPlane.parse(plane)), set()).add(operator.index(run))
-        return pixels
-
 # %% ../../nbs/dataset_util/04_dataset.ipynb #090fbb96
 def _stacked(frame: Callable[[int], np.ndarray], runs: list[int]) -> np.ndarray:
     """`frame(run)` for all `runs`, of which there is one at least, in one array; `DataError` where the sizes differ."""
@@ -392,9 +382,26 @@ def _stacked(frame: Callable[[int], np.ndarray], runs: list[int]) -> np.ndarray:
             pass
     return stack
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #392e497e
-class _Stacks(_Pixels):
-    """Many decoded frames at once."""
+# %% ../../nbs/dataset_util/04_dataset.ipynb #c0129328
+class _Pixels(_Frames):
+    """The decoded frames of a video."""
+
+    def frame(
+        self, run: int, plane: Plane = "F0", *, size: int | None = None, tolerant: bool | None = None
+    ) -> np.ndarray:
+        """A frame as uint8 (height, width), (500, 500) in the released data; `size` scales it to (size, size).
+
+        `DataError` where the image is damaged; `tolerant` reads what is there and notes it in `dataset.tolerated`.
+        """
+        data = self.jpeg(run, plane)
+        try:
+            return decode(data, size)
+        except DataError as fault:
+            if not (self.dataset.tolerant if tolerant is None else tolerant):
+                raise DataError(f"{self.path(run, plane)} {fault}; tolerant=True reads what is there") from fault
+            pixels = decode(data, size, tolerant=True)
+        self.dataset.tolerated.setdefault((self.name, FocalPlane.parse(plane)), set()).add(operator.index(run))
+        return pixels
 
     def stack(
         self,
@@ -418,13 +425,13 @@ def phase_ranks(rows: Iterable[PhaseRow], runs: np.ndarray) -> np.ndarray:
         ranks[np.searchsorted(runs, row.first) : np.searchsorted(runs, row.last, "right")] = row.phase.rank
     return ranks
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #1e19061a
+# %% ../../nbs/dataset_util/04_dataset.ipynb #c5aac749
 PHASE_TYPE = pd.CategoricalDtype([str(phase) for phase in Phase], ordered=True)
 PLANE_TYPE = pd.CategoricalDtype([str(plane) for plane in FocalPlane], ordered=True)
 
-
-class _Phases(_Stacks):
-    """What the annotation says of a video."""
+# %% ../../nbs/dataset_util/04_dataset.ipynb #94f88ade
+class _Written(_Pixels):
+    """What the annotation, the times and the grades say of a video."""
 
     @property
     def phases(self) -> pd.DataFrame:
@@ -436,10 +443,6 @@ class _Phases(_Stacks):
         """The phase of a run, None where it is unlabelled."""
         rank = int(phase_ranks(self.dataset.phase_rows(self.name), np.array([operator.index(run)]))[0])
         return None if rank < 0 else list(Phase)[rank]
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #f3ad3d68
-class _Measures(_Phases):
-    """What the times and the grades say of a video."""
 
     @property
     def hours(self) -> pd.Series:
@@ -483,17 +486,20 @@ def _picture_html(video: "Video", plane: Plane, run: int, caption: str) -> str:
         image = "<span style='display:inline-block;width:84px;height:84px;line-height:84px'>not readable</span><br>"
     return f"<span style='display:inline-block;text-align:center;margin:2px;font-size:80%'>{image}{html.escape(caption)}</span>"
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #26626884
+# %% ../../nbs/dataset_util/04_dataset.ipynb #112cf671
 def _phases_html(video: "Video") -> str:
-    """A picture of each phase, from the middle of its runs."""
+    """A picture of each phase, from the middle of its runs; where that cannot be read, what is wrong."""
     pictures = []
-    plane = min(video.planes, key=lambda plane: abs(plane.micrometres), default=FocalPlane.F0)
-    for row in video.dataset.phase_rows(video.name) if video.planes else ():
-        runs = video.runs(plane)
-        within = runs[(runs >= row.first) & (runs <= row.last)]
-        if len(within):
-            caption = f"{row.phase} {row.first}" + (f"\u2013{row.last}" if row.last > row.first else "")
-            pictures.append(_picture_html(video, plane, int(within[len(within) // 2]), caption))
+    try:
+        plane = min(video.planes, key=lambda plane: abs(plane.micrometres), default=FocalPlane.F0)
+        for row in video.dataset.phase_rows(video.name) if video.planes else ():
+            runs = video.runs(plane)
+            within = runs[(runs >= row.first) & (runs <= row.last)]
+            if len(within):
+                caption = f"{row.phase} {row.first}" + (f"\u2013{row.last}" if row.last > row.first else "")
+                pictures.append(_picture_html(video, plane, int(within[len(within) // 2]), caption))
+    except (DataError, OSError) as fault:
+        pictures.append(html.escape(str(fault)))
     return f"<div>{''.join(pictures)}</div>"
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #c43722cd
@@ -506,25 +512,31 @@ def _runs_text(video: "Video") -> str:
         texts.setdefault(text, []).append(plane)
     return "; ".join(text if len(texts) == 1 else f"{', '.join(planes)}: {text}" for text, planes in texts.items())
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #5adbc750
-class Video(_Measures):
+# %% ../../nbs/dataset_util/04_dataset.ipynb #173b3589
+class Video(_Written):
     """One embryo: its frames in every plane, its phases, hours and grades. `EmbryoDataset` makes it: `ds["AA83-7"]`."""
 
     def __repr__(self) -> str:
         return f"<Video {self.name} in {self.dataset.path}>"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Video) and (self.name, self.dataset.root) == (other.name, other.dataset.root)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.dataset.root))
+
     def _repr_html_(self) -> str:
         hours, grade = lambda: self.hours, lambda: self.grade
         facts = {
-            "planes": ", ".join(self.planes) or "none",
+            "planes": _told(lambda: ", ".join(self.planes) or "none"),
             "frames": _told(lambda: _runs_text(self)),
             "hours": _told(lambda: f"{h.min():.1f} to {h.max():.1f} hpi" if len(h := hours()) else "not recorded"),
             "grade": _told(lambda: f"TE {g.TE}, ICM {g.ICM}" if (g := grade()) else "not in the grades' file"),
         }
-        return _facts_html(self.name, facts) + _told(lambda: _phases_html(self))
+        return _facts_html(self.name, facts) + _phases_html(self)
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #3674876a
-class _Mapping(_Timed):
+# %% ../../nbs/dataset_util/04_dataset.ipynb #6c68e9e4
+class _Mapping(_Recorded, Mapping[str, Video]):
     """The videos of a data set by name."""
 
     def __getitem__(self, name: str) -> Video:
@@ -544,6 +556,12 @@ class _Mapping(_Timed):
     @cached_property
     def _known(self) -> frozenset[str]:
         return frozenset(self.videos)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and (self.root, self.tolerant) == (other.root, other.tolerant)
+
+    def __hash__(self) -> int:
+        return hash(self.root)
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #6529e3da
 def _hours_at(times: np.ndarray, runs: np.ndarray) -> np.ndarray:
@@ -567,15 +585,20 @@ def _video_columns(
             runs, phase = runs[np.isin(phase, ranks)], phase[np.isin(phase, ranks)]
         yield plane, runs, phase, _hours_at(times, runs)
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #e48242fa
+# %% ../../nbs/dataset_util/04_dataset.ipynb #33bcdaec
 def _each(asked: Any) -> list[Any]:
     """One value or several, as a list without repeats."""
-    return [asked] if isinstance(asked, str | int) else list(dict.fromkeys(asked))
+    one = isinstance(asked, str | Video) or not isinstance(asked, Iterable)
+    return [asked] if one else list(dict.fromkeys(asked))
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #0f6b87bb
+# %% ../../nbs/dataset_util/04_dataset.ipynb #61cdd77b
 def frame_table(dataset: _Mapping, videos: Any = None, planes: Any = None, phases: Any = None) -> pd.DataFrame:
     """What `EmbryoDataset.table` returns, ordered by video, plane and run."""
-    names = list(dataset.videos) if videos is None else [dataset[name].name for name in _each(videos)]
+    names = (
+        list(dataset.videos)
+        if videos is None
+        else [dataset[getattr(name, "name", name)].name for name in _each(videos)]
+    )
     chosen = dataset.planes if planes is None else [dataset.plane(plane) for plane in _each(planes)]
     ranks = None if phases is None else [Phase.parse(phase).rank for phase in _each(phases)]
     parts = [(i, *part) for i, name in enumerate(names) for part in _video_columns(dataset, name, chosen, ranks)]
@@ -661,11 +684,12 @@ def summarise(dataset: _Mapping) -> dict[str, Any]:
         "faults": sorted(set(faults)),
     }
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #dacb2e2f
+# %% ../../nbs/dataset_util/04_dataset.ipynb #4b550087
 class EmbryoDataset(_Mapping):
     """The data set in the folder `path`; a part of it will do, and `missing` tells which of the ten entries it lacks.
 
-    `tolerant=True` reads truncated images, missing rows grey, and notes them in `tolerated`: {(video, plane): runs}.
+    `tolerant=True` reads truncated images, missing rows grey, and notes them in `tolerated`: {(video, plane): runs}; a
+    pickled copy, as in the workers of a DataLoader, keeps notes of its own.
     Raises `DataError` where `path` is no data set.
     """
 
@@ -690,7 +714,7 @@ class EmbryoDataset(_Mapping):
 
     def _repr_html_(self) -> str:
         facts = {
-            "videos": f"{len(self)}: {', '.join(self.videos[:6])}{', ...' if len(self) > 6 else ''}",
+            "videos": _told(lambda: f"{len(self)}: {', '.join(self.videos[:6])}{', ...' if len(self) > 6 else ''}"),
             "planes": ", ".join(self.planes) or "none",
             "missing": ", ".join(self.missing) or "nothing",
         }
@@ -749,7 +773,7 @@ def summary_text(facts: dict[str, Any]) -> str:
     title = f"{facts['path']}: {facts['videos']:,} videos of {facts['codes']:,} codes, {frames:,} frames"
     return "\n".join([title, "", *(_counts(facts) if facts["frames"] else []), "", *_rest(facts)])
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #95f74308
+# %% ../../nbs/dataset_util/04_dataset.ipynb #9f1a3be7
 def main(argv: list[str] | None = None) -> int:
     """The command: 0 done, 1 where there is no data set or a file in it is not understood."""
     parser = argparse.ArgumentParser(
@@ -763,9 +787,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         facts = EmbryoDataset(args.folder).summary()
     except (DataError, OSError) as fault:
-        print(f"error: {fault}", file=sys.stderr)
+        print(f"error: {one_line(fault)}", file=sys.stderr)
         return 1
-    print(json.dumps(facts) if args.json else summary_text(facts))
+    tell(json.dumps(facts) if args.json else summary_text(facts))
     if facts["faults"]:
         print(f"error: {len(facts['faults'])} files are not understood; they are listed above", file=sys.stderr)
     return 1 if facts["faults"] else 0

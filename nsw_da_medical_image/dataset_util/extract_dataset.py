@@ -34,7 +34,7 @@ from typing import Any, NamedTuple, Protocol
 
 from isal import igzip_threaded, isal_zlib
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #a6464b32
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #2f624293
 from nsw_da_medical_image.dataset_util.util import (
     ANNOTATIONS,
     ARCHIVES,
@@ -43,8 +43,10 @@ from nsw_da_medical_image.dataset_util.util import (
     DataError,
     FocalPlane,
     cores,
+    one_line,
     progress,
     run_of,
+    tell,
 )
 
 RELEASE = "Zenodo record 7912264 (doi 10.5281/zenodo.7912264)"
@@ -59,16 +61,18 @@ def _surplus(name: str) -> str:
     unfinished = name.endswith((".part", ".partial", ".crdownload", ".download", ".aria2"))
     return f"{name!r} (an unfinished download)" if unfinished else repr(name)
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #2b4aecfc
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #fdb6e0f7
 def _unfit(path: Path) -> str:
     """Why `path` cannot be the archive that its name says, or ''."""
+    if not path.is_file():
+        return f"{path.name} is not a file"
     try:
         with open(path, "rb") as f:
             head = f.read(2)
     except OSError as e:
         return f"{path.name} cannot be read ({e.strerror})"
-    if not path.is_file() or not head:
-        return f"{path.name} is {'empty' if path.is_file() else 'not a file'}"
+    if not head:
+        return f"{path.name} is empty"
     return "" if path.name == GRADES or head == b"\x1f\x8b" else f"{path.name} is not a gzip file"
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #eaf6551a
@@ -83,15 +87,15 @@ def _faults(found: dict[str, Path]) -> list[str]:
         *unfit,
     ]
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #58eb0974
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #9834aa98
 def _entries(source: Path) -> dict[str, Path]:
     """What lies in the folder `source`: {name: path}; `DataError` where it is no folder, or a data set already."""
     if not source.is_dir():
         raise DataError(
             f"{source} is {'a file' if source.exists() else 'not there'}; give the folder of the ten archives"
         )
-    found = {path.name: path for path in source.iterdir()}
-    if not ARCHIVES.keys() & found.keys() and (set(ARCHIVES.values()) - {GRADES}) & found.keys():
+    found, tarballs = {path.name: path for path in source.iterdir()}, ARCHIVES.keys() - {GRADES}
+    if not tarballs & found.keys() and (set(ARCHIVES.values()) - {GRADES}) & found.keys():
         raise DataError(
             f"{source} is an extracted data set, not the folder of the archives; nothing is left to extract"
         )
@@ -124,11 +128,13 @@ def _existing(path: Path) -> Path:
     """The path itself, or the nearest above it that exists."""
     return next(place for place in (path, *path.parents) if os.path.lexists(place))
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #c450dc04
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #3c0b4588
 def _check_destination(source: Path, destination: Path) -> None:
     """Raise `DataError` unless `destination` (resolved, as `source`) is free, and at a place where one can be made."""
     if destination.is_relative_to(source) or source.is_relative_to(destination):
         raise DataError(f"{destination} and {source} lie inside each other; extract to a folder of its own")
+    if destination == Path.cwd():
+        raise DataError(f"{destination} is the current folder and would be replaced; go to its parent and name it")
     _check_free(destination)
     place = _existing(destination.parent)
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
@@ -139,12 +145,12 @@ def _size(n: int) -> str:
     """A number of bytes as people read it, in decimal units as disks are sold."""
     return f"{n / 1e9:,.1f} GB" if n >= 1e9 else f"{n / 1e6:,.1f} MB"
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #13b41789
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #7836d0d5
 def _check_space(needed: int, folder: Path) -> None:
     """Raise `DataError` where the file system of `folder` has no room for `needed` bytes in files of a frame's size."""
     place = _existing(folder)
     room = os.statvfs(place)
-    free, files = room.f_bavail * room.f_frsize, needed // 33_000  # the largest frames; most have 26 kB
+    free, files = room.f_bavail * room.f_frsize, needed // 26_500  # a frame's mean is 25.8 kB
     if free < needed:
         raise DataError(
             f"{place} has {_size(free)} free and about {_size(needed)} are needed; free some or go elsewhere"
@@ -158,7 +164,7 @@ class _Inflated(Protocol):
 
     def readinto(self, buffer: memoryview, /) -> int | None: ...
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #a663aff9
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #31c2b82e
 class Stream:
     """The bytes of an inflating reader, in order, from one buffer that is used again and again."""
 
@@ -169,6 +175,11 @@ class Stream:
         self._buffer = bytearray(self.CAPACITY)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
+
+    @property
+    def held(self) -> int:
+        """How many bytes lie ready in the buffer."""
+        return self._end - self._start
 
     def take(self, n: int) -> memoryview:
         """The next `n` bytes (at most CAPACITY), valid until the next call; `EOFError` where fewer are left."""
@@ -195,26 +206,35 @@ class Member(NamedTuple):
     type: bytes
     size: int
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #a3f30761
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #6e71a143
+_OCTAL = b"01234567"
+
+
 def _sum_is_right(block: bytes) -> bool:
     """Whether a header's checksum is right; False also where it is not written as plain octal digits."""
     stated = block[148:154]
-    total = int(stated, 8) + sum(block[148:156]) - 8 * 32 if stated.isdigit() else -1
+    total = int(stated, 8) + sum(block[148:156]) - 8 * 32 if stated and not stated.strip(_OCTAL) else -1
     return (total + 1) % 65521 == zlib.adler32(block) & 0xFFFF
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #e11987a5
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #92a9815e
 def _plain_header(block: bytes) -> Member | None:
     """The member of an ordinary file's header; None for any other header, and where anything is unusual."""
     name, size = block[:100].rstrip(b"\0"), block[124:135]
-    if block[156] not in b"0\0" or block[345] or not size.isdigit() or not _sum_is_right(block):
+    if (
+        block[156] not in b"0\0"
+        or block[135] not in b"\0 "
+        or block[345]
+        or size.strip(_OCTAL)
+        or not _sum_is_right(block)
+    ):
         return None
     if b"\0" in name or name.endswith(b"/") or not name.isascii():
         return None
     return Member(name.decode(), tarfile.REGTYPE, int(size, 8))
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #e2e511d4
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #8d858e4a
 def _header(block: bytes) -> Member:
-    """The member that a header describes; `tarfile.HeaderError` or `UnicodeDecodeError` where it is damaged."""
+    """The member that a header describes; `tarfile.HeaderError` or `ValueError` where it is damaged."""
     if plain := _plain_header(block):
         return plain
     info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
@@ -222,18 +242,22 @@ def _header(block: bytes) -> Member:
         raise tarfile.HeaderError("negative size")
     return Member(info.name, tarfile.REGTYPE if info.type in tarfile.REGULAR_TYPES else info.type, info.size)
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #913fe030
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #ceb0aa1d
+_RECORD = re.compile(rb"([0-9]{1,9}) ([^=]+)=")
+
+
 def _pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The keys and values of a PAX header, each stored as '<length> <key>=<value>' and a line feed."""
-    while data.strip(b"\0"):
-        found = re.match(rb"([0-9]{1,9}) ([^=]+)=", data)
-        end = int(found[1]) if found else 0
+    at = 0
+    while at < len(data) and data[at]:
+        found = _RECORD.match(data, at)
+        end = at + int(found[1]) if found else 0
         if not found or not found.end() < end <= len(data) or data[end - 1 : end] != b"\n":
             raise tarfile.HeaderError("damaged PAX header")
         yield found[2], data[found.end() : end - 1]
-        data = data[end:]
+        at = end
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #c165adea
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #1f1934cc
 def _override(member: Member, data: bytes) -> dict[str, Any]:
     """What a record before a header says of the next member: its name and its size, where they are given."""
     if member.type == tarfile.GNUTYPE_LONGNAME:
@@ -241,7 +265,7 @@ def _override(member: Member, data: bytes) -> dict[str, Any]:
     records = dict(_pax_records(data))
     if any(key.startswith(b"GNU.sparse") for key in records):
         raise DataError("is followed by a sparse file; only plain files and folders are extracted")
-    if not records.get(b"size", b"0").isdigit():
+    if not re.fullmatch(rb"[0-9]{1,18}", records.get(b"size", b"0")):
         raise tarfile.HeaderError("damaged PAX size")
     found: dict[str, Any] = {"name": records[b"path"].decode()} if b"path" in records else {}
     found |= {"size": int(records[b"size"])} if b"size" in records else {}
@@ -257,17 +281,21 @@ def _take_padded(stream: Stream, size: int) -> memoryview:
         raise tarfile.HeaderError("a header of unlikely length")
     return stream.take(padded)[:size]
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #be978a1c
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #6d291c6f
 def _check_end(stream: Stream) -> None:
     """Read on to the end of the gzip file, which verifies it; `DataError` where more than zeros follow the members."""
     if bytes(stream.take(512)).strip(b"\0"):
         raise DataError("is followed by a single end block; the archive was cut or put together wrongly")
-    with suppress(EOFError):
-        while True:
-            if bytes(stream.take(512)).strip(b"\0"):
-                raise DataError("is followed by other data after the archive's end")
+    more = True
+    while more:
+        try:
+            block = stream.take(512)
+        except EOFError:
+            block, more = stream.take(stream.held), False
+        if bytes(block).strip(b"\0"):
+            raise DataError("is followed by other data after the archive's end")
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #7a7a13a2
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #42e648cf
 _RECORDS = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)
 
 
@@ -275,7 +303,7 @@ def members(stream: Stream) -> Iterator[Member]:
     """The members of a tarball; whoever iterates takes the padded content of each file before asking for the next.
 
     Returns only after the whole gzip file was read and verified. Raises `EOFError`, `OSError`, `tarfile.HeaderError`,
-    `isal_zlib.IsalError`, `UnicodeDecodeError` or `DataError` where the archive is cut off, damaged or not what it should be.
+    `isal_zlib.IsalError`, `ValueError` or `DataError` where the archive is cut off, damaged or not what it should be.
     """
     override: dict[str, Any] = {}
     while (block := bytes(stream.take(512))).strip(b"\0"):
@@ -315,15 +343,15 @@ def _check_name(name: str) -> None:
     if len(name) > 255 and any(len(part.encode()) > 255 for part in parts):
         raise DataError("has a name of more than 255 bytes")
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #338f18a1
-def _parts(member: Member, top: str) -> list[str]:
-    """The parts of a member's name below `top`; [] for the top folder itself and for what is passed over."""
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #68f2b104
+def _parts(member: Member, top: str) -> list[str] | None:
+    """The parts of a member's name below `top`; [] for the top folder and the one above it, None for what is no data."""
     _check_kind(member)
     _check_name(member.name)
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
-    if not parts or parts[-1].startswith("._") or parts[-1] == ".DS_Store" or parts[0] == "__MACOSX":
-        return []
-    if parts[0] != top:
+    if any(part.startswith("._") or part in (".DS_Store", "__MACOSX") for part in parts):
+        return None
+    if parts[:1] != [top] and not (parts == [] and member.type == tarfile.DIRTYPE):
         raise DataError(f"lies outside of the archive's own folder {top}/")
     return parts[1:]
 
@@ -334,41 +362,42 @@ def _check_depth(folders: int, is_folder: bool, top: str) -> None:
     if folders > most or (folders < least and not is_folder):
         raise DataError(f"does not lie at a depth that {top}/ has")
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #7cbc6980
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #73dc7e1c
 def destination_of(member: Member, top: str) -> tuple[str, str] | None:
     """Where `member` goes: (folder, file name), the name '' for a folder, None for what is passed over.
 
     Raises `DataError` with the reason where a rule forbids it.
     """
     below, is_folder = _parts(member, top), member.type == tarfile.DIRTYPE
-    if not below:
-        return (top, "") if is_folder and member.name.strip("./") == top else None
+    if below is None or (is_folder and not member.name.strip("./")):
+        return None
+    if not below and not is_folder:
+        raise DataError(f"is a file where the folder {top}/ belongs")
     name = "" if is_folder else below.pop()
     _check_depth(len(below), is_folder, top)
     return "/".join([top, *below]), name
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #7843e1db
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #2d687a90
 def _check_beginning(path: Path) -> None:
     """Raise `DataError` unless the first member of the tarball is one that may be extracted."""
     name = ""
     try:
-        with open(path, "rb") as f:
-            head = isal_zlib.decompressobj(31).decompress(f.read(1 << 16))
-        for member in members(Stream(io.BytesIO(head))):
-            name = member.name
-            destination_of(member, ARCHIVES[path.name])
-            break
+        with igzip_threaded.open(path, "rb", threads=0) as inflated:
+            name, member = "", next(members(Stream(inflated)), None)
+            if member:
+                name = member.name
+                destination_of(member, ARCHIVES[path.name])
     except _FAULTS as fault:
         raise DataError(_explain(path.name, name, fault)) from fault
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #a8926f6e
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #9598ec07
 _FAULTS: Any = (
     DataError,
     EOFError,
     OSError,
     tarfile.HeaderError,
     isal_zlib.IsalError,
-    UnicodeDecodeError,
+    ValueError,
 )
 
 
@@ -559,11 +588,17 @@ def _work() -> None:
     while True:
         _say(**_obey(tasks.get()))
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #9be68bd5
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #1620cb04
 def _start(lock: int) -> subprocess.Popen[str]:
     """Start a worker process."""
-    command = [sys.executable, "-c", "from nsw_da_medical_image.dataset_util.extract_dataset import _work; _work()"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folder or os.getcwd() for folder in sys.path)}
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        "from nsw_da_medical_image.dataset_util.extract_dataset import _work; _work()",
+    ]
+    places = [os.fspath(place) or os.getcwd() for place in sys.path if isinstance(place, str | os.PathLike)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, **pipes, env=environment, pass_fds=[lock], process_group=0)
 
@@ -582,25 +617,24 @@ def _workers(count: int, lock: int) -> Iterator[list[subprocess.Popen[str]]]:
         for process in started:
             process.communicate()
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #bb5d2535
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #0dbd02c1
 def _await(process: subprocess.Popen[str], task: dict[str, Any], report: Callable[[int], object]) -> Tally:
     """Have a worker do a task; `DataError` where that fails, or where the worker ends."""
     assert process.stdin and process.stdout
     with suppress(BrokenPipeError):
         print(json.dumps(task), file=process.stdin, flush=True)
     for line in process.stdout:
-        answer = json.loads(line)
+        answer = json.loads(line) if line.startswith("{") else {}  # whatever else a site's start-up file prints
         if "fault" in answer:
             raise DataError(answer["fault"])
         if "tally" in answer:
             return Tally(**answer["tally"])
-        report(answer["position"])
-    status = process.wait()
-    raise DataError(
-        f"the process that extracted {Path(task['path']).name} ended with status {status}; was memory short?"
-    )
+        report(answer.get("position", 0))
+    status, name = process.wait(), Path(task["path"]).name
+    why = "; was memory short?" if status == -9 else ""
+    raise DataError(f"the process that extracted {name} ended with status {status}{why}")
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #08ead667
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #9c1b9f91
 def _drive(
     process: subprocess.Popen[str],
     tasks: queue.SimpleQueue[dict[str, Any]],
@@ -613,8 +647,9 @@ def _drive(
             task = tasks.get_nowait()
         except queue.Empty:
             return
-        name = Path(task["path"]).name
-        done(name, _await(process, task, partial(positions.__setitem__, name)))
+        path = Path(task["path"])
+        done(path.name, _await(process, task, partial(positions.__setitem__, path.name)))
+        positions[path.name] = path.stat().st_size
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #3aa6a48e
 def _try_lock(path: Path) -> int | None:
@@ -634,11 +669,19 @@ def _try_lock(path: Path) -> int | None:
     os.close(lock)
     return None
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #429b7cf9
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #e7c66bf5
+def _check_ours(folder: Path) -> None:
+    """Raise `DataError` where the hidden folder's place is taken by something that no extraction has made."""
+    taken = folder.is_symlink() or (os.path.lexists(folder) and not folder.is_dir())
+    if taken or (folder.is_dir() and os.listdir(folder) and not (folder / "lock").is_file()):
+        raise DataError(f"{folder} is in the way and was not made by an extraction; move it elsewhere")
+
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #cad98f99
 @contextmanager
 def _locked(folder: Path, patience: float = 2.0) -> Iterator[int]:
     """Hold the lock in `folder`, which is made where it is absent; `DataError` while another process holds it."""
     deadline = time.monotonic() + patience
+    _check_ours(folder)
     while (lock := _try_lock(folder / "lock")) is None:
         if time.monotonic() > deadline:
             raise DataError(f"another extraction works in {folder}; wait for it to end")
@@ -646,15 +689,19 @@ def _locked(folder: Path, patience: float = 2.0) -> Iterator[int]:
     try:
         yield lock
     finally:
+        if folder.is_dir() and os.listdir(folder) == ["lock"]:
+            shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #b63028fc
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #44885bd5
 def _identity(path: Path, drop_duplicate_f0: bool) -> str:
     """What tells whether an archive is the one that was extracted, with the option that shapes the result."""
     with open(path, "rb") as f:
-        size = f.seek(0, os.SEEK_END)
-        f.seek(max(0, size - 8))
-        return f"{size} {f.read().hex()}{' without repeats' if drop_duplicate_f0 else ''}"
+        size, some = f.seek(0, os.SEEK_END), 1 << 16
+        f.seek(0)
+        head = f.read(some)
+        f.seek(max(0, size - some))
+        return f"{size} {zlib.crc32(head + f.read()):08x}{' without repeats' if drop_duplicate_f0 else ''}"
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #b17bdda3
 def _measure(folder: Path) -> tuple[int, int]:
@@ -718,11 +765,10 @@ class _Job:
     def staging(self) -> Path:
         return self.destination.with_name(f".{self.destination.name}.extracting")
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #fdacaff6
-def _outstanding(job: _Job) -> int:
-    """About how many bytes are still to be written, given what an interrupted run finished."""
-    left = [path for name, path in job.archives.items() if not (job.staging / "done" / f"{name}.json").exists()]
-    return round(1.05 * sum(path.stat().st_size for path in left))
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #de2fb05a
+def _needed(job: _Job, finished: Iterable[str] = ()) -> int:
+    """About how many bytes are still to be written; files fill their last block of 4 kB only in part."""
+    return round(1.08 * sum(path.stat().st_size for name, path in job.archives.items() if name not in finished))
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #0e6010dc
 def _processes(workers: int | None) -> int:
@@ -731,7 +777,7 @@ def _processes(workers: int | None) -> int:
         raise ValueError(f"workers is {workers}; it must be 1 or more")
     return min(workers or max(2, cores()), len(ARCHIVES) - 1)
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #64be1329
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #2f17e985
 def _check(source: Path, destination: Path, workers: int | None, drop: bool) -> _Job:
     """All checks that need no extraction; `DataError` from the first that fails."""
     archives = check_archives(source)
@@ -739,23 +785,19 @@ def _check(source: Path, destination: Path, workers: int | None, drop: bool) -> 
     for name in _largest_first(archives):
         _check_beginning(archives[name])
     job = _Job(archives, destination, drop, _processes(workers))
-    _check_space(_outstanding(job), destination.parent)
+    if not job.staging.exists():  # else the rest of an interrupted run, which takes room, has to go first
+        _check_space(_needed(job), destination.parent)
     return job
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #82d5249c
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #e3241bd2
 def _give_up(staging: Path, finished: dict[str, Tally]) -> str:
     """Remove what is unfinished after a fault; says what is kept, if anything."""
-    if not finished:
-        shutil.rmtree(staging, ignore_errors=True)
-        return ""
     _tidy(staging, finished)
-    return f"; {len(finished)} finished archives wait in {staging} for the next run"
-
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #c1d4bfda
-def _line(fault: Exception) -> str:
-    """An exception's message in one line."""
-    text = f"{fault.strerror}: {fault.filename}" if isinstance(fault, OSError) and fault.filename else str(fault)
-    return " ".join((text or repr(fault)).split())
+    if not finished:
+        for empty in staging / "tree", staging / "done":
+            empty.rmdir()
+        return ""
+    return f"; kept for the next run in {staging}: {len(finished)} finished"
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #f0574f44
 def _tasks(job: _Job, names: list[str]) -> Iterator[dict[str, Any]]:
@@ -786,7 +828,7 @@ def _extract_all(job: _Job, names: list[str], lock: int, done: Callable[[str, Ta
             for future in finished:
                 future.result()
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #4c058329
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #7218d6e6
 def _fill(job: _Job, lock: int) -> tuple[dict[str, Tally], list[str]]:
     """Complete the tree in the hidden folder; returns the tallies, and which of them an earlier run had finished."""
     names = _largest_first(job.archives)
@@ -800,10 +842,11 @@ def _fill(job: _Job, lock: int) -> tuple[dict[str, Tally], list[str]]:
         finished[name] = tally
 
     try:
+        _check_space(_needed(job, finished), job.staging)
         _extract_all(job, [name for name in names if name not in finished], lock, done)
         shutil.copyfile(job.archives[GRADES], job.staging / "tree" / GRADES)
     except Exception as fault:
-        raise DataError(f"{_line(fault)}{_give_up(job.staging, finished)}") from fault
+        raise DataError(f"{one_line(fault)}{_give_up(job.staging, finished)}") from fault
     return finished, continued
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #61548efb
@@ -817,7 +860,7 @@ def _publish(job: _Job) -> None:
     os.rename(tree, job.destination)
     shutil.rmtree(job.staging, ignore_errors=True)
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #c8908532
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #73e85074
 @dataclass
 class Extraction:
     """What `extract_dataset` did. Frames do not count the repeats under `<video>/F0/`; `bytes` are those of all files."""
@@ -849,7 +892,7 @@ def _lines(done: Extraction) -> Iterator[str]:
         yield f"{done.repeats:,} frames repeated in F0/ folders, {done.dropped:,} of these left out"
     if done.differing:
         more = f" and {len(done.differing) - 3:,} more" if done.differing[3:] else ""
-        yield f"kept, since they differ from what they repeat: {', '.join(done.differing[:3])}{more}"
+        yield f"kept, since they are no exact repeats: {', '.join(done.differing[:3])}{more}"
     if done.passed_over:
         yield f"{done.passed_over:,} files of macOS metadata passed over"
 
@@ -872,7 +915,7 @@ def _summary(job: _Job, tallies: dict[str, Tally], continued: list[str], seconds
         seconds=round(seconds, 3),
     )
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #ebb997b3
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #003a5398
 def extract_dataset(
     source: str | os.PathLike,
     destination: str | os.PathLike,
@@ -888,7 +931,7 @@ def extract_dataset(
     Needs a POSIX system (Linux, macOS).
     """
     began = time.monotonic()
-    source, destination = Path(source).resolve(), Path(destination).resolve()
+    source, destination = Path(os.path.realpath(source)), Path(os.path.realpath(destination))
     job = _check(source, destination, workers, drop_duplicate_f0)
     with _locked(job.staging) as lock:
         _check_destination(source, destination)  # another run may have finished while this one waited
@@ -914,7 +957,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     return parser
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #01947b14
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #2c594b35
 def main(argv: list[str] | None = None) -> int:
     """The command: 0 done, 1 with one line on standard error where it cannot be done, 130 after Ctrl-C."""
     parser = _parser()
@@ -926,12 +969,12 @@ def main(argv: list[str] | None = None) -> int:
             args.archives, args.extracted, workers=args.workers, drop_duplicate_f0=args.drop_duplicate_f0
         )
     except (DataError, OSError) as fault:
-        print(f"error: {_line(fault)}", file=sys.stderr)
+        print(f"error: {one_line(fault)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; the destination is untouched, and the same command goes on from here", file=sys.stderr)
         return 130
-    print(json.dumps(asdict(result)) if args.json else result)
+    tell(json.dumps(asdict(result)) if args.json else str(result))
     return 0
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #dafaeaea

@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['Source', 'FolderSource', 'open_source']
 
-# %% ../../nbs/dataset_util/03_source.ipynb #f659c199
+# %% ../../nbs/dataset_util/03_source.ipynb #1c41111c
 import os
+import shlex
 from pathlib import Path
 from typing import Protocol
 
 from .util import ARCHIVES, GRADES, DataError
 
-# %% ../../nbs/dataset_util/03_source.ipynb #7252cddd
+# %% ../../nbs/dataset_util/03_source.ipynb #ef19c885
 class Source(Protocol):
     """Where a data set's bytes come from. Paths are relative to its top, with slashes: 'embryo_dataset/AA83-7/x.jpeg'."""
 
@@ -26,9 +27,17 @@ class Source(Protocol):
         """Names of the files directly below `folder`, in no order; [] where `folder` is absent."""
 
     def read(self, path: str) -> bytes:
-        """The bytes of a file; `FileNotFoundError` where there is none."""
+        """The bytes of a file; `FileNotFoundError` where there is none, `DataError` where it cannot be read."""
 
-# %% ../../nbs/dataset_util/03_source.ipynb #01419157
+# %% ../../nbs/dataset_util/03_source.ipynb #992f0b87
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder; False for a link that leads nowhere."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+# %% ../../nbs/dataset_util/03_source.ipynb #c991ff3d
 class FolderSource:
     """An extracted data set on disk. Holds nothing but the path, so it can be pickled and shared between threads."""
 
@@ -36,17 +45,20 @@ class FolderSource:
         self.root = os.path.abspath(root)
 
     def entries(self) -> frozenset[str]:
-        return frozenset(os.listdir(self.root)) & frozenset(ARCHIVES.values())
+        return frozenset(entry.name for entry in self._scan("")) & frozenset(ARCHIVES.values())
 
     def folders(self, folder: str) -> list[str]:
-        return [entry.name for entry in self._scan(folder) if entry.is_dir()]
+        return [entry.name for entry in self._scan(folder) if _is_folder(entry)]
 
     def files(self, folder: str) -> list[str]:
-        return [entry.name for entry in self._scan(folder) if not entry.is_dir()]
+        return [entry.name for entry in self._scan(folder) if not _is_folder(entry)]
 
     def read(self, path: str) -> bytes:
-        with open(os.path.join(self.root, path), "rb") as f:
-            return f.read()
+        try:
+            with open(os.path.join(self.root, path), "rb") as f:
+                return f.read()
+        except (IsADirectoryError, PermissionError) as fault:
+            raise DataError(f"{path} cannot be read ({fault.strerror})") from fault
 
     def _scan(self, folder: str) -> list[os.DirEntry[str]]:
         try:
@@ -54,21 +66,24 @@ class FolderSource:
                 return list(entries)
         except FileNotFoundError:
             return []
+        except OSError as fault:
+            raise DataError(f"the folder {folder or self.root} cannot be listed ({fault.strerror})") from fault
 
-# %% ../../nbs/dataset_util/03_source.ipynb #5ffc472c
+# %% ../../nbs/dataset_util/03_source.ipynb #ed7014e9
 def _holds_data(path: Path) -> bool:
     """Whether a folder is a data set or a part of one; the grades alone do not tell, they lie beside the archives too."""
     try:
         return bool(FolderSource(path).entries() - {GRADES})
-    except OSError:
+    except DataError:
         return False
 
-# %% ../../nbs/dataset_util/03_source.ipynb #3c7e1d43
+# %% ../../nbs/dataset_util/03_source.ipynb #fab91fc8
 def _remedy(path: Path) -> str:
     """What to say of a folder that is not a data set."""
     if any(name.split("?")[0] in ARCHIVES for name in os.listdir(path)):
-        command = "python -m nsw_da_medical_image.dataset_util.extract_dataset"
-        return f"holds the archives; extract them first: {command} {path} {path.parent / 'extracted'}"
+        here, there = shlex.quote(str(path.resolve())), shlex.quote(str(path.resolve().parent / "extracted"))
+        command = f"python -m nsw_da_medical_image.dataset_util.extract_dataset {here} {there}"
+        return f"holds the archives; extract them first: {command}"
     below = sorted(entry for entry in path.iterdir() if entry.is_dir())
     near = [place for place in (*path.absolute().parents[:2], *below) if _holds_data(place)]
     return (

@@ -5,16 +5,19 @@
 # %% auto #0
 __all__ = ['ANNOTATIONS', 'TIMES', 'GRADES', 'ARCHIVES', 'DataError', 'UnknownName', 'nearest', 'OrderedName', 'FocalPlane',
            'Phase', 'Grade', 'Grades', 'FrameName', 'run_of', 'natural_key', 'VideoId', 'released_videos', 'code_of',
-           'progress', 'cores']
+           'progress', 'tell', 'one_line', 'cores']
 
-# %% ../../nbs/dataset_util/00_util.ipynb #d26a4075
+# %% ../../nbs/dataset_util/00_util.ipynb #8bdb7f57
+import operator
 import os
 import re
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, SupportsIndex
 
 # %% ../../nbs/dataset_util/00_util.ipynb #836d1b53
 class DataError(Exception):
@@ -89,7 +92,7 @@ class _PlaneName(OrderedName):
         """Name of the plane's folder in an extracted data set."""
         return f"embryo_dataset{self.folder_suffix}"
 
-# %% ../../nbs/dataset_util/00_util.ipynb #5c907957
+# %% ../../nbs/dataset_util/00_util.ipynb #770b7540
 class FocalPlane(_PlaneName):
     """The seven focal planes, from the lowest to the highest; the value is the plane's name in the data set."""
 
@@ -104,7 +107,9 @@ class FocalPlane(_PlaneName):
     @classmethod
     def parse(cls, value: Any) -> Self:
         """From a plane, 'F-15', '-15', '_F-15', 'F+00' or the number -15; `ValueError` for anything else."""
-        text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else repr(value)
+        text = value.strip() if isinstance(value, str) else ""
+        if isinstance(value, SupportsIndex) and not isinstance(value, bool):  # numpy's integers too
+            text = str(operator.index(value))
         found = re.fullmatch(r"_?[Ff]?([+-]?[0-9]{1,2})", text)
         return super().parse(f"F{int(found[1])}" if found else value)
 
@@ -254,16 +259,31 @@ def code_of(video: str) -> str:
     found = _VIDEO.fullmatch(video)
     return found[1] if found else video
 
-# %% ../../nbs/dataset_util/00_util.ipynb #c5b5cdad
+# %% ../../nbs/dataset_util/00_util.ipynb #b9c1736b
 def progress(iterable: Iterable | None = None, **options: Any) -> Any:
     """A `tqdm` bar over `iterable`: shown on a terminal (standard error) and in a notebook, silent elsewhere."""
-    import sys
-
     from tqdm.auto import tqdm
 
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     in_notebook = type(shell).__name__ == "ZMQInteractiveShell"
-    return tqdm(iterable, disable=False if in_notebook else None, dynamic_ncols=True, **options)
+    silent = True if sys.stderr is None else None  # None: tqdm looks whether it is a terminal
+    return tqdm(iterable, disable=False if in_notebook else silent, dynamic_ncols=True, **options)
+
+# %% ../../nbs/dataset_util/00_util.ipynb #11d307d0
+def tell(text: str) -> None:
+    """Print `text`; a reader that has gone, or cannot take a character, does not make the work done a failure."""
+    try:
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        with suppress(OSError, ValueError):  # else Python complains once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+# %% ../../nbs/dataset_util/00_util.ipynb #45949fda
+def one_line(fault: BaseException) -> str:
+    """The message of an exception in one line; an `OSError` with the file that it is about."""
+    text = f"{fault.strerror}: {fault.filename}" if isinstance(fault, OSError) and fault.filename else str(fault)
+    return " ".join((text or repr(fault)).splitlines())
 
 # %% ../../nbs/dataset_util/00_util.ipynb #a7a5c29c
 def cores() -> int:

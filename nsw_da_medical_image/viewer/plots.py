@@ -6,8 +6,9 @@
 __all__ = ['PHASE_COLOURS', 'INK', 'FAINT', 'PALE', 'PAPER', 'DPI', 'MARGIN', 'CAPTION', 'GAP', 'By', 'WIDTH', 'PlotFigure',
            'contact_sheet', 'focal_stack', 'phase_raster']
 
-# %% ../../nbs/viewer/00_plots.ipynb #af6a40cd
+# %% ../../nbs/viewer/00_plots.ipynb #5f0903e4
 import io
+import operator
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -165,7 +166,7 @@ def _run_tile(video: Video, run: int, plane: Plane, size: int) -> _Tile:
     frame = _frame_or_reason(video, run, plane, size)
     return _Tile(frame, phase or "unlabelled", caption, PHASE_COLOURS[phase] if phase else PALE)
 
-# %% ../../nbs/viewer/00_plots.ipynb #b4a9fb23
+# %% ../../nbs/viewer/00_plots.ipynb #11c756fd
 def contact_sheet(
     video: Video, plane: Plane = "F0", runs: Iterable[int] | None = None, columns: int = 8, size: int = 150
 ) -> Figure:
@@ -176,7 +177,7 @@ def contact_sheet(
     `ValueError` where there is nothing to show.
     """
     if runs is not None:
-        chosen = [int(run) for run in runs]
+        chosen = [operator.index(run) for run in runs]
         for run in chosen:
             video.path(run, plane)  # raises where the run does not exist
         tiles = [_run_tile(video, run, plane, size) for run in chosen]
