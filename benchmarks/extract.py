@@ -4,7 +4,8 @@
 
 Archives of the real layout are made first: frames of about 25 kB, drawn from the sample data and dealt over seven
 planes. Each round times, in turn and each into an empty folder: ours; GNU tar, as many at a time as there are workers;
-a pool of `tarfile.extractall(filter="data")`; and the two limits, inflating alone and writing alone, in a pool of the same size.
+a pool of `tarfile.extractall(filter="data")`; and the two limits, inflating alone and writing alone, in a pool of the
+same size. The machine should have nothing else to do; with few frames, starting the processes is what is measured.
 """
 
 import argparse
