@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_archive, extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
-from nsw_da_medical_image.dataset_util.util import ARCHIVES, DataError
+from nsw_da_medical_image.dataset_util.util import ARCHIVES, DataError, FocalPlane
 
 VICTIM = "embryo_dataset_F15.tar.gz"
 TOP = ARCHIVES[VICTIM]
@@ -39,7 +39,14 @@ def archives(tmp_path_factory):
 def larger(tmp_path_factory):
     """Archives whose extraction lasts long enough to be interrupted."""
     folder = tmp_path_factory.mktemp("larger") / "archives"
-    make_archives(folder, videos=4, frames=48, size=256)
+    make_archives(folder, videos=2, frames=6, size=64)
+    for path in folder.glob("*.tar.gz"):
+        if ARCHIVES[path.name] in (plane.folder for plane in FocalPlane):
+            more = [
+                member(f"{ARCHIVES[path.name]}/MORE-1/D1_S1_I1_WELL1_RUN{i}.jpeg", os.urandom(600))
+                for i in range(1, 1501)
+            ]
+            path.write_bytes(with_members(*more)(path.read_bytes()))
     return folder
 
 
