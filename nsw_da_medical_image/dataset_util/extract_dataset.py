@@ -556,10 +556,13 @@ def extract_archive(
     tally.videos = [entry.name for entry in os.scandir(tree / top) if entry.is_dir()]
     return tally
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #94681261
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #129f6bdb
 def _say(**content: Any) -> None:
     """Write a line of JSON to standard output, at once."""
-    print(json.dumps(content), flush=True)
+    try:
+        print(json.dumps(content), flush=True)
+    except BrokenPipeError:
+        os._exit(0)  # the parent is gone
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #a3245303
 def _obey(task: dict[str, Any]) -> dict[str, Any]:
