@@ -185,7 +185,7 @@ export function keyAction({ key, shiftKey = false, ctrlKey = false, altKey = fal
 }
 
 export const KEYS = [
-  ["Space K", "play, pause"], ["J L", "backwards, forwards; again: faster"], ["\u2190 \u2192 , .", "one frame"],
+  ["Space K", "play, pause"], ["J L", "back, forward; again: faster"], ["\u2190 \u2192 , .", "one frame"],
   ["Shift \u2190 \u2192", "ten frames"], ["\u2191 \u2193 wheel", "focal plane"], ["Home End", "first, last frame"],
   ["[ ]", "previous, next phase"], ["I O", "loop from here, to here"], ["< >", "slower, faster"], ["Esc", "leave the player"],
 ];
@@ -300,6 +300,7 @@ export class Engine {
     this.flying = new Set();
     this.asked = new Map();
     this.capacity = 64;
+    this.tries = 0;
     this.index = nearest(this.series.runs, model.get("value"));
     this.shown = this.index;
     this.exact = false;
@@ -395,6 +396,7 @@ export class Engine {
     this.count(group, 1);
     this.jpegs.put(key, { bytes, fault, group, broken: !bytes.length });
     this.asked.delete(key);
+    this.tries = 0;
   }
   /** Says whether buffers come through, and starts the kernel's delivery anew: after a reload nothing is held. */
   hello(base64 = false) {
@@ -454,7 +456,10 @@ export class Engine {
         videos.flatMap((video, v) => (video.has(plane, runs[i]) ? [[this.key(v, plane, i), v, plane, runs[i]]] : [])),
       ),
     );
-    this.want(this.lacking(lost));
+    const open = lost.filter(([key]) => !this.jpegs.has(key));
+    this.want(this.lacking(open));
+    clearTimeout(this.again);
+    if (open.length && this.tries++ < 20) this.again = setTimeout(() => this.heal(), 1100);
   }
 
   // -- pictures are made: at most four at a time, the most needed first; what is no longer needed is never begun --
@@ -687,6 +692,7 @@ export class Engine {
     document.removeEventListener("visibilitychange", this.hidden);
     this.wake();
     clearTimeout(this.asking);
+    clearTimeout(this.again);
     this.publisher.stop();
     this.jpegs.clear();
     this.bitmaps.clear();
@@ -746,6 +752,7 @@ export class View {
     });
     this.root.embryo = { stats: () => engine.stats(), bytes: (...frame) => engine.bytes(...frame) };
     this.stage = make("div", { class: "ep-panes" });
+    this.root.classList.toggle("ep-many", this.many);
     const main = make("div", { class: "ep-main" }, this.stage, ...(this.many ? [] : [this.facts()]));
     this.root.append(main, this.timeline(), this.transport(), this.settingsRow(), this.help());
     host.append(this.root);
@@ -792,7 +799,8 @@ export class View {
       make("div", { class: "ep-title" }, make("strong", { text: video.name }), make("span", { class: "ep-quiet", text: grade })),
       this.phaseItems.length
         ? make("ol", { class: "ep-phases", "aria-label": "Phases" }, ...this.phaseItems.map(({ go }) => make("li", {}, go)))
-        : make("p", { class: "ep-quiet", text: "no annotation" }),
+        : make("p", { class: "ep-fault ep-quiet", text: video.faults.length ? "without phases:" : "no annotation" }),
+      ...video.faults.map((text) => make("p", { class: "ep-fault ep-quiet", text })),
     );
   }
   timeline() {
@@ -834,6 +842,7 @@ export class View {
     this.playButton = this.button("Play", "play", act("toggle"));
     this.playButton.classList.add("ep-play");
     this.number = make("b", { class: "ep-run" });
+    this.number.style.minWidth = `${String(engine.series.runs.at(-1)).length}ch`;
     this.hour = make("span", { class: "ep-hour" });
     this.phaseChip = chip("");
     this.phaseText = make("span", { class: "ep-phase-now" });
@@ -902,7 +911,7 @@ export class View {
   }
   help() {
     const rows = KEYS.flatMap(([keys, what]) => [make("dt", {}, ...keys.split(" ").map((key) => make("kbd", { text: key }))), make("dd", { text: what })]);
-    this.helpBox = make("dl", { class: "ep-help", hidden: true }, ...rows.map((row) => row));
+    this.helpBox = make("dl", { class: "ep-help", hidden: true }, ...rows);
     return this.helpBox;
   }
   flipHelp(open = this.helpBox.hidden) {
@@ -967,6 +976,7 @@ export class View {
       this.stage.replaceChildren(...this.panes.map(({ figure }) => figure));
     }
     const per = panes.length / engine.series.videos.length;
+    this.root.classList.toggle("ep-all", all);
     mark(this.stage, "data-panes", String(panes.length));
     this.stage.style.setProperty("--ep-columns", String(panes.length === 1 ? 1 : all && !this.many ? Math.ceil(per / 2) : Math.min(4, panes.length)));
     this.panes.forEach((pane, i) => {
