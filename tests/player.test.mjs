@@ -23,12 +23,12 @@ test("coarse to fine takes every place once, the first ones far apart", () => {
 });
 
 test("hours come back as they were packed, where they were recorded", () => {
-  const hours = player.readHours({ runs: [[2, 3], [7, 7]], steps: [10200, 250, 300] });
-  assert.deepEqual([...hours], [[2, 10.2], [3, 10.45], [7, 10.75]]);
+  const hours = player.readHours({ runs: [[2, 4], [7, 7]], unit: 10, steps: "(102)3(-2)z" });
+  assert.deepEqual([...hours], [[2, 10.2], [3, 10.5], [4, 10.3], [7, 13.8]]);
 });
 
 test("a series knows which plane has which run", () => {
-  const hours = { runs: [], steps: [] };
+  const hours = { runs: [], unit: 10, steps: "" };
   const series = player.readSeries({
     videos: [{ name: "A", phases: [], hours, grade: null, faults: [], planes: { F0: 0, F15: 1 } }],
     planes: ["F0", "F15"],

@@ -11,6 +11,7 @@ import shutil
 import statistics
 import subprocess
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,9 @@ WATCH = """async ({ms, act}) => {
     panes.every(pane => pane.dataset.run === root.dataset.run)]);
   const watcher = new MutationObserver(note);
   watcher.observe(root, {attributes: true, attributeFilter: ['data-run']});
-  let ticks = 0, on = true;
-  const tick = () => { ticks += 1; if (on) requestAnimationFrame(tick); };
+  const ticks = [];
+  let on = true;
+  const tick = now => { ticks.push(now); if (on) requestAnimationFrame(tick); };
   root.querySelector(`[aria-label="${act}"]`).click();
   requestAnimationFrame(tick);
   await new Promise(done => setTimeout(done, ms));
@@ -150,6 +152,12 @@ WATCH = """async ({ms, act}) => {
   watcher.disconnect();
   return {drawn, ticks};
 }"""
+
+
+def late(times: list[float]) -> float:
+    """The share of intervals that are more than half as long again as the usual one."""
+    gaps = [b - a for a, b in pairwise(times)]
+    return sum(gap > 1.5 * statistics.median(gaps) for gap in gaps) / len(gaps)
 
 
 class Watched:
@@ -161,16 +169,17 @@ class Watched:
         self.runs = [run for _, run, _ in found["drawn"]]
         self.in_step = all(same for _, _, same in found["drawn"])
         self.seconds = (self.times[-1] - self.times[0]) / 1000
-        self.display = found["ticks"] / ms * 1000
+        ticks = found["ticks"]
+        self.display = (len(ticks) - 1) / (ticks[-1] - ticks[0]) * 1000
         self.fps = (len(self.runs) - 1) / self.seconds
-        self.steps = [b - a for a, b in zip(self.runs, self.runs[1:], strict=False)]
-        gaps = [b - a for a, b in zip(self.times, self.times[1:], strict=False)]
-        self.late = sum(gap > 1.5 * statistics.median(gaps) for gap in gaps) / len(gaps)
+        self.steps = [b - a for a, b in pairwise(self.runs)]
+        self.late, self.display_late = late(self.times), late(ticks)
 
     def __str__(self) -> str:
         skipped = sum(step - 1 for step in self.steps)
         return (
-            f"{self.fps:.1f} frames/s drawn on a display of {self.display:.1f}/s, {100 * self.late:.1f} % late, "
+            f"{self.fps:.1f} frames/s drawn, {100 * self.late:.1f} % late, on a display of {self.display:.1f}/s, "
+            f"{100 * self.display_late:.1f} % late; "
             f"{skipped} of {self.runs[-1] - self.runs[0]} skipped"
         )
 
@@ -185,7 +194,8 @@ def test_sixty_frames_a_second(play: Callable[..., Any], long: Path) -> None:
     seen = Watched(page, 7000)
     print(f"\n60 fps asked: {seen}")
     assert min(seen.steps) >= 1  # never back, never twice
-    assert seen.fps > 0.95 * min(60, seen.display)  # as fast as the display, however slow that is now
+    assert seen.fps > 0.97 * min(60, seen.display)  # as fast as the display, however slow that is now
+    assert seen.late < seen.display_late + 0.02
     assert seen.runs[-1] - seen.runs[0] == pytest.approx(60 * seen.seconds, abs=4)  # real time is kept
     page.get_by_role("button", name="First frame").click()
     page.get_by_role("button", name="every frame").click()
@@ -235,9 +245,14 @@ SEEK = """async (targets) => {
     taken.push(performance.now() - began);
     if (bar.value !== String(run)) wrong.push(run);
   }
-  const ticks = [];
-  for (let i = 0; i < 30; i++) ticks.push(await frame());
-  return {taken, wrong, frame: (ticks.at(-1) - ticks[0]) / 29};
+  const bare = [];
+  for (const run of targets) {
+    await frame();
+    const began = performance.now();
+    (await createImageBitmap(new Blob([root.embryo.bytes(0, root.dataset.plane, run)]))).close();
+    bare.push(performance.now() - began);
+  }
+  return {taken, wrong, bare};
 }"""
 
 
@@ -279,7 +294,8 @@ def test_first_frame_and_random_seek(play: Callable[..., Any], long: Path) -> No
     targets = [(run * 197) % 500 + 1 for run in range(1, 121)]
     found = page.evaluate(SEEK, targets)
     assert found["wrong"] == []
-    assert told("random seek", found["taken"]) < max(17, 2.5 * found["frame"])
+    bare = told("the browser's own decoding of the same frames", found["bare"])
+    assert told("random seek", found["taken"]) < max(17, 2 * bare)
     assert kernel(page, "print(player.value)") == str(targets[-1])
 
 
@@ -312,25 +328,32 @@ def test_plane_changes_at_the_same_run(play: Callable[..., Any], long: Path) -> 
 
 
 @browser_test
-def test_it_plays_while_the_kernel_is_busy(play: Callable[..., Any], long: Path) -> None:
+@pytest.mark.parametrize("subshells", ["disabled", "perCommTarget"])
+def test_it_plays_while_the_kernel_is_busy(play: Callable[..., Any], lab: Any, long: Path, subshells: str) -> None:
+    """Without subshells, as in older kernels, nothing that the browser says is heard before the busy cell ends."""
+    lab.set("apputils-extension", "kernels-settings", {"commsOverSubshells": subshells})
     busy = "until = time.time() + 8\nwhile time.time() < until:\n    pass"
     page = play(long, "player = EmbryoPlayer(v, fps=25)\nplayer", busy, wait=False)
-    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
+    page.evaluate(
+        "() => { window.jupyterapp.commands.execute('notebook:run-all-cells').then(() => { window.allRan = true }) }"
+    )
     page.locator(PLAYER).wait_for(timeout=30_000)
     shown = page.evaluate("() => performance.now()")
     settle(page)
     seen = Watched(page, 500)
     found = page.evaluate(SEEK, [400, 3, 222])
     took = page.evaluate("() => performance.now()") - shown
-    status = page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status")
     print(
         f"\nbusy kernel: played ({seen}) and sought ({max(found['taken']):.0f} ms at most) {took:.0f} ms after the display"
     )
-    assert status == "busy"
     assert len(seen.runs) > 2
     held(page, 500)
-    assert page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status") == "busy"
-    wait_idle(page)
+    assert not page.evaluate("() => window.allRan")  # the busy cell still runs
+    page.wait_for_function("() => window.allRan")
+    for _ in range(50):
+        if kernel(page, "print(player.value)") == "222":
+            break
+        page.wait_for_timeout(100)
     assert kernel(page, "print(player.value)") == "222"
 
 
@@ -518,7 +541,6 @@ def test_a_reload_brings_the_player_back(play: Callable[..., Any], small: Path) 
 def test_keys_act_on_the_player_alone(play: Callable[..., Any], small: Path) -> None:
     page = play(small, "player = EmbryoPlayer(v, fps=5)\nplayer", "1 + 1")
     cells = "() => [window.jupyterapp.shell.currentWidget.content.widgets.length, window.jupyterapp.shell.currentWidget.content.activeCellIndex]"
-    run = lambda: int(state(page)["run"])
     page.locator(".ep-pane canvas").first.hover()
     assert page.evaluate("() => !document.activeElement.closest('.embryo-player')")  # no focus on hover
     before = state(page)
@@ -555,11 +577,11 @@ def test_keys_act_on_the_player_alone(play: Callable[..., Any], small: Path) -> 
     assert page.locator(".ep-help").is_hidden()
     page.keyboard.press("Escape")
     assert page.evaluate("() => !document.activeElement.closest('.embryo-player')")
-    here = run()
+    here = state(page)["run"]
     count = page.evaluate(cells)[0]
     page.keyboard.press("b")  # JupyterLab's again: a new cell below
     page.wait_for_function(f"() => window.jupyterapp.shell.currentWidget.content.widgets.length === {count + 1}")
-    assert run() == here
+    assert state(page)["run"] == here
     local(page)
 
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Frame', 'MESSAGE_FRAMES', 'MESSAGE_BYTES', 'PUSH_BYTES', 'SHEET_BYTES', 'STATIC', 'PAGE', 'pack_runs', 'pack_hours',
            'describe_video', 'describe_series', 'coarse_to_fine', 'delivery', 'read_frame', 'message', 'Delivery',
-           'sheet_frames', 'contact_sheet', 'EmbryoPlayer']
+           'sheet_frames', 'contact_sheet', 'PlaneName', 'EmbryoPlayer']
 
 # %% ../../nbs/viewer/01_player.ipynb #fc77da3d
 import html
@@ -42,14 +42,19 @@ def pack_runs(runs: Iterable[int]) -> list[list[int]]:
             ranges.append([run, run])
     return ranges
 
-# %% ../../nbs/viewer/01_player.ipynb #3b293215
-def pack_hours(hours: Any) -> dict[str, list]:
-    """A Series of hours by run as {"runs": ranges, "steps": thousandths of an hour, all but the first relative}."""
-    hours = hours.sort_index()
-    thousandths = np.rint(hours.to_numpy(float) * 1000).astype(int)
-    return {"runs": pack_runs(hours.index), "steps": np.diff(thousandths, prepend=0).tolist()}
+# %% ../../nbs/viewer/01_player.ipynb #e79bc258
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
-# %% ../../nbs/viewer/01_player.ipynb #a07f6d9e
+
+def pack_hours(hours: Any) -> dict[str, Any]:
+    """A Series of hours by run as {"runs": ranges, "unit": units an hour, "steps": text, all but the first relative}."""
+    hours = hours.sort_index()
+    unit = 10 if np.allclose(hours * 10, np.rint(hours * 10), atol=1e-6) else 1000
+    steps = np.diff(np.rint(hours.to_numpy(float) * unit).astype(int), prepend=0).tolist()
+    text = "".join(_DIGITS[step] if 0 <= step < len(_DIGITS) else f"({step})" for step in steps)
+    return {"runs": pack_runs(hours.index), "unit": unit, "steps": text}
+
+# %% ../../nbs/viewer/01_player.ipynb #93913ee1
 def _or_fault(faults: list[str], otherwise: Any, read: Callable[[], Any]) -> Any:
     """What `read` returns; where it fails, `otherwise`, and the fault is noted."""
     try:
@@ -67,25 +72,25 @@ def describe_video(video: Video) -> dict[str, Any]:
     return {
         "name": video.name,
         "phases": [[str(phase), phase.meaning, first, last] for phase, first, last in rows],
-        "hours": _or_fault(faults, {"runs": [], "steps": []}, lambda: pack_hours(video.hours)),
+        "hours": _or_fault(faults, {"runs": [], "unit": 10, "steps": ""}, lambda: pack_hours(video.hours)),
         "grade": [str(grade.TE), str(grade.ICM)] if grade else None,
         "faults": faults,
     }
 
-# %% ../../nbs/viewer/01_player.ipynb #0b759d67
+# %% ../../nbs/viewer/01_player.ipynb #be312ec2
 def describe_series(videos: Sequence[Video]) -> dict[str, Any]:
     """The videos, their planes from the lowest to the highest, and {plane: index in "runs"} for each video."""
     lists: list[list[list[int]]] = []
     told = []
     for video in videos:
-        planes = {}
+        lists_of: dict[str, int] = {}
         for plane in video.planes:
             packed = pack_runs(video.runs(plane))
             if packed and packed not in lists:
                 lists.append(packed)
             if packed:
-                planes[str(plane)] = lists.index(packed)
-        told.append({**describe_video(video), "planes": planes})
+                lists_of[str(plane)] = lists.index(packed)
+        told.append({**describe_video(video), "planes": lists_of})
     planes = [str(plane) for plane in FocalPlane if any(str(plane) in video["planes"] for video in told)]
     return {"videos": told, "planes": planes, "runs": lists}
 
@@ -314,7 +319,14 @@ def contact_sheet(videos: Sequence[Video], plane: Plane) -> str:
             return text
     return f"<div>{html.escape(', '.join(video.name for video in videos))}</div>"
 
-# %% ../../nbs/viewer/01_player.ipynb #eb6645db
+# %% ../../nbs/viewer/01_player.ipynb #d4e7a2ab
+class PlaneName(traitlets.Unicode):
+    """The name of a focal plane, given as any that `FocalPlane.parse` takes: FocalPlane.F_15, "F-15", -15."""
+
+    def validate(self, obj: Any, value: Any) -> str:
+        return super().validate(obj, str(FocalPlane.parse(value)))
+
+
 STATIC = files("nsw_da_medical_image.viewer") / "static"
 
 
@@ -326,7 +338,7 @@ class _Traits(anywidget.AnyWidget):
     _series = traitlets.Dict().tag(sync=True)
     #: RUN number at the playhead; at most ten a second arrive here while it plays, and exactly where it rests.
     value = traitlets.Int(1).tag(sync=True)
-    plane = traitlets.Unicode("F0").tag(sync=True)
+    plane = PlaneName("F0").tag(sync=True)
     playing = traitlets.Bool(False).tag(sync=True)
     #: Frames a second at speed 1.
     fps = traitlets.Float(25.0).tag(sync=True)
@@ -363,13 +375,13 @@ class _Checked(_Traits):
         names = ", ".join(video.name for video in self.videos)
         raise UnknownName(f"there is no RUN {proposal['value']} in {names}; nearest: {' and '.join(map(str, near))}")
 
-# %% ../../nbs/viewer/01_player.ipynb #add505d3
+# %% ../../nbs/viewer/01_player.ipynb #e047ad9b
 class _Valid(_Checked):
     """The values of the other traits."""
 
     @traitlets.validate("plane")
     def _check_plane(self, proposal: Any) -> str:
-        plane = str(FocalPlane.parse(proposal["value"]))
+        plane = proposal["value"]
         if plane not in (planes := self._series["planes"]):
             names = ", ".join(video.name for video in self.videos)
             raise UnknownName(f"{names} has no plane {plane}; there is {', '.join(planes)}")
@@ -422,7 +434,7 @@ class _Delivered(_Valid):
             self._delivery.stop()
         super().close()
 
-# %% ../../nbs/viewer/01_player.ipynb #45f63450
+# %% ../../nbs/viewer/01_player.ipynb #807ddb93
 class _Displayed(_Delivered):
     """How a player is shown."""
 
@@ -433,8 +445,7 @@ class _Displayed(_Delivered):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         self._greeted = False
         self._push()
-        shown = super()._repr_mimebundle_(**kwargs)
-        data, metadata = shown if isinstance(shown, tuple) else (shown, {})
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         sheet = contact_sheet(self.videos, self.plane)
         return {**data, "text/plain": repr(self), "text/html": sheet}, metadata
 
@@ -505,7 +516,7 @@ class _Paged(_Displayed):
             file.write(page)
         return Path(path)
 
-# %% ../../nbs/viewer/01_player.ipynb #2f27282e
+# %% ../../nbs/viewer/01_player.ipynb #e7c7f639
 class EmbryoPlayer(_Paged):
     """Plays one video, or several beside each other on one playhead: `EmbryoPlayer(ds["AA83-7"], plane="F0", fps=25)`.
 
@@ -527,6 +538,5 @@ class EmbryoPlayer(_Paged):
         self.runs = np.array(sorted(runs))
         self._delivery = Delivery(self._read, self.send)
         value = operator.index(kwargs.pop("value", self.runs[0]))
-        plane = str(plane) if isinstance(plane, FocalPlane) else str(FocalPlane.parse(plane))
         super().__init__(_series=series, value=value, plane=plane, fps=fps, **kwargs)
         self.on_msg(self._heard)

@@ -47,10 +47,11 @@ export function coarseToFine(n, stride = 32) {
   return order;
 }
 
-/** Hours by run from {runs: ranges, steps: thousandths of an hour, the first absolute, the others relative}. */
-export function readHours(packed) {
+/** Hours by run from {runs: ranges, unit: units an hour, steps: base-36 digits, or numbers in brackets; relative}. */
+export function readHours({ runs, unit, steps }) {
+  const numbers = [...steps.matchAll(/\((-?[0-9]+)\)|(.)/g)].map(([, number, digit]) => (digit ? parseInt(digit, 36) : Number(number)));
   let sum = 0;
-  return new Map(expand(packed.runs).map((run, i) => [run, (sum += packed.steps[i]) / 1000]));
+  return new Map(expand(runs).map((run, i) => [run, (sum += numbers[i]) / unit]));
 }
 
 /** What the kernel's description of the videos says, with lists and sets in place of ranges. */
@@ -276,6 +277,7 @@ const JPEG_BUDGET = 256e6;
 const BITMAP_BUDGET = 100e6; // 96 frames of 500 x 500; all of a video's would be more than 1 GB
 const IN_FLIGHT = 4;
 const WANT_AT_ONCE = 256;
+const STAND_IN_AFTER = 80;
 
 /** A picture of JPEG bytes. What a truncated file still holds is shown, as every browser does in a page. */
 async function decode(bytes) {
@@ -301,6 +303,8 @@ export class Engine {
     this.asked = new Map();
     this.capacity = 64;
     this.tries = 0;
+    this.goal = null;
+    this.drawn = -Infinity;
     this.index = nearest(this.series.runs, model.get("value"));
     this.shown = this.index;
     this.exact = false;
@@ -477,18 +481,32 @@ export class Engine {
     const last = this.series.runs.length - 1;
     const room = Math.min(32, Math.floor(this.capacity / panes.length) - 1);
     const near = [1, -1, 2, -2].map((k) => Math.max(0, Math.min(last, this.index + k)));
-    const places = [this.index, ...(this.ticking ? this.ahead(room) : near)];
+    const places = this.ticking ? [...this.aim(), this.index, ...this.ahead(room)] : [this.index, ...near];
     const wishes = places.flatMap((index) =>
       panes.map(({ video, plane }) => [this.key(video, plane, index), video, plane, this.series.runs[index]]),
     );
     return wishes.slice(0, Math.max(this.capacity, panes.length));
   }
+  /** The place that is made ready first. It is kept until it is, else a slow machine would begin much and end nothing. */
+  aim() {
+    const behind = (this.index - this.goal) * this.direction;
+    if (this.goal !== null && (this.ready(this.goal) || behind < 0 || behind > 64)) this.goal = null;
+    if (this.goal === null && !this.ready(this.index) && this.within(this.index)) this.goal = this.index;
+    return this.goal === null ? [] : [this.goal];
+  }
+  /** Whether all that is needed to show a place is held. */
+  within(index) {
+    const run = this.series.runs[index];
+    return this.panes.every(({ video, plane }) => this.jpegs.has(this.key(video, plane, index)) || !this.series.videos[video].has(plane, run));
+  }
   pump() {
     if (this.disposed || this.flying.size >= IN_FLIGHT) return;
     const wishes = this.wishes();
     if (!this.ticking && !this.exact) wishes.splice(this.panes.length, 0, ...this.standIns());
+    // at rest what is only perhaps needed leaves room for what will be
+    const most = this.ticking || !this.exact ? IN_FLIGHT : 1;
     for (const [key] of wishes) {
-      if (this.flying.size >= IN_FLIGHT) return;
+      if (this.flying.size >= most) return;
       const jpeg = this.jpegs.map.get(key);
       if (jpeg && !jpeg.broken && !this.bitmaps.has(key) && !this.flying.has(key)) this.develop(key, jpeg);
     }
@@ -554,15 +572,23 @@ export class Engine {
   paint() {
     if (this.disposed) return;
     const at = this.ticking ? this.latest() : this.index;
+    // a picture is decoded in a few milliseconds: to draw a neighbour meanwhile would only delay it
+    const soon = performance.now() - this.drawn < STAND_IN_AFTER;
     const looks = this.panes.map((pane) => {
       const look = this.look(pane, at);
-      if (look.kind !== "waiting" || this.ticking) return look;
+      if (look.kind !== "waiting" || this.ticking || (soon && this.jpegs.has(look.key))) return look;
       const near = this.around((i) => this.bitmaps.has(this.key(pane.video, pane.plane, i)));
       return near < 0 ? look : { ...this.look(pane, near), kind: "near" };
     });
     this.shown = at;
     this.exact = at === this.index && looks.every(({ kind }) => kind !== "waiting" && kind !== "near");
+    if (soon && !this.exact && !this.ticking) this.later ??= setTimeout(() => this.patience(), STAND_IN_AFTER);
+    else this.drawn = performance.now();
     for (const view of this.views) view.draw(looks);
+  }
+  patience() {
+    this.later = null;
+    if (!this.exact) this.paint();
   }
 
   // -- the clock --
@@ -693,6 +719,7 @@ export class Engine {
     this.wake();
     clearTimeout(this.asking);
     clearTimeout(this.again);
+    clearTimeout(this.later);
     this.publisher.stop();
     this.jpegs.clear();
     this.bitmaps.clear();
