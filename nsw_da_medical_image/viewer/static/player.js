@@ -421,8 +421,10 @@ export class Engine {
     }
     const parts = slices(data, sizes);
     message.frames.forEach(([video, plane, run, , fault], i) => this.put(video, plane, run, parts[i], fault));
-    if (message.seq !== undefined) this.model.send({ kind: "ack", seq: message.seq });
-    this.arrived();
+    const ack = () => this.disposed || this.model.send({ kind: "ack", seq: message.seq });
+    if (message.spare && globalThis.requestIdleCallback) requestIdleCallback(ack, { timeout: 300 });
+    else ack();
+    if (!this.exact || message.frames.some(([, plane]) => plane === this.plane)) this.arrived();
   }
   arrived() {
     if (!this.exact) this.paint();
