@@ -423,12 +423,13 @@ class _Valid(_Checked):
             raise ValueError(f"bounds must be [] or [first run, last run], not {bounds}")
         return bounds
 
-# %% ../../nbs/viewer/01_player.ipynb #4cf7cff4
+# %% ../../nbs/viewer/01_player.ipynb #feb723fa
 class _Delivered(_Valid):
     """How the frames come to the browser."""
 
     _delivery: Delivery
-    _greeted = True  # whether the browser for which the present push was begun has said hello
+    _pushed = False  # at the first display, before any browser has said hello
+    _met = False  # whether one has
 
     def _read(self, frame: Frame) -> tuple[bytes, str]:
         return read_frame(self.videos[frame[0]], *frame[1:])
@@ -444,9 +445,9 @@ class _Delivered(_Valid):
             self._delivery.want((int(video), str(plane), int(run)) for video, plane, run in content["items"])
         elif content["kind"] == "hello":
             self._delivery.base64 = content["base64"]
-            if self._greeted or content["base64"]:
+            if self._met or not self._pushed or content["base64"]:
                 self._push()
-            self._greeted = True
+            self._met = True
             self._delivery.wake()
 
     def close(self) -> None:
@@ -455,7 +456,7 @@ class _Delivered(_Valid):
             self._delivery.stop()
         super().close()
 
-# %% ../../nbs/viewer/01_player.ipynb #807ddb93
+# %% ../../nbs/viewer/01_player.ipynb #e1f6570d
 class _Displayed(_Delivered):
     """How a player is shown."""
 
@@ -464,8 +465,9 @@ class _Displayed(_Delivered):
         return f"<EmbryoPlayer {names}: plane {self.plane}, RUN {self.value} of {self.runs[-1]}>"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        self._greeted = False
-        self._push()
+        if not self._met:
+            self._pushed = True
+            self._push()
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         sheet = contact_sheet(self.videos, self.plane)
         return {**data, "text/plain": repr(self), "text/html": sheet}, metadata
