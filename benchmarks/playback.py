@@ -94,6 +94,8 @@ ipywidgets.VBox([box, play])""",
     ),
 }
 
+DIGITS = {"first (ms)": 0, "shown (1/s)": 1, "late (%)": 1, "seek (ms)": 1, "notebook (MB)": 2}
+
 # In the page: which element shows the picture, what it shows, how to play, how to seek.
 TOOLS = """() => {
   const cell = () => [...document.querySelectorAll('.jp-OutputArea-output')].at(-1);
@@ -235,13 +237,12 @@ def measure(
 def table(results: dict[str, dict[str, float]], args: argparse.Namespace) -> str:
     """The results as a Markdown table."""
     heads = list(next(iter(results.values())))
-    digits = {"first (ms)": 0, "shown (1/s)": 1, "late (%)": 1, "seek (ms)": 1, "notebook (MB)": 2}
     lines = [
         f"| {args.frames} frames, {args.fps} a second asked | {' | '.join(heads)} |",
         f"|---|{'---:|' * len(heads)}",
     ]
     lines += [
-        f"| {name} | {' | '.join(f'{values[head]:.{digits[head]}f}' for head in heads)} |"
+        f"| {name} | {' | '.join(f'{values[head]:.{DIGITS[head]}f}' for head in heads)} |"
         for name, values in results.items()
     ]
     return "\n".join(lines)
@@ -260,7 +261,7 @@ def figure(results: dict[str, dict[str, float]], path: Path) -> None:
     for panel, head in zip(panels, heads, strict=True):
         values = [results[name][head] for name in names]
         bars = panel.barh(names, values, color=["#005f73" if name == "EmbryoPlayer" else "#b8c0c8" for name in names])
-        panel.bar_label(bars, [f"{value:.3g}" for value in values], padding=3, fontsize=8)
+        panel.bar_label(bars, [f"{value:.{DIGITS[head]}f}" for value in values], padding=3, fontsize=8)
         panel.set_title(head, fontsize=9, loc="left")
         panel.margins(x=0.25)
         panel.spines[["top", "right", "bottom"]].set_visible(False)
