@@ -1,0 +1,83 @@
+"""The script at the root: `python play_video.py data/extracted AA83-7`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
+from nsw_da_medical_image.dataset_util.sample import make_archives
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("script")
+    make_archives(folder / "archives", videos=2, frames=40, size=64)
+    extract_dataset(folder / "archives", folder / "extracted")
+    return folder / "extracted"
+
+
+def script(*args: object) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, ROOT / "play_video.py", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_it_writes_a_page_and_overwrites_nothing(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    done = script(data, "SAM1-2", "--plane", "F15", "--out", out, "--no-open")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{out}: SAM1-2, plane F15, ")
+    page = out.read_bytes()
+    assert page.startswith(b"<!doctype html>")
+    again = script(data, "SAM1-7", "--out", out, "--no-open")
+    assert again.returncode == 1
+    assert again.stderr == f"error: {out} exists; give another name after --out\n"
+    assert out.read_bytes() == page
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "why"),
+    [
+        (["SAM1-3"], 1, "has no video 'SAM1-3'; nearest: SAM1-"),
+        (["SAM1-2", "--plane", "F10"], 2, "'F10' is not a FocalPlane; choose from F-45"),
+        (["SAM1-2", "--fps", "0"], 2, "fps must lie between"),
+        (["SAM1-2", "--out", "{tmp}/nowhere/page.html"], 1, "nowhere/page.html: No such file"),
+    ],
+)
+def test_errors_are_one_line(data: Path, tmp_path: Path, args: list[str], status: int, why: str) -> None:
+    done = script(data, *(arg.format(tmp=tmp_path) for arg in args), "--no-open")
+    assert done.returncode == status
+    assert why in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_wrong_usage_and_no_data(data: Path, tmp_path: Path) -> None:
+    assert script(data, "--no-open").returncode == 2
+    done = script(tmp_path / "absent", "SAM1-2", "--no-open")
+    assert done.returncode == 1
+    assert "absent is not there" in done.stderr
+
+
+@pytest.mark.browser
+def test_its_page_plays_from_a_file(browser: Any, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    assert script(data, "SAM1-2", "SAM1-7", "--out", out, "--no-open", "--fps", "30").returncode == 0
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    page.goto(out.as_uri())
+    page.locator(".embryo-player[data-exact=true][data-held='80']").wait_for()
+    assert page.locator(".ep-pane").count() == 2
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("() => Number(document.querySelector('.embryo-player').dataset.run) > 10")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_label("Go to run or hour").fill("33")
+    page.keyboard.press("Enter")
+    page.locator(".embryo-player[data-run='33'][data-exact=true]").wait_for()
+    context.close()
