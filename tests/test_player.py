@@ -469,6 +469,21 @@ def test_a_missing_run_cannot_be_reached(play: Callable[..., Any], odd: tuple[Pa
     assert f"no RUN {gap} in SAM1-2; nearest: {gap - 1} and {gap + 1}" in answer
 
 
+@browser_test
+def test_real_frames(play: Callable[..., Any], real_data: Path) -> None:
+    page = play(real_data, "player = EmbryoPlayer(ds['AA83-7'], fps=60)\nplayer")
+    held(page, 285)
+    video = EmbryoDataset(real_data)["AA83-7"]
+    files = {str(run): hashlib.sha256(video.jpeg(run)).hexdigest() for run in video.runs()}
+    assert page.evaluate(DIGESTS, "F0") == files
+    seen = Watched(page, 3000)
+    print(f"\nreal frames, 60 fps asked: {seen}")
+    assert min(seen.steps) >= 1
+    page.locator(".ep-phase", has_text="t2").click()
+    settle(page, f"{PLAYER}[data-run='98'][data-phase='t2']")
+    assert page.evaluate(PIXELS)
+
+
 # --- 5: dragging, two displays, reloading --------------------------------------------------------
 
 
