@@ -5,18 +5,23 @@
 # %% auto #0
 __all__ = ['ANNOTATIONS', 'TIMES', 'GRADES', 'ARCHIVES', 'DataError', 'UnknownName', 'nearest', 'OrderedName', 'FocalPlane',
            'Phase', 'Grade', 'Grades', 'FrameName', 'run_of', 'natural_key', 'VideoId', 'released_videos', 'code_of',
-           'progress', 'tell', 'one_line', 'cores']
+           'progress', 'tell', 'one_line', 'runs_text', 'runs_ranges', 'new_file', 'new_folder', 'cache_folder',
+           'cores']
 
-# %% ../../nbs/dataset_util/00_util.ipynb #8bdb7f57
+# %% ../../nbs/dataset_util/00_util.ipynb #4be04087
+import errno
 import operator
 import os
 import re
+import secrets
+import shutil
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple, Self, SupportsIndex
 
 # %% ../../nbs/dataset_util/00_util.ipynb #836d1b53
@@ -284,6 +289,100 @@ def one_line(fault: BaseException) -> str:
     """The message of an exception in one line; an `OSError` with the file that it is about."""
     text = f"{fault.strerror}: {fault.filename}" if isinstance(fault, OSError) and fault.filename else str(fault)
     return " ".join((text or repr(fault)).splitlines())
+
+# %% ../../nbs/dataset_util/00_util.ipynb #ec03dce3
+def runs_text(runs: Iterable[SupportsIndex]) -> str:
+    """RUN numbers as ranges, sorted and without repeats: '98-171, 300'."""
+    ranges: list[list[int]] = []
+    for run in sorted({operator.index(run) for run in runs}):
+        if ranges and run == ranges[-1][1] + 1:
+            ranges[-1][1] = run
+        else:
+            ranges.append([run, run])
+    return ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in ranges)
+
+# %% ../../nbs/dataset_util/00_util.ipynb #f4bd6898
+def runs_ranges(text: str) -> list[tuple[int, int]]:
+    """The ranges, both ends inclusive, of a text such as '98-171, 300'; `ValueError` where it has not that form."""
+    ranges = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
+        if not found or int(found[2] or found[1]) < int(found[1]):
+            raise ValueError(f"{part!r} is no run or range of runs such as 98 or 98-171")
+        ranges.append((int(found[1]), int(found[2] or found[1])))
+    return ranges
+
+# %% ../../nbs/dataset_util/00_util.ipynb #f082bd78
+def _refuse_existing(path: Path) -> None:
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, "exists already; give another name, or remove it", str(path))
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write into", str(path.absolute().parent))
+
+
+def _hidden(path: Path) -> Path:
+    """A name beside `path`, so that a rename suffices, which nobody else uses."""
+    return path.with_name(f".{path.name[:100]}-{secrets.token_hex(4)}")
+
+# %% ../../nbs/dataset_util/00_util.ipynb #a2dc74b7
+@contextmanager
+def new_file(path: str | os.PathLike, *, replace: bool = False) -> Iterator[Path]:
+    """A hidden file beside `path` to write; it becomes `path` when the block ends, and is gone when the block fails.
+
+    `FileExistsError` where `path` exists, unless `replace` is set, which is for the library's own caches.
+    """
+    path = Path(path)
+    if not replace:
+        _refuse_existing(path)
+    hidden = _hidden(path)
+    try:
+        yield hidden
+        if replace:
+            os.replace(hidden, path)
+        else:
+            _name_new(hidden, path)
+    finally:
+        hidden.unlink(missing_ok=True)
+
+# %% ../../nbs/dataset_util/00_util.ipynb #004ab136
+def _name_new(hidden: Path, path: Path) -> None:
+    """Give a hidden file its name; `FileExistsError` where that is taken."""
+    try:
+        os.link(hidden, path)
+    except FileExistsError:
+        _refuse_existing(path)
+        raise
+    except OSError:  # no links here
+        _refuse_existing(path)
+        os.rename(hidden, path)
+
+# %% ../../nbs/dataset_util/00_util.ipynb #bcd971b4
+@contextmanager
+def new_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """A hidden folder beside `path` to fill; it becomes `path` when the block ends, and is gone when the block fails.
+
+    `FileExistsError` where `path` exists, empty or not.
+    """
+    path = Path(path)
+    _refuse_existing(path)
+    hidden = _hidden(path)
+    hidden.mkdir()
+    try:
+        yield hidden
+        _refuse_existing(path)
+        os.rename(hidden, path)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+# %% ../../nbs/dataset_util/00_util.ipynb #7b22ba63
+def cache_folder(kind: str) -> Path:
+    """The folder for cached files of a kind, made if need be: below `NSW_CACHE_DIR`, or the platform's cache of the user."""
+    from platformdirs import user_cache_path
+
+    top = os.environ.get("NSW_CACHE_DIR")
+    folder = (Path(top) if top else user_cache_path("nsw_da_medical_image", appauthor=False)) / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 # %% ../../nbs/dataset_util/00_util.ipynb #a7a5c29c
 def cores() -> int:
