@@ -6,7 +6,7 @@
 __all__ = ['REMEDIES', 'METADATA', 'FINDING_COLUMNS', 'Fault', 'Metadata', 'parse_metadata', 'Images', 'list_images',
            'decode_image', 'SyntheticRun', 'write_run', 'SyntheticRuns', 'main']
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #89b50c6a
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #1b29ef18
 import argparse
 import html
 import io
@@ -15,7 +15,7 @@ import os
 import re
 import sys
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cached_property
@@ -27,6 +27,7 @@ import pandas as pd
 from PIL import Image
 
 from .dataset import END_OF_IMAGE, PHASE_TYPE, PLANE_TYPE, Plane, _each, decode
+from .frames import Form, Frames
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #df0cdab5
 from nsw_da_medical_image.dataset_util.util import (
@@ -376,7 +377,7 @@ def write_run(
         (folder / METADATA).write_text(text, encoding="utf-8")
     return SyntheticRun(path)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #803f6be5
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #0b3736cd
 def _findings_rows(name: str, faults: Iterable[Fault]) -> list[tuple[str, ...]]:
     """Rows of the table of findings."""
     return [
@@ -389,8 +390,8 @@ def _at(numbers: str) -> str:
     return f"img {numbers} " if numbers else ""
 
 
-#: Columns of the findings: those of the validation, then the synthetic run, and the numbers of its images.
-FINDING_COLUMNS = ("check", "severity", "video", "plane", "runs", "message", "remedy", "synthetic", "numbers")
+#: Columns of the findings: those of the validation, then `origin`, the run, and the numbers of its images.
+FINDING_COLUMNS = ("check", "severity", "video", "plane", "runs", "message", "remedy", "origin", "numbers")
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #cb8aa3a8
 class _Runs(Mapping[str, SyntheticRun]):
@@ -422,7 +423,7 @@ class _Runs(Mapping[str, SyntheticRun]):
     def __len__(self) -> int:
         return len(self._known)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #5de33e8e
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #f2399128
 def _run_table(runs: Iterable[SyntheticRun], left_out: set[tuple[str, str]]) -> pd.DataFrame:
     """A row an image of runs that have labels."""
     kept = [(run, number) for run in runs for number in run.numbers if (run.name, str(number)) not in left_out]
@@ -434,26 +435,26 @@ def _run_table(runs: Iterable[SyntheticRun], left_out: set[tuple[str, str]]) -> 
             "run": np.array([number for _, number in kept], np.int32),
             "phase": pd.Categorical([str(run.phase) for run, _ in kept], dtype=PHASE_TYPE),
             "hours": np.full(len(kept), np.nan),
-            "synthetic": np.array([run.name for run, _ in kept], object),
+            "origin": np.array([run.name for run, _ in kept], object),
         }
     )
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #2b07b321
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #55235079
 def _excluded(findings: pd.DataFrame | None) -> set[tuple[str, str]]:
     """(run, number) of the images that findings of severity error leave out; the number is '' for a whole run."""
     if findings is None:
         return set()
-    if lacking := {"severity", "synthetic", "numbers"} - set(findings):
+    if lacking := {"severity", "origin", "numbers"} - set(findings):
         raise ValueError(f"exclude has no column {', '.join(sorted(lacking))}; give rows of findings()")
     errors = findings[findings.severity == "error"]
-    named = zip(errors.synthetic, errors.numbers, strict=True)
+    named = zip(errors.origin, errors.numbers, strict=True)
     return {(name, number) for name, text in named for number in _numbers(text) or [""]}
 
 
 def _numbers(text: str) -> list[str]:
     return [str(number) for first, last in runs_ranges(text) for number in range(first, last + 1)]
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #4baaa644
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #5b128c8a
 class _Tables(_Runs):
     """What the runs hold and what is wrong with them, as tables."""
 
@@ -465,7 +466,7 @@ class _Tables(_Runs):
         *,
         exclude: pd.DataFrame | None = None,
     ) -> pd.DataFrame:
-        """A row an image: the columns of `EmbryoDataset.table`, and `synthetic`, the name of the run; `run` is the image's number.
+        """A row an image: the columns of `EmbryoDataset.table`, and `origin`, the name of the run; `run` is the image's number.
 
         Runs whose metadata is not understood have no rows. `exclude` leaves out what findings of severity error name.
         """
@@ -477,7 +478,7 @@ class _Tables(_Runs):
         return _run_table((run for run in sound if run.phase in phase and run.plane in plane), left_out)
 
     def findings(self, pixels: bool = True) -> pd.DataFrame:
-        """A row a fault, the worst first: check, severity, video, plane, runs, message, remedy, synthetic, numbers.
+        """A row a fault, the worst first: check, severity, video, plane, runs, message, remedy, origin, numbers.
 
         `pixels` reads every image, about a millisecond each.
         """
@@ -527,8 +528,33 @@ def _runs_html(runs: Iterable[SyntheticRun], title: str, pictures: int) -> str:
     head = "".join(f"<th style='text-align:left'>{name}</th>" for name in ("run", "labels", "images", "prompt", ""))
     return f"<div><strong>{html.escape(title)}</strong><table><tr>{head}</tr>{''.join(rows)}</table></div>"
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #bda9c08b
-class SyntheticRuns(_Tables):
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #7381402c
+class _Source(_Tables):
+    """The images, found by the row of a table."""
+
+    def jpeg(self, row: Mapping[str, Any]) -> bytes:
+        """The bytes of an image's file, as they are."""
+        return self[row["origin"]].jpeg(row["run"])
+
+    def pixels(self, row: Mapping[str, Any]) -> np.ndarray:
+        """An image as uint8 grey (height, width); `DataError` where it is damaged."""
+        return self[row["origin"]].frame(row["run"])
+
+    def frames(
+        self,
+        names: str | Iterable[str] | None = None,
+        planes: Plane | Iterable[Plane] | None = None,
+        phases: str | Iterable[str] | None = None,
+        *,
+        exclude: pd.DataFrame | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        as_: Form = "pil",
+    ) -> Frames:
+        """The images as a sequence of records for a model: those of `table`, each given to `transform`."""
+        return Frames(self.table(names, planes, phases, exclude=exclude), self, transform, as_)
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #bffa0649
+class SyntheticRuns(_Source):
     """The synthetic runs in the folder `path` by name, in natural order; `DataError` where there is no such folder."""
 
     @property
@@ -548,12 +574,12 @@ class SyntheticRuns(_Tables):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.root,)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #ac4c7d0a
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #1d2c0777
 def _lines(runs: SyntheticRuns, findings: pd.DataFrame) -> Iterator[str]:
     """The lines that the command prints."""
     table = runs.table(exclude=findings)
     yield f"{runs.path}: {len(runs):,} runs, {len(table):,} images that can be used"
-    counts = table.synthetic.value_counts()
+    counts = table.origin.value_counts()
     for name, run in runs.items():
         count = counts.get(name, 0)
         labels = f"{run.phase} {run.plane}, {count:,} images" if count else "nothing that can be used"
