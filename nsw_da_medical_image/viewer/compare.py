@@ -278,7 +278,7 @@ def compare_sheet(real: Frames, synthetic: Frames, columns: int = 4, size: int =
         _draw_side(axes, frames, phases, columns, size, left, top)
     return figure
 
-# %% ../../nbs/viewer/04_compare.ipynb #3de3fd4a
+# %% ../../nbs/viewer/04_compare.ipynb #f1cbd390
 import html
 import io
 import math
@@ -299,24 +299,26 @@ table { border-collapse: collapse; } .wide { overflow-x: auto; }
 th, td { padding: .2rem .8rem .2rem 0; text-align: right; border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
 th { font-weight: 600; color: var(--faint); } th:first-child, td:first-child, .text { text-align: left; }
 .number { font-size: 2.2rem; font-weight: 600; } .faint { color: var(--faint); }
-.charts { display: flex; flex-wrap: wrap; gap: 1.5rem; } figure { margin: 0; } svg text { fill: var(--faint); font-size: 11px; }
+.charts { display: flex; flex-wrap: wrap; gap: 1.5rem; margin-bottom: 1rem; } figure { margin: 0; } svg text { fill: var(--faint); font-size: 11px; }
 .real { color: var(--real); } .synthetic { color: var(--synthetic); }
 .sheet td { text-align: left; vertical-align: top; border: 0; padding: 0 1.2rem .6rem 0; white-space: nowrap; }
 .sheet img { border-radius: 3px; margin-right: 3px; }
 """
 
-# %% ../../nbs/viewer/04_compare.ipynb #20fcf59d
-def _cell(value: object) -> str:
-    """A number with one decimal, a dash where there is none, text as it is."""
+# %% ../../nbs/viewer/04_compare.ipynb #e61db73e
+def _cell(value: object, tag: str) -> str:
+    """A cell of a table: a number with one or two decimals, a dash where there is none, text escaped and at the left."""
     if isinstance(value, float):
-        return "\u2013" if math.isnan(value) else f"{value:,.1f}"
-    return str(value)
+        text = "\u2013" if math.isnan(value) else f"{value:,.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    else:
+        text = str(value)
+    at = " class='text'" if isinstance(value, str) and tag == "td" else ""
+    return f"<{tag}{at}>{html.escape(text)}</{tag}>"
 
 
 def _cells(values: Iterable[object], tag: str = "td") -> str:
-    """A row of a table, escaped."""
-    texts = map(_cell, values)
-    return f"<tr>{''.join(f'<{tag}>{html.escape(text)}</{tag}>' for text in texts)}</tr>"
+    """A row of a table."""
+    return f"<tr>{''.join(_cell(value, tag) for value in values)}</tr>"
 
 # %% ../../nbs/viewer/04_compare.ipynb #68e00287
 def _outline(values: np.ndarray, edges: np.ndarray, name: str) -> str:
@@ -391,7 +393,7 @@ def _runs_html(synthetic: Frames) -> str:
     head = _cells(["run", "phase", "plane", "images", "prompt"], "th")
     return f"<h2>The runs</h2><div class='wide'><table>{head}{''.join(rows)}</table></div>"
 
-# %% ../../nbs/viewer/04_compare.ipynb #cb4865f1
+# %% ../../nbs/viewer/04_compare.ipynb #2c394f23
 _ABOUT = """This is the squared Fr\u00e9chet distance between normal distributions fitted to 28 classical features of the frames: grey
 levels, details at five scales, rings about the middle. It sees blur, noise, brightness and contrast, and is blind to what an embryologist would see. It
 is <b>not FID</b>, which uses a trained network, and its numbers cannot be compared with those of papers. The yardstick is the distance between two
@@ -402,7 +404,9 @@ def _verdict(found: Comparison) -> str:
     """The distance, and how it compares with the yardstick."""
     times = found.distance / found.yardstick if found.yardstick > 0 else float("nan")
     against = (
-        "there are too few real frames for a yardstick" if math.isnan(times) else f"yardstick {found.yardstick:.2f}"
+        "there are too few real frames for a yardstick"
+        if math.isnan(times)
+        else f"two halves of the real frames: {found.yardstick:.2f}"
     )
     return (
         f"<p><span class='number'>{found.distance:.2f}</span> <span class='faint'>{against}</span></p><p>{_ABOUT}</p>"
@@ -415,7 +419,7 @@ def _count(each: Measured) -> str:
         f" ({len(each.table):,} of them, evenly spread, were measured)" if len(each.table) < each.of else ""
     )
 
-# %% ../../nbs/viewer/04_compare.ipynb #14b277a1
+# %% ../../nbs/viewer/04_compare.ipynb #f92e1816
 def _page(title: str, parts: Iterable[str]) -> str:
     """A whole page with the style in it."""
     view = "<meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
@@ -426,7 +430,10 @@ def _page(title: str, parts: Iterable[str]) -> str:
 def _sections(found: Comparison) -> Iterator[str]:
     """What the numbers say."""
     sets = {"real": found.real, "synthetic": found.synthetic}
-    yield "".join(f"<p><b class='{name}'>{name}</b> {_count(each)} frames</p>" for name, each in sets.items())
+    lines = {"real": "solid line", "synthetic": "dashed line"}
+    yield "".join(
+        f"<p><b class='{name}'>{name}</b> {_count(each)} frames, {lines[name]}</p>" for name, each in sets.items()
+    )
     yield f"<h2>How far apart</h2>{_verdict(found)}<h2>In numbers</h2>{_statistics_html(found)}"
     why = f"A set with other phases is another set: compare within a phase. Below {FEW} frames on a side there is no distance."
     yield f"<h2>Phase by phase</h2><p>{why}</p>{_phases_html(found)}"
