@@ -207,17 +207,20 @@ def make_image_folder(
     planes = [str(plane) for plane in FocalPlane if (table["plane"] == plane).any()]
     return ImageFolder(os.fspath(path), len(frames), phases, planes, table["video"].nunique(), sum(written), link)
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #ef3997cf
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #3fa31251
 import argparse
 import sys
 from typing import get_args
 
-from .util import _refuse_existing, one_line, tell
+from .split import read_split
+from .util import UnknownName, _refuse_existing, one_line, tell
 
 
 def _add_choice(parser: argparse.ArgumentParser) -> None:
     """The options that choose frames."""
     parser.add_argument("--videos", nargs="+", metavar="VIDEO", help="these videos (all)")
+    parser.add_argument("--split", metavar="SPLIT.json", help="the videos of a part of this split")
+    parser.add_argument("--part", default="train", help="which part (train)")
     parser.add_argument("--planes", nargs="+", metavar="PLANE", help="these focal planes, F-45 to F45 (all)")
     parser.add_argument("--phases", nargs="+", metavar="PHASE", default=list(Phase), help="these phases (all)")
     pick = "of each phase in each video and plane: all, median, onset, or so many (all)"
@@ -249,15 +252,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     return parser
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #c91dc60f
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #e9194d54
+def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | None:
+    """The videos that --videos and --split mean together; None for all."""
+    if args.split is None:
+        return args.videos
+    split = read_split(args.split)
+    if args.part not in split:
+        raise UnknownName(f"{args.split} has no part {args.part!r}; it has {', '.join(split)}")
+    asked = dataset if args.videos is None else [dataset[name].name for name in args.videos]
+    return [name for name in asked if name in split[args.part]]
+
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #c8b21458
 def _chosen(args: argparse.Namespace) -> Frames:
     """The frames that the command's options mean."""
     _refuse_existing(Path(args.out))
     dataset = EmbryoDataset(args.folder)
-    frames = dataset.frames(args.videos, args.planes, args.phases, args.pick, args.exclude)
+    frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, args.exclude)
     if args.synthetic:
-        runs = SyntheticRuns(args.synthetic)
-        frames += runs.frames(planes=args.planes, phases=args.phases)
+        frames += SyntheticRuns(args.synthetic).frames(planes=args.planes, phases=args.phases)
     return frames
 
 
