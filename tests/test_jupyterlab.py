@@ -20,6 +20,7 @@ NBS = Path(__file__).parent.parent / "nbs"
 NOTEBOOKS = [
     "dataset_util/00_util.ipynb",
     "viewer/00_plots.ipynb",
+    "tutorials/augment.ipynb",
     "yolo.ipynb",
 ]
 
