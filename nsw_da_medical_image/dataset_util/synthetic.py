@@ -508,7 +508,7 @@ def _thumbnail(run: SyntheticRun, number: int) -> str:
     source = f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}"
     return f"<img src='{source}' width='64' height='64' alt='img{number}' style='border-radius:3px;margin:1px'>"
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #8d5d4b30
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #a091beea
 def _run_cells(run: SyntheticRun, pictures: int) -> list[str]:
     """The cells of a run's row, as HTML: name, labels, number of images, prompt, pictures."""
     try:
@@ -518,7 +518,8 @@ def _run_cells(run: SyntheticRun, pictures: int) -> list[str]:
     found, faults = run.described
     labels = f"{found.phase} {found.plane}" if found else f"left out: {html.escape(faults[0].message)}"
     prompt = html.escape(found.prompt) if found else ""
-    return [html.escape(run.name), labels, count, prompt, "".join(_thumbnail(run, number) for number in numbers)]
+    shown = "".join(_thumbnail(run, number) for number in numbers)
+    return [html.escape(run.name), labels, count, prompt, f"<div style='white-space:nowrap'>{shown}</div>"]
 
 
 def _runs_html(runs: Iterable[SyntheticRun], title: str, pictures: int) -> str:
