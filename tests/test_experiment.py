@@ -88,7 +88,10 @@ def test_the_page_holds_everything(made: Path) -> None:
 
 def test_the_same_seed_gives_the_same_images(made: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
-    assert script(tmp_path / "cache", made / "sample" / "extracted", "--out", again, "--seed", "3", "--pixels").returncode == 0
+    assert (
+        script(tmp_path / "cache", made / "sample" / "extracted", "--out", again, "--seed", "3", "--pixels").returncode
+        == 0
+    )
 
     def hashes(folder: Path) -> dict[str, str]:
         files = sorted((folder / "all-synthetic-runs").rglob("*.jpg"))
@@ -139,7 +142,9 @@ def test_the_well_turns_and_the_dish_stays(experiment: ModuleType) -> None:
     picture[93:98, 148:153] = 250  # 40 to the right of the centre
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        turned = np.asarray(experiment.augmented(Image.fromarray(picture), experiment.Well(110, 95, 80), rng)).astype(int)
+        turned = np.asarray(experiment.augmented(Image.fromarray(picture), experiment.Well(110, 95, 80), rng)).astype(
+            int
+        )
         draw = np.random.default_rng(seed)
         mirrored, _, light = draw.random() < 0.5, draw.uniform(0, 360), draw.uniform(0.85, 1.15)
         turned = turned[:, ::-1] if mirrored else turned
