@@ -91,11 +91,11 @@ def _json_object(data: bytes) -> dict[str, Any]:
         raise ValueError("is not a JSON object in braces")
     return value
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #1b2e8b75
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #4891cb5a
 def _wrong(severity: str, message: str, check: str = "synthetic-metadata") -> Fault:
     return Fault(check, severity, "", f"{METADATA} {message}" if check == "synthetic-metadata" else message)
 
-
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #c9b889f2
 def _phase(value: Any, faults: list[Fault]) -> Phase:
     """The phase that is meant; capital and small letters are not told apart, but it is noted."""
     by_folded = {phase.casefold(): phase for phase in Phase}
@@ -308,9 +308,9 @@ def _pixel_faults(run: _Readable) -> Iterator[Fault]:
         severity = "warning" if reason.startswith(("repeats", "shows")) else "error"
         yield Fault("synthetic-image", severity, runs_text(numbers), reason)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #ab5eccf0
-class SyntheticRun(_Readable):
-    """One folder of generated images, as `SyntheticRuns` gives it: its labels, its images by number, its faults."""
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #e99116fd
+class _Faulty(_Readable):
+    """What is wrong with a run."""
 
     def faults(self, pixels: bool = True) -> list[Fault]:
         """What is wrong with the run; `pixels` reads every image."""
@@ -319,6 +319,10 @@ class SyntheticRun(_Readable):
             return found + list(_pixel_faults(self)) if pixels else found
         except OSError as fault:
             return [_wrong("error", f"cannot be looked for ({fault.strerror})")]
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #de71e585
+class SyntheticRun(_Faulty):
+    """One folder of generated images, as `SyntheticRuns` gives it: its labels, its images by number, its faults."""
 
     def __repr__(self) -> str:
         return f"<SyntheticRun {self.path}>"
@@ -605,20 +609,22 @@ class SyntheticRuns(_Serving):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.root,)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #1d2c0777
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #f9713695
+def _run_line(run: SyntheticRun, count: int) -> str:
+    """A run, its labels, and how many of its images can be used."""
+    labels = f"{run.phase} {run.plane}, {count:,} images" if count else "nothing that can be used"
+    return f"  {run.name}: {labels}"
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #46a8c451
 def _lines(runs: SyntheticRuns, findings: pd.DataFrame) -> Iterator[str]:
     """The lines that the command prints."""
-    table = runs.table(exclude=findings)
-    yield f"{runs.path}: {len(runs):,} runs, {len(table):,} images that can be used"
-    counts = table.origin.value_counts()
-    for name, run in runs.items():
-        count = counts.get(name, 0)
-        labels = f"{run.phase} {run.plane}, {count:,} images" if count else "nothing that can be used"
-        yield one_line(ValueError(f"  {name}: {labels}"))
+    counts = runs.table(exclude=findings).origin.value_counts()
+    yield f"{runs.path}: {len(runs):,} runs, {counts.sum():,} images that can be used"
+    yield from (_run_line(run, counts.get(name, 0)) for name, run in runs.items())
     for severity, message, remedy in findings[["severity", "message", "remedy"]].itertuples(index=False):
-        yield one_line(ValueError(f"{severity}: {message}; {remedy}"))
+        yield f"{severity}: {message}; {remedy}"
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #fbd6de12
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #aed77a08
 def main(argv: list[str] | None = None) -> int:
     """The command: 0 done, 1 where there is no such folder or a finding is an error."""
     parser = argparse.ArgumentParser(
@@ -632,7 +638,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         runs = SyntheticRuns(args.folder)
         findings = runs.findings()
-        tell(findings.to_json(orient="records", indent=1) if args.json else "\n".join(_lines(runs, findings)))
+        tell(
+            findings.to_json(orient="records", indent=1)
+            if args.json
+            else "\n".join(" ".join(line.splitlines()) for line in _lines(runs, findings))
+        )
     except (DataError, OSError) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 1
