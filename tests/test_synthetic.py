@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, write_run
+from nsw_da_medical_image.validation.checks import FINDING_COLUMNS, Severity
 
 ROOT = Path(__file__).parent.parent
 HTML = "<img src=x onerror=alert(1)> an embryo at phase t2"
@@ -70,6 +71,14 @@ def test_what_is_wrong_is_a_finding_and_the_rest_is_served(hostile: Path) -> Non
     served = runs.frames(exclude=findings)
     assert [served.label(i) for i in range(len(served))] == ["F+00_good_0", "F+00_good_1", "F+00_pictures_0"]
     assert [record.phase for record in served] == ["t2", "t2", "t4"]
+
+
+def test_the_findings_stand_below_those_of_the_validation(hostile: Path) -> None:
+    """`dataset_util` does not import the validation, so only a test can hold the two together."""
+    findings = SyntheticRuns(hostile).findings()
+    assert tuple(findings.columns[: len(FINDING_COLUMNS)]) == FINDING_COLUMNS
+    assert set(findings.severity) <= set(Severity)
+    assert set(findings.video) == {""}
 
 
 def test_no_markup_of_a_stranger_reaches_a_page(hostile: Path) -> None:

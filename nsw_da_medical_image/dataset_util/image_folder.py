@@ -261,11 +261,13 @@ def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | Non
     asked = dataset if args.videos is None else [dataset[name].name for name in args.videos]
     return [name for name in asked if name in split[args.part]]
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #70e2f02f
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #6f78bc99
 def _chosen(args: argparse.Namespace) -> Frames:
     """The frames that the command's options mean."""
     _refuse_existing(Path(args.out))
     dataset = EmbryoDataset(args.folder)
+    if Path(args.out).resolve().is_relative_to(Path(args.folder).resolve()):
+        raise DataError(f"{args.out} lies inside the data set; give a place outside of it")
     frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, args.exclude)
     if args.synthetic:
         frames += SyntheticRuns(args.synthetic).frames(planes=args.planes, phases=args.phases)
