@@ -208,7 +208,8 @@ def balance_rows(before: pd.Series, after: pd.Series) -> Iterator[str]:
 def imbalance(counts: pd.Series) -> str:
     """The most frequent phase against the rarest that occurs."""
     some = counts[counts > 0]
-    return f"{some.max() / some.min():.1f} ({some.idxmax()} against {some.idxmin()})"
+    names = f" ({some.idxmax()} against {some.idxmin()})" if some.max() > some.min() else ""
+    return f"{some.max() / some.min():.1f}{names}"
 
 
 def facts(split: Split, exclude: pd.DataFrame, before: pd.Series, after: pd.Series) -> Iterator[str]:

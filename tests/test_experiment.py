@@ -55,7 +55,7 @@ def test_nothing_leaks(made: Path) -> None:
     assert used <= set(split["train"])
     assert not {code_of(video) for video in used} & {code_of(video) for video in [*split["val"], *split["test"]]}
     labels = pd.read_csv(made / "image-folders" / "train" / "metadata.csv").label
-    assert set(labels.str.split("_", n=1).str[1].str.rsplit("_", n=1).str[0]) == set(split["train"])
+    assert set(labels.str.split("_", n=1).str[1].str.rsplit("_", n=1).str[0]) <= set(split["train"])
 
 
 def test_what_was_found_wrong_is_nowhere(made: Path) -> None:
