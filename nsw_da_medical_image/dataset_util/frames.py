@@ -137,7 +137,15 @@ class _Part(NamedTuple):
         image = Image.fromarray(pixels) if self.as_ == "pil" else np.require(pixels, requirements="W")
         return image if self.transform is None else self.transform(image)
 
-# %% ../../nbs/dataset_util/08_frames.ipynb #02055a71
+# %% ../../nbs/dataset_util/08_frames.ipynb #a75db846
+def _reader(column: pd.Series) -> Callable[[int], Any]:
+    """What gives the value of a column at a place; None for a name that is missing."""
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return column.array.__getitem__
+    codes, names = column.cat.codes.to_numpy(), [*column.cat.categories, None]  # the code of what is missing is -1
+    return lambda place: names[codes[place]]
+
+# %% ../../nbs/dataset_util/08_frames.ipynb #3fd7eec4
 class _Rows:
     """The rows of a table of frames, and the part to which each belongs."""
 
@@ -156,26 +164,26 @@ class _Rows:
         return {"table": self.table, "_parts": self._parts, "_which": self._which}  # and not the columns once more
 
     @cached_property
-    def _columns(self) -> dict[str, Any]:
-        return {str(name): self.table[name].array for name in self.table}
+    def _columns(self) -> dict[str, Callable[[int], Any]]:
+        return {str(name): _reader(self.table[name]) for name in self.table}
 
     def _row(self, index: SupportsIndex) -> dict[str, Any]:
         """The row of a frame; negative indices count from the end, `IndexError` beyond either."""
         place = operator.index(index)
         if not -len(self) <= place < len(self):
             raise IndexError(f"there is no frame {place}; there are {len(self):,}")
-        return {name: column[place] for name, column in self._columns.items()}
+        return {name: read(place) for name, read in self._columns.items()}
 
     def _part(self, index: SupportsIndex) -> _Part:
         return self._parts[self._which[operator.index(index)]]
 
-# %% ../../nbs/dataset_util/08_frames.ipynb #3bdf36b7
+# %% ../../nbs/dataset_util/08_frames.ipynb #702242a1
 def frame_label(row: Mapping[str, Any]) -> str:
     """The name of a frame: 'F+00_AA83-7_146'. A synthetic frame has its origin in place of the video."""
-    plane = "" if pd.isna(row["plane"]) else f"{FocalPlane(row['plane']).label}_"
-    return f"{plane}{row.get('origin', '') if pd.isna(row['video']) else row['video']}_{row['run']}"
+    plane = f"{FocalPlane(row['plane']).label}_" if row["plane"] else ""
+    return f"{plane}{row['video'] or row.get('origin', '')}_{row['run']}"
 
-# %% ../../nbs/dataset_util/08_frames.ipynb #873f89a7
+# %% ../../nbs/dataset_util/08_frames.ipynb #58e42982
 _RANKS = {name: rank for rank, name in enumerate(PHASE_TYPE.categories)}
 
 
@@ -185,7 +193,7 @@ class _Records(_Rows):
     def record(self, index: SupportsIndex) -> FrameRecord:
         """A frame, decoded, and what is known of it; `DataError` where it is damaged."""
         row = self._row(index)
-        video, plane, phase = ("" if pd.isna(row[name]) else row[name] for name in ("video", "plane", "phase"))
+        video, plane, phase = (row[name] or "" for name in ("video", "plane", "phase"))
         image = self._part(index).image(row)
         return FrameRecord(image, video, plane, int(row["run"]), phase, float(row["hours"]), _RANKS.get(phase, -1))
 
