@@ -76,7 +76,7 @@ def parse_weights(weights: Weights) -> dict[str, Fraction]:
         raise ValueError("all weights are 0; give one part at least a weight above it")
     return {name: share / total for name, share in exact.items()}
 
-# %% ../../nbs/dataset_util/05_split.ipynb #017adb0b
+# %% ../../nbs/dataset_util/05_split.ipynb #beaccea6
 UNLABELLED = "unlabelled"
 
 
@@ -89,7 +89,7 @@ def phase_counts(dataset: EmbryoDataset, exclude: Exclude = None) -> pd.DataFram
     phase = np.where(table.phase.isna(), len(columns) - 1, table.phase.cat.codes)
     video = pd.Index(names).get_indexer(table.video.cat.categories)[table.video.cat.codes]
     counts = np.bincount(video * len(columns) + phase, minlength=len(names) * len(columns))
-    return pd.DataFrame(counts.reshape(len(names), -1), pd.Index(names, dtype=str, name="video"), columns)
+    return pd.DataFrame(counts.reshape(len(names), len(columns)), pd.Index(names, dtype=str, name="video"), columns)
 
 # %% ../../nbs/dataset_util/05_split.ipynb #d80406c4
 _WHOLE = 1 << 20
