@@ -134,12 +134,12 @@ def parse_grades(data: bytes) -> Parsed:
     lines, faults = _columns(data, ("video_name", "TE", "ICM"))
     return _parse(lines, faults, lambda cells: GradeRow(cells[0], Grades(Grade.parse(cells[1]), Grade.parse(cells[2]))))
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #657c905d
+# %% ../../nbs/dataset_util/04_dataset.ipynb #1c5435b9
 def _grey(image: Image.Image, size: int | None) -> np.ndarray:
     """An opened image as uint8 (height, width), or scaled to (size, size) with antialiasing."""
     if size is not None:
         image.draft("L", (size, size))  # lets the JPEG decoder itself scale by 2, 4 or 8
-    grey = image.convert("L")
+    grey = image if image.mode == "L" else image.convert("L")  # which would copy it
     return np.asarray(grey.resize((size, size), Image.Resampling.BOX) if size is not None else grey)
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #ed379311
