@@ -8,7 +8,7 @@ __all__ = ['END_OF_IMAGE', 'Plane', 'PHASE_TYPE', 'PLANE_TYPE', 'Names', 'Planes
            'Video', 'frame_table', 'table_without', 'ground_truth', 'write_ground_truth', 'summarise', 'EmbryoDataset',
            'summary_text', 'main']
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #d38a8e50
+# %% ../../nbs/dataset_util/04_dataset.ipynb #1fcec77c
 import argparse
 import csv
 import html
@@ -23,9 +23,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -621,7 +619,11 @@ def frame_table(dataset: _Mapping, videos: Any = None, planes: Any = None, phase
         }
     )
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #7ca09274
+# %% ../../nbs/dataset_util/04_dataset.ipynb #a3521886
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from .exclusion import Exclude, excluded, exclusion_list, whole_videos
 from .util import new_file
 
