@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['END_OF_IMAGE', 'Plane', 'PHASE_TYPE', 'PLANE_TYPE', 'Names', 'Planes', 'Parsed', 'PhaseRow', 'parse_phases',
            'TimeRow', 'parse_times', 'GradeRow', 'parse_grades', 'decode', 'Listing', 'list_frames', 'phase_ranks',
-           'Video', 'frame_table', 'table_without', 'summarise', 'EmbryoDataset', 'summary_text', 'main']
+           'Video', 'frame_table', 'table_without', 'ground_truth', 'write_ground_truth', 'summarise', 'EmbryoDataset',
+           'summary_text', 'main']
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #a53dc9a6
+# %% ../../nbs/dataset_util/04_dataset.ipynb #1fcec77c
 import argparse
 import csv
 import html
@@ -22,7 +23,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -131,12 +132,12 @@ def parse_grades(data: bytes) -> Parsed:
     lines, faults = _columns(data, ("video_name", "TE", "ICM"))
     return _parse(lines, faults, lambda cells: GradeRow(cells[0], Grades(Grade.parse(cells[1]), Grade.parse(cells[2]))))
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #657c905d
+# %% ../../nbs/dataset_util/04_dataset.ipynb #1c5435b9
 def _grey(image: Image.Image, size: int | None) -> np.ndarray:
     """An opened image as uint8 (height, width), or scaled to (size, size) with antialiasing."""
     if size is not None:
         image.draft("L", (size, size))  # lets the JPEG decoder itself scale by 2, 4 or 8
-    grey = image.convert("L")
+    grey = image if image.mode == "L" else image.convert("L")  # which would copy it
     return np.asarray(grey.resize((size, size), Image.Resampling.BOX) if size is not None else grey)
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #ed379311
@@ -618,8 +619,13 @@ def frame_table(dataset: _Mapping, videos: Any = None, planes: Any = None, phase
         }
     )
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #e2d2f12f
+# %% ../../nbs/dataset_util/04_dataset.ipynb #a3521886
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from .exclusion import Exclude, excluded, exclusion_list, whole_videos
+from .util import new_file
 
 
 def table_without(
@@ -678,6 +684,75 @@ class _Trainable(_Tables):
         check_options(pick, as_)  # before anything is read
         table = picked(self.table(videos, planes, phases, exclude), pick)
         return Frames(table, DatasetSource(self), transform, as_)
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #a5eabec6
+def ground_truth(table: pd.DataFrame) -> pd.DataFrame:
+    """The frames of a table as identifier ('F+00_AA83-7_146'), phase, phase_index (0 for tPB2; -1 for none), hours, code."""
+    planes = table.plane.cat.rename_categories({str(plane): plane.label for plane in FocalPlane}).astype(str)
+    return pd.DataFrame(
+        {
+            "identifier": planes + "_" + table.video.astype(str) + "_" + table.run.astype(str),
+            "phase": table.phase,
+            "phase_index": table.phase.cat.codes,
+            "hours": table.hours,
+            "code": table.code,
+        }
+    )
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #4c0bdfd0
+def _write_csv(pieces: Iterable[pd.DataFrame], path: Path) -> None:
+    """Write tables below each other as a CSV file."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        for number, piece in enumerate(pieces):
+            piece.to_csv(file, index=False, header=number == 0, lineterminator="\n")
+
+
+def _write_parquet(pieces: Iterable[pd.DataFrame], path: Path) -> None:
+    """Write tables below each other as a Parquet file; with pyarrow, pandas keeps text about as small as the file does."""
+    pd.concat(list(pieces), ignore_index=True).to_parquet(path, engine="pyarrow", index=False)
+
+
+_WRITERS = {".csv": _write_csv, ".parquet": _write_parquet}
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #6341404c
+def _table_writer(path: str | os.PathLike) -> Callable[[Iterable[pd.DataFrame], Path], None]:
+    """What writes a table to `path`; `ValueError` for another ending than .csv or .parquet, `DataError` where pyarrow is needed."""
+    ending = Path(path).suffix.lower()
+    if ending not in _WRITERS:
+        raise ValueError(f"{os.fspath(path)} must end in {' or '.join(_WRITERS)}")
+    if ending == ".parquet" and find_spec("pyarrow") is None:
+        raise DataError(
+            "a Parquet file needs pyarrow; install it with: pip install pyarrow, or give a name that ends in .csv"
+        )
+    return _WRITERS[ending]
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #c69132b7
+_PIECE = 100_000
+
+
+def write_ground_truth(
+    dataset: _Mapping,
+    path: str | os.PathLike,
+    videos: Names = None,
+    planes: Planes = None,
+    phases: Names = None,
+    exclude: Exclude = None,
+) -> int:
+    """Write `ground_truth` of the labelled frames as CSV or Parquet, and tell how many they are.
+
+    `FileExistsError` where there is a file already, `DataError` where no frame is left to write.
+    """
+    write = _table_writer(path)
+    with new_file(path) as hidden:
+        labelled = list(Phase) if phases is None else phases
+        table = table_without(dataset, exclude, videos, planes, labelled)
+        if not len(table):
+            raise DataError(
+                f"{dataset.path} has no labelled frame of these videos, planes and phases; nothing is written"
+            )
+        starts = progress(range(0, len(table), _PIECE), desc="table", unit="piece")
+        write((ground_truth(table[start : start + _PIECE]) for start in starts), hidden)
+    return len(table)
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #571f4145
 def _trying(faults: list[str], otherwise: Any, read: Callable[..., Any], *args: Any) -> Any:
@@ -822,7 +897,35 @@ def summary_text(facts: dict[str, Any]) -> str:
     title = f"{facts['path']}: {facts['videos']:,} videos of {facts['codes']:,} codes, {frames:,} frames"
     return "\n".join([title, "", *(_counts(facts) if facts["frames"] else []), "", *_rest(facts)])
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #9f1a3be7
+# %% ../../nbs/dataset_util/04_dataset.ipynb #63e94482
+_CHOICES = {"videos": "AA83-7,AB028-6", "planes": "F0,F15", "phases": "t2,t4"}
+
+
+def _table_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options about the table."""
+    parser.add_argument(
+        "--table", metavar="FILE", help="write the labelled frames to this .csv or .parquet file, a row a frame"
+    )
+    for name, example in _CHOICES.items():
+        parser.add_argument(f"--{name}", metavar="LIST", help=f"only these in the table, such as {example}")
+    parser.add_argument(
+        "--exclude", metavar="FILE", help="leave out of the table what this CSV file (video,plane,runs) says"
+    )
+
+
+def _write_table(args: argparse.Namespace) -> int:
+    """What the command does where a table is asked for."""
+    chosen = {name: given.split(",") for name in _CHOICES if (given := getattr(args, name))}
+    exclude = Path(args.exclude) if args.exclude else None
+    written = write_ground_truth(EmbryoDataset(args.folder), args.table, **chosen, exclude=exclude)
+    tell(
+        json.dumps({"table": args.table, "frames": written})
+        if args.json
+        else f"{args.table}: {written:,} labelled frames"
+    )
+    return 0
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #86efccae
 def main(argv: list[str] | None = None) -> int:
     """The command: 0 done, 1 where there is no data set or a file in it is not understood."""
     parser = argparse.ArgumentParser(
@@ -832,10 +935,15 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("folder", help="the folder of an extracted data set, or of a part of it")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
+    _table_arguments(parser)
     args = parser.parse_args(argv)
+    if not args.table and any(getattr(args, name) for name in (*_CHOICES, "exclude")):
+        parser.error("--videos, --planes, --phases and --exclude choose what stands in the table; give --table too")
     try:
+        if args.table:
+            return _write_table(args)
         facts = EmbryoDataset(args.folder).summary()
-    except (DataError, OSError) as fault:
+    except (DataError, OSError, ValueError, UnknownName) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 1
     tell(json.dumps(facts) if args.json else summary_text(facts))

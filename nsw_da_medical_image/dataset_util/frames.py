@@ -53,23 +53,21 @@ class DatasetSource(NamedTuple):
     def pixels(self, row: Mapping[str, Any]) -> np.ndarray:
         return self.dataset[row["video"]].frame(row["run"], row["plane"])
 
-# %% ../../nbs/dataset_util/08_frames.ipynb #62988b0e
+# %% ../../nbs/dataset_util/08_frames.ipynb #adf37302
 COLUMNS = ("video", "plane", "run", "phase", "hours")
+_NAMES = {"plane": PLANE_TYPE, "phase": PHASE_TYPE}
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """A table of frames with the types that `EmbryoDataset.table` gives; `ValueError` where it is not one."""
     if lacking := [name for name in COLUMNS if name not in table]:
         raise ValueError(f"a table of frames has the columns {', '.join(COLUMNS)}; this one lacks {', '.join(lacking)}")
-    typed = table.astype({"video": "category", "plane": PLANE_TYPE, "phase": PHASE_TYPE, "hours": float})
-    for name in "plane", "phase":
-        lost = table[name][typed[name].isna() & table[name].notna()]
-        if len(lost):
-            choices = typed[name].cat.categories
-            raise ValueError(
-                f"{lost.iloc[0]!r} is no {name}; choose from {', '.join(choices)}{nearest(lost.iloc[0], choices)}"
-            )
-    return typed.reset_index(drop=True)
+    for name, dtype in _NAMES.items():
+        known = set(dtype.categories)
+        if unknown := [value for value in table[name].dropna().unique() if value not in known]:
+            choices = f"choose from {', '.join(dtype.categories)}{nearest(unknown[0], dtype.categories)}"
+            raise ValueError(f"{unknown[0]!r} is no {name}; {choices}")
+    return table.astype({"video": "category", **_NAMES, "hours": float}).reset_index(drop=True)
 
 # %% ../../nbs/dataset_util/08_frames.ipynb #ca759897
 def _both(name: str, tables: list[pd.DataFrame]) -> pd.Series:
@@ -137,7 +135,15 @@ class _Part(NamedTuple):
         image = Image.fromarray(pixels) if self.as_ == "pil" else np.require(pixels, requirements="W")
         return image if self.transform is None else self.transform(image)
 
-# %% ../../nbs/dataset_util/08_frames.ipynb #02055a71
+# %% ../../nbs/dataset_util/08_frames.ipynb #a75db846
+def _reader(column: pd.Series) -> Callable[[int], Any]:
+    """What gives the value of a column at a place; None for a name that is missing."""
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return column.array.__getitem__
+    codes, names = column.cat.codes.to_numpy(), [*column.cat.categories, None]  # the code of what is missing is -1
+    return lambda place: names[codes[place]]
+
+# %% ../../nbs/dataset_util/08_frames.ipynb #3fd7eec4
 class _Rows:
     """The rows of a table of frames, and the part to which each belongs."""
 
@@ -156,26 +162,26 @@ class _Rows:
         return {"table": self.table, "_parts": self._parts, "_which": self._which}  # and not the columns once more
 
     @cached_property
-    def _columns(self) -> dict[str, Any]:
-        return {str(name): self.table[name].array for name in self.table}
+    def _columns(self) -> dict[str, Callable[[int], Any]]:
+        return {str(name): _reader(self.table[name]) for name in self.table}
 
     def _row(self, index: SupportsIndex) -> dict[str, Any]:
         """The row of a frame; negative indices count from the end, `IndexError` beyond either."""
         place = operator.index(index)
         if not -len(self) <= place < len(self):
             raise IndexError(f"there is no frame {place}; there are {len(self):,}")
-        return {name: column[place] for name, column in self._columns.items()}
+        return {name: read(place) for name, read in self._columns.items()}
 
     def _part(self, index: SupportsIndex) -> _Part:
         return self._parts[self._which[operator.index(index)]]
 
-# %% ../../nbs/dataset_util/08_frames.ipynb #3bdf36b7
+# %% ../../nbs/dataset_util/08_frames.ipynb #702242a1
 def frame_label(row: Mapping[str, Any]) -> str:
     """The name of a frame: 'F+00_AA83-7_146'. A synthetic frame has its origin in place of the video."""
-    plane = "" if pd.isna(row["plane"]) else f"{FocalPlane(row['plane']).label}_"
-    return f"{plane}{row.get('origin', '') if pd.isna(row['video']) else row['video']}_{row['run']}"
+    plane = f"{FocalPlane(row['plane']).label}_" if row["plane"] else ""
+    return f"{plane}{row['video'] or row.get('origin', '')}_{row['run']}"
 
-# %% ../../nbs/dataset_util/08_frames.ipynb #873f89a7
+# %% ../../nbs/dataset_util/08_frames.ipynb #58e42982
 _RANKS = {name: rank for rank, name in enumerate(PHASE_TYPE.categories)}
 
 
@@ -185,7 +191,7 @@ class _Records(_Rows):
     def record(self, index: SupportsIndex) -> FrameRecord:
         """A frame, decoded, and what is known of it; `DataError` where it is damaged."""
         row = self._row(index)
-        video, plane, phase = ("" if pd.isna(row[name]) else row[name] for name in ("video", "plane", "phase"))
+        video, plane, phase = (row[name] or "" for name in ("video", "plane", "phase"))
         image = self._part(index).image(row)
         return FrameRecord(image, video, plane, int(row["run"]), phase, float(row["hours"]), _RANKS.get(phase, -1))
 
@@ -224,7 +230,7 @@ class _Several(_Records):
         table = pd.DataFrame({name: _both(name, tables) for name in dict.fromkeys([*self.table, *other.table])})
         return self._like(table, parts, np.append(self._which, which))
 
-# %% ../../nbs/dataset_util/08_frames.ipynb #b844dbbd
+# %% ../../nbs/dataset_util/08_frames.ipynb #0a275b29
 class Frames(_Several):
     """Frames as a sequence of `FrameRecord`s: a map-style dataset for torch's DataLoader. `EmbryoDataset.frames` makes it.
 
@@ -250,5 +256,5 @@ class Frames(_Several):
         return self.record(index)
 
     def __repr__(self) -> str:
-        videos, planes, phases = (self.table[name].dropna().unique() for name in ("video", "plane", "phase"))
-        return f"<Frames: {len(self):,} of {len(videos):,} videos, {len(planes)} planes, {len(phases)} phases>"
+        kinds = ", ".join(f"{name}s {self.table[name].nunique():,}" for name in ("video", "plane", "phase"))
+        return f"<Frames: {len(self):,}; {kinds}>"

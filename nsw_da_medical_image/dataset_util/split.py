@@ -7,13 +7,14 @@ __all__ = ['Weights', 'PARTS', 'MADE', 'UNLABELLED', 'parse_weights', 'phase_cou
            'split_counts', 'make_split', 'split_json', 'write_split', 'read_split', 'Leak', 'leaks', 'SplitCheck',
            'check', 'split_text', 'main']
 
-# %% ../../nbs/dataset_util/05_split.ipynb #adf12247
+# %% ../../nbs/dataset_util/05_split.ipynb #757a4ac2
 import argparse
 import hashlib
 import json
 import math
 import os
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from itertools import accumulate, combinations
@@ -75,7 +76,7 @@ def parse_weights(weights: Weights) -> dict[str, Fraction]:
         raise ValueError("all weights are 0; give one part at least a weight above it")
     return {name: share / total for name, share in exact.items()}
 
-# %% ../../nbs/dataset_util/05_split.ipynb #017adb0b
+# %% ../../nbs/dataset_util/05_split.ipynb #beaccea6
 UNLABELLED = "unlabelled"
 
 
@@ -88,7 +89,7 @@ def phase_counts(dataset: EmbryoDataset, exclude: Exclude = None) -> pd.DataFram
     phase = np.where(table.phase.isna(), len(columns) - 1, table.phase.cat.codes)
     video = pd.Index(names).get_indexer(table.video.cat.categories)[table.video.cat.codes]
     counts = np.bincount(video * len(columns) + phase, minlength=len(names) * len(columns))
-    return pd.DataFrame(counts.reshape(len(names), -1), pd.Index(names, dtype=str, name="video"), columns)
+    return pd.DataFrame(counts.reshape(len(names), len(columns)), pd.Index(names, dtype=str, name="video"), columns)
 
 # %% ../../nbs/dataset_util/05_split.ipynb #d80406c4
 _WHOLE = 1 << 20
@@ -306,7 +307,7 @@ def leaks(split: Mapping[str, Sequence[str]]) -> list[Leak]:
             found.append(Leak(part, other, leaked, len(later)))
     return found
 
-# %% ../../nbs/dataset_util/05_split.ipynb #8d55e6a0
+# %% ../../nbs/dataset_util/05_split.ipynb #4a8b430c
 class SplitCheck(NamedTuple):
     """What is wrong with a split; what is missing may be meant."""
 
@@ -323,9 +324,9 @@ class SplitCheck(NamedTuple):
     def lines(self) -> list[str]:
         """What was found, a sentence each."""
         found = {
-            "videos occur more than once": self.repeated,
-            "ids are in neither the data set nor the release": self.unknown,
-            "videos of the data set are in no part": self.missing,
+            "more than once in the split": self.repeated,
+            "in neither the data set nor the release": self.unknown,
+            "of the data set, in no part": self.missing,
         }
         told = [
             f"{len(ids)} {what}: {', '.join(ids[:8])}{', ...' if ids[8:] else ''}" for what, ids in found.items() if ids
@@ -334,12 +335,12 @@ class SplitCheck(NamedTuple):
             "no sibling leaks, no video occurs twice, every id is known, none is missing"
         ]
 
-# %% ../../nbs/dataset_util/05_split.ipynb #b2b41717
+# %% ../../nbs/dataset_util/05_split.ipynb #eaa9bd53
 def check(split: Mapping[str, Sequence[str]], videos: Collection[str] | None = None) -> SplitCheck:
     """What is wrong with a split of `videos`, such as a data set or its `videos`; of the release where none are given."""
     known = set(released_videos() if videos is None else videos)
-    given = [video for part in split.values() for video in part]
-    repeated = sorted({video for video in given if given.count(video) > 1}, key=natural_key)
+    given = Counter(video for part in split.values() for video in part)
+    repeated = sorted((video for video, times in given.items() if times > 1), key=natural_key)
     unknown = sorted(set(given) - known - set(released_videos()), key=natural_key)
     return SplitCheck(leaks(split), repeated, unknown, sorted(known - set(given), key=natural_key))
 
