@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['Tail', 'Source', 'FolderSource', 'open_source']
 
-# %% ../../nbs/dataset_util/03_source.ipynb #5bb368b8
+# %% ../../nbs/dataset_util/03_source.ipynb #b06c9d41
 import os
 import shlex
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -24,7 +25,7 @@ class Tail(NamedTuple):
     end: bytes
     fault: str = ""
 
-# %% ../../nbs/dataset_util/03_source.ipynb #dd7ecb9d
+# %% ../../nbs/dataset_util/03_source.ipynb #47d4780d
 class Source(Protocol):
     """Where a data set's bytes come from. Paths are relative to its top, with slashes: 'embryo_dataset/AA83-7/x.jpeg'."""
 
@@ -42,6 +43,9 @@ class Source(Protocol):
 
     def tails(self, folder: str) -> dict[str, Tail]:
         """The `Tail` of each file directly below `folder`, in no order; {} where `folder` is absent."""
+
+    def stamp(self, folder: str) -> str:
+        """A short text that changes when a file directly below `folder` is added, removed, or written anew."""
 
 # %% ../../nbs/dataset_util/03_source.ipynb #992f0b87
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -75,7 +79,16 @@ def _tails(folder: str, names: list[str]) -> dict[str, Tail]:
     finally:
         os.close(opened)
 
-# %% ../../nbs/dataset_util/03_source.ipynb #d003aeef
+# %% ../../nbs/dataset_util/03_source.ipynb #f67a4749
+def _facts_of(entry: os.DirEntry[str]) -> str:
+    """Name, size and time of modification of a file; the name alone where nothing can be learnt of it."""
+    try:
+        facts = entry.stat()
+    except OSError:
+        return f"{entry.name!a}"
+    return f"{entry.name!a} {facts.st_size} {facts.st_mtime_ns}"
+
+# %% ../../nbs/dataset_util/03_source.ipynb #962a31c2
 class FolderSource:
     """An extracted data set on disk. Holds nothing but the path, so it can be pickled and shared between threads."""
 
@@ -100,6 +113,10 @@ class FolderSource:
 
     def tails(self, folder: str) -> dict[str, Tail]:
         return _tails(os.path.join(self.root, folder), self.files(folder))
+
+    def stamp(self, folder: str) -> str:
+        files = sorted(_facts_of(entry) for entry in self._scan(folder) if not _is_folder(entry))
+        return sha256("\n".join(files).encode()).hexdigest()[:32]
 
     def _scan(self, folder: str) -> list[os.DirEntry[str]]:
         try:
