@@ -239,7 +239,12 @@ def parse_single_times(data: bytes) -> Parsed:
             faults.append(f"frame_index {row.run} occurs twice")
     return Parsed(sorted(first.values()), faults)
 
-# %% ../../nbs/validation/00_checks.ipynb #5662b779
+# %% ../../nbs/validation/00_checks.ipynb #02d2759a
+def _shown(text: str) -> str:
+    """A text with names from the disk, in one line: what cannot be printed is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+# %% ../../nbs/validation/00_checks.ipynb #d5cb6e81
 class VideoFacts(NamedTuple):
     """What there is of a video: its folders by plane, its annotation and times, what cannot be read; see `read_video`."""
 
@@ -261,7 +266,7 @@ class VideoFacts(NamedTuple):
 
     def finding(self, severity: str, message: str, runs: str = "", plane: str = "") -> Finding:
         """A finding about this video."""
-        return Finding(Severity(severity), self.name, plane, runs, message)
+        return Finding(Severity(severity), self.name, plane, runs, _shown(message))
 
 # %% ../../nbs/validation/00_checks.ipynb #f2a0f8fe
 def read_video(
@@ -283,7 +288,7 @@ def read_video(
     lacking = tuple(str(plane) for plane in dataset.planes if plane not in found)
     return VideoFacts(video, found, lacking, annotation, times, tuple(refused), tuple(strays))
 
-# %% ../../nbs/validation/00_checks.ipynb #bdcec9dc
+# %% ../../nbs/validation/00_checks.ipynb #deac8f20
 class DatasetFacts(NamedTuple):
     """What there is in a data set, by name, and the grades; see `read_dataset`."""
 
@@ -299,6 +304,10 @@ class DatasetFacts(NamedTuple):
     def planes_of(self, video: str) -> list[FocalPlane]:
         """The planes in which the video has a folder."""
         return [plane for plane, names in self.folders.items() if video in names]
+
+    def finding(self, severity: str, message: str, video: str = "", plane: str = "") -> Finding:
+        """A finding about the whole, or about a video."""
+        return Finding(Severity(severity), video, plane, "", _shown(message))
 
 # %% ../../nbs/validation/00_checks.ipynb #54eda3d0
 def _names(list_names: Callable[[str], list[str]], folder: str, refused: list[tuple[str, str]]) -> list[str]:
@@ -371,87 +380,78 @@ def read_dataset(dataset: EmbryoDataset) -> DatasetFacts:
     others = [*(name for name in top if name not in ARCHIVES.values()), *others, *nobodys]
     return DatasetFacts(dataset.entries, videos, folders, texts, strays, tuple(others), grades, tuple(refused))
 
-# %% ../../nbs/validation/00_checks.ipynb #3960dbda
-@check("missing-folder", "nothing, where a part is meant; else extract the other archives too", "dataset")
+# %% ../../nbs/validation/00_checks.ipynb #f4d74fcf
+@check("missing-folder", "nothing if a part is meant; else extract the other archives", "dataset")
 def missing_folder(facts: DatasetFacts) -> Iterator[Finding]:
     """All ten entries are there. Source: the ten files of the release (Zenodo 10.5281/zenodo.7912264)."""
     planes = {plane.folder: str(plane) for plane in FocalPlane}
     for entry in ARCHIVES.values():
         if entry not in facts.entries:
-            yield Finding(Severity.info, "", planes.get(entry, ""), "", f"this copy has no {entry}")
+            yield facts.finding("info", f"this copy has no {entry}", plane=planes.get(entry, ""))
 
-# %% ../../nbs/validation/00_checks.ipynb #67e93a98
-@check("unreadable-entry", "mend the file, give the right to read it, or extract it anew", "dataset")
+# %% ../../nbs/validation/00_checks.ipynb #5f05b52e
+@check("unreadable-entry", "mend the file, grant access, or extract it anew", "dataset")
 def unreadable_entry(facts: DatasetFacts) -> Iterator[Finding]:
     """Each entry can be listed and understood. Source: what `EmbryoDataset` refuses."""
     planes = {plane.folder: str(plane) for plane in FocalPlane}
     for entry, sentence in facts.refused:
-        yield Finding(Severity.error, "", planes.get(entry, ""), "", sentence)
+        yield facts.finding("error", sentence, plane=planes.get(entry, ""))
 
-# %% ../../nbs/validation/00_checks.ipynb #7628ab01
+# %% ../../nbs/validation/00_checks.ipynb #6c8971b5
 @check("unexpected-entry", "nothing; or move it elsewhere", "dataset")
 def unexpected_entry(facts: DatasetFacts) -> Iterator[Finding]:
     """Beside and directly in the ten entries lies nothing else. Source: the layout of the release."""
     if facts.others:
-        yield Finding(Severity.info, "", "", "", f"no part of a data set: {_some(facts.others)}")
+        yield facts.finding("info", f"no part of a data set: {_some(facts.others)}")
 
-# %% ../../nbs/validation/00_checks.ipynb #5ef7589d
-def _shown(name: str) -> str:
-    """A name from the disk, as text in one line."""
-    return name if name.isprintable() else ascii(name)
-
-
+# %% ../../nbs/validation/00_checks.ipynb #d21f82fd
 def _some(names: Iterable[str], most: int = 4) -> str:
     """The first few names, and how many more there are."""
-    shown = [_shown(name) for name in names]
-    return ", ".join(shown[:most]) + (f" and {len(shown) - most:,} more" if len(shown) > most else "")
+    known = list(names)
+    return ", ".join(known[:most]) + (f" and {len(known) - most:,} more" if len(known) > most else "")
 
-# %% ../../nbs/validation/00_checks.ipynb #5c2912dc
-@check(
-    "unknown-video", "rename the folder where it is misspelt; leave it out where it is not of the release", "dataset"
-)
+# %% ../../nbs/validation/00_checks.ipynb #c6b251b6
+@check("unknown-video", "rename it if it is misspelt; else leave it out", "dataset")
 def unknown_video(facts: DatasetFacts) -> Iterator[Finding]:
     """Each video is one of the 704. Source: the folders of the release, listed in the package."""
     released = frozenset(released_videos())
     unknown = [video for video in facts.videos if video not in released]
     if unknown and len(unknown) == len(facts.videos):
-        yield Finding(Severity.info, "", "", "", f"none of the {len(unknown):,} videos is one of the release")
+        yield facts.finding("info", f"none of the {len(unknown):,} videos is one of the release")
         return
     for video in unknown:
-        near = nearest(_shown(video), released, n=1)
-        yield Finding(Severity.warning, video, "", "", f"{_shown(video)} is not a video of the release{near}")
+        near = nearest(video, released, n=1)
+        yield facts.finding("warning", f"{video} is not a video of the release{near}", video)
 
-# %% ../../nbs/validation/00_checks.ipynb #5e5c1461
-@check("missing-video", "nothing, where a subset is meant; else extract the archives anew", "dataset")
+# %% ../../nbs/validation/00_checks.ipynb #af10b24c
+@check("missing-video", "nothing if a subset is meant; else extract anew", "dataset")
 def missing_video(facts: DatasetFacts) -> Iterator[Finding]:
     """All 704 videos are there, and images for each annotation. Source: the folders of the release, listed in the package."""
     here, released = frozenset(facts.videos), released_videos()
     absent = [video for video in released if video not in here]
     if len(absent) < len(released) / 2:
         for video in absent:
-            yield Finding(Severity.warning, video, "", "", f"{video} has no folder in any plane")
+            yield facts.finding("warning", f"{video} has no folder in any plane", video)
     elif len(absent) < len(released):
-        yield Finding(
-            Severity.info, "", "", "", f"{len(released) - len(absent)} of the {len(released)} videos are here"
-        )
+        yield facts.finding("info", f"{len(released) - len(absent)} of the {len(released)} videos are here")
     bare = sorted(facts.texts[ANNOTATIONS] - here, key=natural_key)
     if bare:
-        yield Finding(Severity.info, "", "", "", f"{len(bare):,} annotations have no images: {_some(bare)}")
+        yield facts.finding("info", f"{len(bare):,} annotations have no images: {_some(bare)}")
 
-# %% ../../nbs/validation/00_checks.ipynb #ed88782b
-@check("unreadable", "mend what is named, give the right to read it, or extract it anew; else leave the video out")
+# %% ../../nbs/validation/00_checks.ipynb #f96282a7
+@check("unreadable", "leave the video out, or mend what is named")
 def unreadable(facts: VideoFacts) -> Iterator[Finding]:
     """Folders can be listed, files opened, and text files understood. Source: what `EmbryoDataset` refuses."""
     for plane, sentence in facts.refused:
-        yield facts.finding("error", _shown(sentence), plane=plane)
+        yield facts.finding("error", sentence, plane=plane)
     for plane, found in facts.planes.items():
         faults = {name: tail.fault for name, tail in found.tails.items() if tail.fault}
         if runs := found.runs_of(faults):
             why = Counter(faults.values()).most_common(1)[0][0]
             yield facts.finding("error", f"{len(runs):,} frames cannot be opened ({why})", runs_text(runs), plane)
 
-# %% ../../nbs/validation/00_checks.ipynb #d8c6c4f4
-@check("missing-plane", "extract the plane's archive anew; or use only the planes that the video has")
+# %% ../../nbs/validation/00_checks.ipynb #aced08aa
+@check("missing-plane", "extract the plane anew, or use the planes it has")
 def missing_plane(facts: VideoFacts) -> Iterator[Finding]:
     """Each video has frames in each plane of the copy. Source: the layout of the release."""
     for plane in facts.lacking:
@@ -460,8 +460,8 @@ def missing_plane(facts: VideoFacts) -> Iterator[Finding]:
         if not len(found.listing.runs):
             yield facts.finding("warning", "the video's folder in this plane holds no frame", plane=plane)
 
-# %% ../../nbs/validation/00_checks.ipynb #c22b20ab
-@check("plane-mismatch", "leave these runs out where planes are compared; extract the plane anew")
+# %% ../../nbs/validation/00_checks.ipynb #c37c5018
+@check("plane-mismatch", "leave these runs out where planes are compared")
 def plane_mismatch(facts: VideoFacts) -> Iterator[Finding]:
     """A run that one plane has, all planes have. Source: the same file names stand in all planes of the release."""
     every = facts.runs
@@ -482,14 +482,14 @@ def _spans_text(spans: Iterable[tuple[int, int]]) -> str:
             joined.append([first, last])
     return ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in joined)
 
-# %% ../../nbs/validation/00_checks.ipynb #06dd88c6
+# %% ../../nbs/validation/00_checks.ipynb #b609b446
 def _holes(runs: np.ndarray) -> list[tuple[int, int]]:
     """The ranges that are missing between the ascending `runs`."""
     places = np.flatnonzero(np.diff(runs) > 1)
     return [(int(runs[place]) + 1, int(runs[place + 1]) - 1) for place in places]
 
 
-@check("run-gap", "nothing, with this library; never count positions, go by RUN numbers")
+@check("run-gap", "never count positions; go by RUN numbers, as here")
 def run_gap(facts: VideoFacts) -> Iterator[Finding]:
     """From the first run to the last none is missing. Source: the file names of the release, but for rare single gaps."""
     if holes := _holes(facts.runs):
@@ -497,8 +497,8 @@ def run_gap(facts: VideoFacts) -> Iterator[Finding]:
         told = f"{lost:,} of {int(facts.runs[-1]):,} runs are missing in all planes"
         yield facts.finding("warning", told, _spans_text(holes))
 
-# %% ../../nbs/validation/00_checks.ipynb #b46ba304
-@check("first-run", "nothing, with this library; never count positions, go by RUN numbers")
+# %% ../../nbs/validation/00_checks.ipynb #67bf5f3c
+@check("first-run", "never count positions; go by RUN numbers, as here")
 def first_run(facts: VideoFacts) -> Iterator[Finding]:
     """A video begins at RUN1. Source: the file names of the release; PMDPI029-1-8 alone begins at RUN2."""
     runs = facts.runs
@@ -506,12 +506,12 @@ def first_run(facts: VideoFacts) -> Iterator[Finding]:
         lost = _spans_text([(1, int(runs[0]) - 1)])
         yield facts.finding("info" if runs[0] == 2 else "warning", f"the video begins at RUN{runs[0]}", lost)
 
-# %% ../../nbs/validation/00_checks.ipynb #4d4068b6
+# %% ../../nbs/validation/00_checks.ipynb #7c8f9854
 _IMAGE = re.compile(r"[^.].*\.jpe?g", re.IGNORECASE | re.DOTALL)
 _RUN = re.compile(r"RUN([0-9]{1,6})(?![0-9])", re.IGNORECASE)
 
 
-@check("frame-name", "rename it, or move it away; it is not read")
+@check("frame-name", "rename it or move it away; it is not read")
 def frame_name(facts: VideoFacts) -> Iterator[Finding]:
     """A JPEG among the frames has a frame's name, D_S_I_WELL_RUN, numbers without zeros before. Source: the release's names."""
     for plane, found in facts.planes.items():
@@ -548,8 +548,8 @@ def _by_plane(
         number = len(set(found[plane]))
         yield facts.finding(severity, tell(number), "" if everywhere else texts[plane], "" if alike else plane)
 
-# %% ../../nbs/validation/00_checks.ipynb #f805282c
-@check("mixed-prefix", "look at these frames; leave them out where they show another embryo")
+# %% ../../nbs/validation/00_checks.ipynb #f3871712
+@check("mixed-prefix", "look; leave out what shows another embryo")
 def mixed_prefix(facts: VideoFacts) -> Iterator[Finding]:
     """All frames of a video share date, slide, instrument and well. Source: the file names of the release."""
     starts = {plane: _starts(found) for plane, found in facts.planes.items()}
@@ -566,8 +566,8 @@ def mixed_prefix(facts: VideoFacts) -> Iterator[Finding]:
         facts, strange, "warning", lambda n: f"{n:,} frames begin with {unusual}, the others with {usual}"
     )
 
-# %% ../../nbs/validation/00_checks.ipynb #5e2ffcab
-@check("wrong-well", "leave the video out: its labels are of another embryo")
+# %% ../../nbs/validation/00_checks.ipynb #359227c8
+@check("wrong-well", "leave the video out: labels of another embryo")
 def wrong_well(facts: VideoFacts) -> Iterator[Finding]:
     """WELL in the file names is the embryo's number in the video's id. Source: the release, but for LV683-2-8 and FE14-020."""
     try:
@@ -587,10 +587,8 @@ def wrong_well(facts: VideoFacts) -> Iterator[Finding]:
         facts, wrong, severity, lambda n: f"{n:,} frames are of {names}, the embryo's number is {embryo}"
     )
 
-# %% ../../nbs/validation/00_checks.ipynb #691b2a60
-@check(
-    "duplicate-f0", "nothing, with this library, which reads the frames outside; a program that walks the tree must not"
-)
+# %% ../../nbs/validation/00_checks.ipynb #15b5ff29
+@check("duplicate-f0", "nothing here; never walk the tree recursively")
 def duplicate_f0(facts: VideoFacts) -> Iterator[Finding]:
     """A folder inside that is named like the plane repeats its frames bit for bit. Source: 211 videos of the release."""
     for plane, found in facts.planes.items():
@@ -614,8 +612,8 @@ def stray_file(facts: VideoFacts) -> Iterator[Finding]:
     if facts.strays:
         yield facts.finding("info", f"neither annotation nor times: {_some(facts.strays)}")
 
-# %% ../../nbs/validation/00_checks.ipynb #5a970850
-@check("doubled-frames", "leave the video out: its labels count rows of the times, not images")
+# %% ../../nbs/validation/00_checks.ipynb #fb25be08
+@check("doubled-frames", "leave the video out: labels count rows, not images")
 def doubled_frames(facts: VideoFacts) -> Iterator[Finding]:
     """There are at most 1.5 images to a row of the times. Source: GE218-3 of the release, with twice as many images as rows."""
     images, rows = len(facts.runs), len(facts.times.rows)
@@ -637,15 +635,15 @@ def empty_file(facts: VideoFacts) -> Iterator[Finding]:
     empty = _ended(facts, lambda tail: tail.size == 0)
     yield from _by_plane(facts, empty, "error", lambda n: f"{n:,} files have no bytes")
 
-# %% ../../nbs/validation/00_checks.ipynb #0d6690d9
-@check("truncated-jpeg", "leave these frames out, or read what is there with EmbryoDataset(..., tolerant=True)")
+# %% ../../nbs/validation/00_checks.ipynb #7491120a
+@check("truncated-jpeg", "leave these out, or read them with tolerant=True")
 def truncated_jpeg(facts: VideoFacts) -> Iterator[Finding]:
     """A JPEG ends with FF D9. Source: ITU-T T.81, B.1.1.3; the CLEAVE audit found 52 videos without."""
     cut = _ended(facts, lambda tail: tail.size > 0 and tail.end != END_OF_IMAGE)
     yield from _by_plane(facts, cut, "error", lambda n: f"{n:,} JPEGs have no end mark")
 
-# %% ../../nbs/validation/00_checks.ipynb #08ff73ee
-@check("missing-annotation", "nothing, where frames are used without labels; else extract the annotations anew")
+# %% ../../nbs/validation/00_checks.ipynb #046ff73d
+@check("missing-annotation", "nothing if labels are not used; else extract anew")
 def missing_annotation(facts: VideoFacts) -> Iterator[Finding]:
     """Each video has an annotation with rows. Source: the layout of the release, where all 704 have one."""
     text = facts.annotation
@@ -664,7 +662,7 @@ def _claimed(cells: Iterable[str], rows: Iterable[Any]) -> tuple[int, int] | Non
         return min(numbers[:2]), max(numbers[:2])
     return numbers[0], min((row.first - 1 for row in rows if row.first > numbers[0]), default=numbers[0])
 
-# %% ../../nbs/validation/00_checks.ipynb #9bcb9930
+# %% ../../nbs/validation/00_checks.ipynb #280080a8
 def _is_unknown(cells: tuple[str, ...]) -> bool:
     """Whether a row that was not understood would be, but for its phase's name."""
     return len(cells) == 3 and cells[0] not in list(Phase)
@@ -675,17 +673,17 @@ def _faulty(facts: VideoFacts, text: TextFacts, faults: list[tuple[tuple[str, ..
     if faults:
         spans = [span for cells, _ in faults if (span := _claimed(cells, text.rows if cells[2:] or cells[1:] else ()))]
         more = f" (and {len(faults) - 1:,} more)" if faults[1:] else ""
-        yield facts.finding("warning", f"{text.path}, {_shown(faults[0][1])}{more}", _spans_text(spans))
+        yield facts.finding("warning", f"{text.path}, {faults[0][1]}{more}", _spans_text(spans))
 
 
-@check("unknown-phase", "mend the name in the file; until then EmbryoDataset refuses the file")
+@check("unknown-phase", "mend the name; EmbryoDataset refuses the file")
 def unknown_phase(facts: VideoFacts) -> Iterator[Finding]:
     """A phase is one of the sixteen. Source: Gomez et al. 2022, Data in Brief 42:108258."""
     faults = [fault for fault in facts.annotation.faults if _is_unknown(fault[0])]
     yield from _faulty(facts, facts.annotation, faults)
 
-# %% ../../nbs/validation/00_checks.ipynb #d647f48f
-@check("malformed-row", "mend the row in the file; until then EmbryoDataset refuses the file")
+# %% ../../nbs/validation/00_checks.ipynb #0dc2a998
+@check("malformed-row", "mend the row; EmbryoDataset refuses the file")
 def malformed_row(facts: VideoFacts) -> Iterator[Finding]:
     """A row is phase,first,last, or under its header frame_index,time, in UTF-8. Source: the files of the release."""
     faults = [fault for fault in facts.annotation.faults if not _is_unknown(fault[0])]
@@ -693,7 +691,7 @@ def malformed_row(facts: VideoFacts) -> Iterator[Finding]:
     if facts.times.faults:
         runs = [int(cells[0]) for cells, _ in facts.times.faults if cells and re.fullmatch("[0-9]{1,6}", cells[0])]
         more = f" (and {len(facts.times.faults) - 1:,} more)" if facts.times.faults[1:] else ""
-        told = f"{facts.times.path}, {_shown(facts.times.faults[0][1])}{more}"
+        told = f"{facts.times.path}, {facts.times.faults[0][1]}{more}"
         yield facts.finding("warning", told, runs_text(runs))
 
 # %% ../../nbs/validation/00_checks.ipynb #a198bcea
@@ -712,8 +710,8 @@ def phase_order(facts: VideoFacts) -> Iterator[Finding]:
         )
         yield facts.finding("error", told, _spans_text((row.first, row.last) for pair in wrong for row in pair))
 
-# %% ../../nbs/validation/00_checks.ipynb #69e68859
-@check("phase-overlap", "leave these runs out, or accept that they carry the later phase")
+# %% ../../nbs/validation/00_checks.ipynb #3dd77656
+@check("phase-overlap", "leave these runs out, or accept the later phase")
 def phase_overlap(facts: VideoFacts) -> Iterator[Finding]:
     """A run has one phase. Source: the rows of the release's annotations follow each other without overlap."""
     spans, end = [], 0
@@ -724,8 +722,8 @@ def phase_overlap(facts: VideoFacts) -> Iterator[Finding]:
     if spans:
         yield facts.finding("warning", f"{len(spans):,} rows begin before the last one has ended", _spans_text(spans))
 
-# %% ../../nbs/validation/00_checks.ipynb #30e89bdc
-@check("phase-gap", "nothing, where unlabelled runs are left out; else look which phase was lost")
+# %% ../../nbs/validation/00_checks.ipynb #cfe6e2c3
+@check("phase-gap", "these runs carry no label; look which was lost")
 def phase_gap(facts: VideoFacts) -> Iterator[Finding]:
     """From the first annotated run to the last each has a phase. Source: the annotations of the release are contiguous."""
     rows = _by_run(facts)
@@ -740,8 +738,8 @@ def phase_gap(facts: VideoFacts) -> Iterator[Finding]:
         lost = sum(last - first + 1 for first, last in holes)
         yield facts.finding("warning", f"{lost:,} runs between two phases have none", _spans_text(holes))
 
-# %% ../../nbs/validation/00_checks.ipynb #0e48935a
-@check("annotation-past-images", "leave the video out: its labels are on another clock than its images")
+# %% ../../nbs/validation/00_checks.ipynb #3f70a9f8
+@check("annotation-past-images", "1 to 3 past: nothing; beyond: leave the video out")
 def annotation_past_images(facts: VideoFacts) -> Iterator[Finding]:
     """The annotation ends at most 3 runs after the last image, commonly 1. Source: the release; 38 videos beyond are known as wrong."""
     last, images = max((row.last for row in facts.annotation.rows), default=0), facts.runs
@@ -762,8 +760,8 @@ def images_past_annotation(facts: VideoFacts) -> Iterator[Finding]:
         told = f"{len(late):,} images come after the last annotated run, RUN{last}"
         yield facts.finding("info", told, runs_text(late))
 
-# %% ../../nbs/validation/00_checks.ipynb #091fe2aa
-@check("annotation-past-time", "nothing, where hours are not used; these labelled runs have none")
+# %% ../../nbs/validation/00_checks.ipynb #f93a255e
+@check("annotation-past-time", "these labelled runs have no hours")
 def annotation_past_time(facts: VideoFacts) -> Iterator[Finding]:
     """The times last as long as the labelled images. Source: the times of the release cover the annotated part."""
     if facts.times.rows and facts.annotation.rows:
@@ -773,8 +771,8 @@ def annotation_past_time(facts: VideoFacts) -> Iterator[Finding]:
             told = f"{len(late):,} labelled images come after the last time, that of RUN{last}"
             yield facts.finding("warning", told, runs_text(late))
 
-# %% ../../nbs/validation/00_checks.ipynb #332f5236
-@check("missing-time", "nothing, where hours are not used; else extract the times anew")
+# %% ../../nbs/validation/00_checks.ipynb #9035736a
+@check("missing-time", "nothing if hours are not used; else extract anew")
 def missing_time(facts: VideoFacts) -> Iterator[Finding]:
     """Each video has a file of times with rows. Source: the layout of the release."""
     text = facts.times
@@ -799,8 +797,8 @@ def time_decreasing(facts: VideoFacts) -> Iterator[Finding]:
         told = f"{len(back):,} times lie before the one that precedes them, by up to {-np.diff(hours).min():.1f} h"
         yield facts.finding("warning", told, runs_text(runs[back + 1]))
 
-# %% ../../nbs/validation/00_checks.ipynb #2b0c9d47
-@check("uniform-clock", "leave the video out: times and labels are on another clock than the images")
+# %% ../../nbs/validation/00_checks.ipynb #8e6eaa1b
+@check("uniform-clock", "leave the video out: labels are on another clock")
 def uniform_clock(facts: VideoFacts) -> Iterator[Finding]:
     """At most 95 % of the positive steps of the times are of 0.2 h. Source: the CLEAVE audit; 33 videos of the release are beyond."""
     _, hours = _clock(facts)
@@ -820,8 +818,8 @@ def images_without_time(facts: VideoFacts) -> Iterator[Finding]:
         if len(bare):
             yield facts.finding("info", f"{len(bare):,} of {len(facts.runs):,} images have no time", runs_text(bare))
 
-# %% ../../nbs/validation/00_checks.ipynb #086e8861
-@check("time-step", "look at what was missed; do not derive durations across these runs")
+# %% ../../nbs/validation/00_checks.ipynb #13bb7db3
+@check("time-step", "derive no duration across these runs")
 def time_step(facts: VideoFacts) -> Iterator[Finding]:
     """No step is over 4 times the video's median and over it by 2 h. Source: this library's; the median is 0.25 or 0.33 h in the release."""
     runs, hours = _clock(facts)
@@ -833,30 +831,30 @@ def time_step(facts: VideoFacts) -> Iterator[Finding]:
             told = f"{len(far):,} steps of up to {steps.max():.1f} h a run; the usual one is {usual:.2f} h"
             yield facts.finding("warning", told, runs_text(runs[far + 1]))
 
-# %% ../../nbs/validation/00_checks.ipynb #61ea772d
+# %% ../../nbs/validation/00_checks.ipynb #1ffc7acb
 def _ungraded(facts: DatasetFacts) -> list[tuple[str, str]]:
     """Video and fault of each row of the grades that names a video and was not understood."""
     return [(cells[0], sentence) for cells, sentence in facts.grades.faults if cells]
 
 
-@check("missing-grade", "nothing, where grades are not used", "dataset")
+@check("missing-grade", "nothing if grades are not used", "dataset")
 def missing_grade(facts: DatasetFacts) -> Iterator[Finding]:
     """Each video has a row in the grades; NA stands for not graded. Source: the grades' file of the release."""
     named = {row.video for row in facts.grades.rows} | {video for video, _ in _ungraded(facts)}
     if named:
         for video in facts.videos:
             if video not in named:
-                yield Finding(Severity.info, video, "", "", f"{_shown(video)} has no row in {GRADES}")
+                yield facts.finding("info", f"{video} has no row in {GRADES}", video)
 
-# %% ../../nbs/validation/00_checks.ipynb #bcd36889
-@check("unknown-grade", "mend the row in the file; until then EmbryoDataset refuses the file", "dataset")
+# %% ../../nbs/validation/00_checks.ipynb #a1a3673f
+@check("unknown-grade", "mend the row; EmbryoDataset refuses the file", "dataset")
 def unknown_grade(facts: DatasetFacts) -> Iterator[Finding]:
     """A grade is A, B, C or NA. Source: Gomez et al. 2022 and the grades' file of the release."""
     for video, sentence in _ungraded(facts):
-        yield Finding(Severity.warning, video if video in facts.videos else "", "", "", _shown(f"{GRADES}, {sentence}"))
+        yield facts.finding("warning", f"{GRADES}, {sentence}", video if video in facts.videos else "")
 
-# %% ../../nbs/validation/00_checks.ipynb #9eda78ed
-@check("duplicate-grade", "remove the wrong row; until then EmbryoDataset refuses the file", "dataset")
+# %% ../../nbs/validation/00_checks.ipynb #e2d40943
+@check("duplicate-grade", "remove the wrong row; EmbryoDataset refuses the file", "dataset")
 def duplicate_grade(facts: DatasetFacts) -> Iterator[Finding]:
     """Each video has one row in the grades. Source: the grades' file of the release."""
     rows: dict[str, list[Any]] = {}
@@ -866,10 +864,10 @@ def duplicate_grade(facts: DatasetFacts) -> Iterator[Finding]:
         if grades[1:]:
             told = "; ".join(f"TE {grade.TE}, ICM {grade.ICM}" for grade in grades[:4])
             named = video if video in facts.videos else ""
-            yield Finding(Severity.warning, named, "", "", _shown(f"{len(grades)} rows for {video}: {told}"))
+            yield facts.finding("warning", f"{len(grades)} rows for {video}: {told}", named)
 
-# %% ../../nbs/validation/00_checks.ipynb #7d71de95
-@check("siblings", "split by code, never by video: the column code of EmbryoDataset.table", "dataset")
+# %% ../../nbs/validation/00_checks.ipynb #78e14b1e
+@check("siblings", "split by code, never by video", "dataset")
 def siblings(facts: DatasetFacts) -> Iterator[Finding]:
     """Videos of one code belong on one side of a split. Source: the release's 704 videos come from 542 codes."""
     codes: dict[str, list[str]] = {}
@@ -877,7 +875,7 @@ def siblings(facts: DatasetFacts) -> Iterator[Finding]:
         codes.setdefault(code_of(video), []).append(video)
     for code, videos in codes.items():
         if videos[1:]:
-            yield Finding(Severity.info, "", "", "", f"code {_shown(code)} has {len(videos)} videos: {_some(videos)}")
+            yield facts.finding("info", f"code {code} has {len(videos)} videos: {_some(videos)}")
 
 # %% ../../nbs/validation/00_checks.ipynb #df1b3244
 class Known(NamedTuple):
@@ -921,8 +919,8 @@ def _verdict(defect: str, facts: VideoFacts) -> str:
         return f"confirmed by {' and '.join(seen)}"
     return "not seen in this copy" if checks and facts.ran.issuperset(checks) else "not looked at"
 
-# %% ../../nbs/validation/00_checks.ipynb #165c1767
-@check("known-issue", "leave out what the tier says (A: the video, B: the runs named); look for yourself", "findings")
+# %% ../../nbs/validation/00_checks.ipynb #060fe3b2
+@check("known-issue", "tier A: leave the video out, B: the runs; see for yourself", "findings")
 def known_issue(facts: VideoFacts) -> Iterator[Finding]:
     """What was published about the release's videos. Source: CLEAVE, GitHub dyytnn/CLEAVE, data CC BY 4.0, condensed."""
     known = known_issues().get(facts.name)
