@@ -55,11 +55,16 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     except OSError:
         return False
 
-# %% ../../nbs/dataset_util/03_source.ipynb #66022990
+# %% ../../nbs/dataset_util/03_source.ipynb #447fec0d
+def _at_once(path: str, flags: int, folder: int | None = None) -> int:
+    """`os.open` that does not wait for somebody to write into a named pipe."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+
+
 def _tail(name: str, folder: int | None = None) -> Tail:
     """The end of a file in an open folder, by its descriptor; that of a path where there is none."""
     try:
-        file = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        file = _at_once(name, os.O_RDONLY, folder)
         try:
             size = os.lseek(file, 0, os.SEEK_END)
             return Tail(size, os.pread(file, 2, max(0, size - 2)))
@@ -88,7 +93,7 @@ def _facts_of(entry: os.DirEntry[str]) -> str:
         return f"{entry.name!a}"
     return f"{entry.name!a} {facts.st_size} {facts.st_mtime_ns}"
 
-# %% ../../nbs/dataset_util/03_source.ipynb #962a31c2
+# %% ../../nbs/dataset_util/03_source.ipynb #0367563b
 class FolderSource:
     """An extracted data set on disk. Holds nothing but the path, so it can be pickled and shared between threads."""
 
@@ -106,7 +111,7 @@ class FolderSource:
 
     def read(self, path: str) -> bytes:
         try:
-            with open(os.path.join(self.root, path), "rb") as f:
+            with open(os.path.join(self.root, path), "rb", opener=_at_once) as f:
                 return f.read()
         except (IsADirectoryError, PermissionError) as fault:
             raise DataError(f"{path} cannot be read ({fault.strerror})") from fault

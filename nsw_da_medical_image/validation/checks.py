@@ -148,8 +148,8 @@ def _list_all(names: Iterable[str], folder: str) -> tuple[Listing, list[str]]:
         first = {run_of(name): name for name in sorted(names, reverse=True)}
         return list_frames(first.values()), [str(fault)]
 
-# %% ../../nbs/validation/00_checks.ipynb #765f06a7
-def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, Tail], thorough: bool) -> dict[str, str]:
+# %% ../../nbs/validation/00_checks.ipynb #f4128181
+def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, Tail]) -> dict[str, str]:
     """How each file in the folder `inner` of `folder` differs from the file of the same name outside; '' for not at all."""
     found = {}
     for name, tail in source.tails(f"{folder}/{inner}").items():
@@ -157,19 +157,19 @@ def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, Ta
             found[name] = "has no frame of its name outside"
         elif tail != tails[name]:
             found[name] = f"has {tail.size:,} bytes, the frame {tails[name].size:,}"
-        elif thorough and source.read(f"{folder}/{inner}/{name}") != source.read(f"{folder}/{name}"):
+        elif source.read(f"{folder}/{inner}/{name}") != source.read(f"{folder}/{name}"):
             found[name] = "has other bytes than the frame"
         else:
             found[name] = ""
     return found
 
-# %% ../../nbs/validation/00_checks.ipynb #5adad6da
+# %% ../../nbs/validation/00_checks.ipynb #87ced0f5
 def _why(fault: Exception) -> str:
     """Why something could not be read."""
     return (fault.strerror if isinstance(fault, OSError) else None) or str(fault)
 
 
-def read_plane(source: Source, plane: FocalPlane, video: str, thorough: bool = False) -> tuple[PlaneFacts, list[str]]:
+def read_plane(source: Source, plane: FocalPlane, video: str) -> tuple[PlaneFacts, list[str]]:
     """The facts of a video's folder in a plane, and a sentence for each thing that cannot be read; it never raises."""
     folder = f"{plane.folder}/{video}"
     tails: dict[str, Tail] = {}
@@ -179,7 +179,7 @@ def read_plane(source: Source, plane: FocalPlane, video: str, thorough: bool = F
     try:
         tails, folders = source.tails(folder), sorted(source.folders(folder))
         if plane in folders:
-            copies = _differences(source, folder, plane, tails, thorough)
+            copies = _differences(source, folder, plane, tails)
     except (DataError, OSError) as fault:
         refused = [_why(fault)]
     listing, twice = _list_all(tails, folder)
@@ -268,14 +268,14 @@ class VideoFacts(NamedTuple):
         """A finding about this video."""
         return Finding(Severity(severity), self.name, plane, runs, _shown(message))
 
-# %% ../../nbs/validation/00_checks.ipynb #f2a0f8fe
+# %% ../../nbs/validation/00_checks.ipynb #21c04a6b
 def read_video(
-    dataset: EmbryoDataset, video: str, planes: Iterable[FocalPlane], strays: Iterable[str] = (), thorough: bool = False
+    dataset: EmbryoDataset, video: str, planes: Iterable[FocalPlane], strays: Iterable[str] = ()
 ) -> VideoFacts:
-    """The facts of a video that has a folder in `planes`; it never raises. `thorough` compares the bytes of copies."""
+    """The facts of a video that has a folder in `planes`; it never raises."""
     source, found, refused = dataset.source, dict[str, PlaneFacts](), list[tuple[str, str]]()
     for plane in sorted(planes):
-        found[plane], sentences = read_plane(source, plane, video, thorough)
+        found[plane], sentences = read_plane(source, plane, video)
         refused += [(str(plane), sentence) for sentence in sentences]
     annotation, times = (
         read_text(source, f"{folder}/{video}{ending}", parse, folder in dataset.entries)
@@ -587,7 +587,7 @@ def wrong_well(facts: VideoFacts) -> Iterator[Finding]:
         facts, wrong, severity, lambda n: f"{n:,} frames are of {names}, the embryo's number is {embryo}"
     )
 
-# %% ../../nbs/validation/00_checks.ipynb #15b5ff29
+# %% ../../nbs/validation/00_checks.ipynb #c97b61f7
 @check("duplicate-f0", "nothing here; never walk the tree recursively")
 def duplicate_f0(facts: VideoFacts) -> Iterator[Finding]:
     """A folder inside that is named like the plane repeats its frames bit for bit. Source: 211 videos of the release."""
@@ -597,7 +597,7 @@ def duplicate_f0(facts: VideoFacts) -> Iterator[Finding]:
             told = f"{len(unlike):,} of {len(found.copies):,} frames in the folder {plane} inside differ: the first"
             yield facts.finding("warning", f"{told} {next(iter(unlike.values()))}", runs_text(runs), plane)
         elif plane in found.folders:
-            told = f"{len(found.copies):,} frames lie once more in the folder {plane} inside, with the same sizes"
+            told = f"{len(found.copies):,} frames lie once more in the folder {plane} inside, bit for bit"
             yield facts.finding("info", told, "", plane)
 
 # %% ../../nbs/validation/00_checks.ipynb #9ec0394f
@@ -760,7 +760,7 @@ def images_past_annotation(facts: VideoFacts) -> Iterator[Finding]:
         told = f"{len(late):,} images come after the last annotated run, RUN{last}"
         yield facts.finding("info", told, runs_text(late))
 
-# %% ../../nbs/validation/00_checks.ipynb #f93a255e
+# %% ../../nbs/validation/00_checks.ipynb #a80ecc9f
 @check("annotation-past-time", "these labelled runs have no hours")
 def annotation_past_time(facts: VideoFacts) -> Iterator[Finding]:
     """The times last as long as the labelled images. Source: the times of the release cover the annotated part."""
@@ -769,7 +769,7 @@ def annotation_past_time(facts: VideoFacts) -> Iterator[Finding]:
         late = facts.runs[(facts.runs > last) & (phase_ranks(facts.annotation.rows, facts.runs) >= 0)]
         if len(late):
             told = f"{len(late):,} labelled images come after the last time, that of RUN{last}"
-            yield facts.finding("warning", told, runs_text(late))
+            yield facts.finding("warning" if len(late) > 1 else "info", told, runs_text(late))
 
 # %% ../../nbs/validation/00_checks.ipynb #9035736a
 @check("missing-time", "nothing if hours are not used; else extract anew")
