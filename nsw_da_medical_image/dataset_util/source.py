@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['Source', 'FolderSource', 'open_source']
 
-# %% ../../nbs/dataset_util/03_source.ipynb #1c41111c
+# %% ../../nbs/dataset_util/03_source.ipynb #e183dd4a
 import os
 import shlex
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
 from .util import ARCHIVES, GRADES, DataError
 
-# %% ../../nbs/dataset_util/03_source.ipynb #ef19c885
+# %% ../../nbs/dataset_util/03_source.ipynb #d22c8df4
 class Source(Protocol):
     """Where a data set's bytes come from. Paths are relative to its top, with slashes: 'embryo_dataset/AA83-7/x.jpeg'."""
 
@@ -29,6 +30,9 @@ class Source(Protocol):
     def read(self, path: str) -> bytes:
         """The bytes of a file; `FileNotFoundError` where there is none, `DataError` where it cannot be read."""
 
+    def stamp(self, folder: str) -> str:
+        """A short text that changes when a file directly below `folder` is added, removed, or written anew."""
+
 # %% ../../nbs/dataset_util/03_source.ipynb #992f0b87
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is a folder; False for a link that leads nowhere."""
@@ -37,7 +41,16 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     except OSError:
         return False
 
-# %% ../../nbs/dataset_util/03_source.ipynb #c991ff3d
+# %% ../../nbs/dataset_util/03_source.ipynb #f67a4749
+def _facts_of(entry: os.DirEntry[str]) -> str:
+    """Name, size and time of modification of a file; the name alone where nothing can be learnt of it."""
+    try:
+        facts = entry.stat()
+    except OSError:
+        return f"{entry.name!a}"
+    return f"{entry.name!a} {facts.st_size} {facts.st_mtime_ns}"
+
+# %% ../../nbs/dataset_util/03_source.ipynb #e4a1bec1
 class FolderSource:
     """An extracted data set on disk. Holds nothing but the path, so it can be pickled and shared between threads."""
 
@@ -59,6 +72,10 @@ class FolderSource:
                 return f.read()
         except (IsADirectoryError, PermissionError) as fault:
             raise DataError(f"{path} cannot be read ({fault.strerror})") from fault
+
+    def stamp(self, folder: str) -> str:
+        files = sorted(_facts_of(entry) for entry in self._scan(folder) if not _is_folder(entry))
+        return sha256("\n".join(files).encode()).hexdigest()[:32]
 
     def _scan(self, folder: str) -> list[os.DirEntry[str]]:
         try:
