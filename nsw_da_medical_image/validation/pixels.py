@@ -79,30 +79,32 @@ def _look(data: bytes) -> _Look:
     with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
         return _Look(*image.size, image.mode, fault, pixels)
 
-# %% ../../nbs/validation/01_pixels.ipynb #906e4db3
-def _halved(pictures: np.ndarray) -> np.ndarray:
-    """Means of 2 x 2 pixels: (n, 2 h, 2 w) to (n, h, w)."""
+# %% ../../nbs/validation/01_pixels.ipynb #23595491
+def _summed(pictures: np.ndarray) -> np.ndarray:
+    """Sums of 2 x 2 pixels: (n, 2 h, 2 w) to (n, h, w)."""
     rows = pictures[:, ::2] + pictures[:, 1::2]
-    return (rows[:, :, ::2] + rows[:, :, 1::2]) * np.float32(0.25)
+    return rows[:, :, ::2] + rows[:, :, 1::2]
 
 
 def _contrast(pictures: np.ndarray) -> np.ndarray:
-    """Squared difference of each pixel from the mean of its four neighbours; 0 along the edges."""
-    beside = pictures[:, :-2, 1:-1] + pictures[:, 2:, 1:-1]
-    beside += pictures[:, 1:-1, :-2]
-    beside += pictures[:, 1:-1, 2:]
-    beside *= np.float32(0.25)
-    beside -= pictures[:, 1:-1, 1:-1]
-    squared = np.zeros_like(pictures)
-    np.square(beside, out=squared[:, 1:-1, 1:-1])
-    return squared
+    """Difference of four times each pixel and its four neighbours, without sign; 0 along the edges."""
+    flat, width = pictures.reshape(-1), pictures.shape[2]
+    contrast = np.zeros_like(flat)
+    inner = contrast[width:-width]
+    np.multiply(flat[width:-width], 4, out=inner)
+    for shift in (-width, -1, 1, width):  # in one row of all pixels; at the edges that is nonsense
+        inner -= flat[width + shift : len(flat) - width + shift]
+    np.abs(inner, out=inner)
+    contrast = contrast.reshape(pictures.shape)
+    contrast[:, [0, -1]] = contrast[:, :, [0, -1]] = 0
+    return contrast
 
-# %% ../../nbs/validation/01_pixels.ipynb #849bfd3d
+# %% ../../nbs/validation/01_pixels.ipynb #9a78c441
 _CELLS = 32  # a side of the grid
 _CELL = 4 / SIDE  # a cell's width, in parts of the picture's
 _MARGIN = 4  # cells beyond the picture, for wells that it cuts off
 _REACH = 8  # cells between the middles of the well and of the picture, at most
-_RADII = np.arange(10, 17)  # cells: 160 to 256 of 500 pixels
+_RADII = np.arange(11, 16)  # cells: 176 to 240 of 500 pixels
 
 # %% ../../nbs/validation/01_pixels.ipynb #1b47318c
 @cache
@@ -160,32 +162,32 @@ def _inside(wells: np.ndarray, rim: np.ndarray) -> np.ndarray:
     squared = (middle - x[:, None])[:, None, :] ** 2 + (middle - y[:, None])[:, :, None] ** 2
     return (squared <= (np.float32(0.78) * radius[:, None, None]) ** 2).reshape(len(wells), -1)
 
-# %% ../../nbs/validation/01_pixels.ipynb #133d0b7e
+# %% ../../nbs/validation/01_pixels.ipynb #5b5cb625
 def _in_the_well(inside: np.ndarray, light: np.ndarray, coarse: np.ndarray, fine: np.ndarray) -> Iterator[np.ndarray]:
-    """Texture, sharpness and shade (n,) from the brightness and the squared contrasts (n, 1024) of the cells."""
+    """Texture, sharpness and shade (n,) from the brightness and the contrasts, in grey levels, of the cells (n, 1024)."""
     number = inside.sum(1)
     level = np.maximum((light * inside).sum(1) / number, 1e-3)
     ranked = np.sort(np.where(inside, -coarse, 1), axis=1)  # the outside comes last
     eighth = -np.take_along_axis(ranked, (number // 8)[:, None], axis=1)
     most = inside & (coarse >= eighth)
-    yield 100 * np.sqrt(eighth[:, 0]) / level
-    yield np.sqrt((fine * most).sum(1) / np.maximum((coarse * most).sum(1), 1e-9))
+    yield 100 * eighth[:, 0] / level
+    yield (fine * most).sum(1) / np.maximum((coarse * most).sum(1), 1e-3)
     yield 100 * np.sqrt(((light - level[:, None]) ** 2 * inside).sum(1) / number) / level
 
-# %% ../../nbs/validation/01_pixels.ipynb #c5f89f64
+# %% ../../nbs/validation/01_pixels.ipynb #cb1599d4
 def _measure(pictures: np.ndarray) -> np.ndarray:
     """The `_MEASURES` of uint8 pictures (n, SIDE, SIDE): float32 (n, 9), lengths in parts of the picture's width."""
     n, over = len(pictures), 4 * _CELLS - SIDE
-    whole = np.pad(pictures, ((0, 0), (0, over), (0, over)), "edge").astype(np.float32)
-    half = _halved(whole)
-    light = _halved(half)
-    coarse, fine = _halved(_contrast(half)), _halved(_halved(_contrast(whole)))
+    whole = np.pad(pictures, ((0, 0), (0, over), (0, over)), "edge").astype(np.int16)
+    half = _summed(whole)
+    light = _summed(half) / np.float32(16)
+    coarse, fine = _summed(_contrast(half)) / np.float32(64), _summed(_summed(_contrast(whole))) / np.float32(64)
     wells, rim = _locate(light)
     flat = (cells.reshape(n, -1) for cells in (light, coarse, fine))
     own = _in_the_well(_inside(wells, rim), *flat)
-    spots = half.reshape(n, -1)
     wells[rim < RIM] = np.nan
-    columns = [pictures.mean((1, 2)), spots.std(1), *wells.T, rim, *own]
+    spread = half.reshape(n, -1).std(1, dtype=np.float32) / 4
+    columns = [pictures.mean((1, 2)), spread, *wells.T, rim, *own]
     return np.column_stack(columns).astype(np.float32)
 
 # %% ../../nbs/validation/01_pixels.ipynb #d8ac38e9
@@ -203,28 +205,28 @@ FRAME_ROW = np.dtype(
     ]
 )
 
-# %% ../../nbs/validation/01_pixels.ipynb #c87b7a44
-def _seen(row: np.void, data: bytes) -> np.ndarray | None:
-    """Fill in what the file tells; returns the small picture, None where it cannot be decoded."""
-    look = _look(data)
-    row["bytes"] = len(data)
-    row["digest"] = int.from_bytes(sha1(data, usedforsecurity=False).digest()[:8])
-    row["width"], row["height"], row["mode"], row["fault"] = look[:4]
-    return look.pixels
+# %% ../../nbs/validation/01_pixels.ipynb #2ee0d7c2
+def _told(data: bytes, look: _Look) -> tuple[int | str, ...]:
+    """The columns of a row from `bytes` to `fault`."""
+    digest = int.from_bytes(sha1(data, usedforsecurity=False).digest()[:8])
+    return len(data), digest, *look[:4]
 
-# %% ../../nbs/validation/01_pixels.ipynb #d57a2192
+# %% ../../nbs/validation/01_pixels.ipynb #2eca00b3
 def _measure_files(source: Source, paths: dict[int, str]) -> np.ndarray:
     """The rows of some frames, given as {run: path}: read, decoded and measured together."""
-    rows = np.zeros(len(paths), FRAME_ROW)
-    rows["run"] = list(paths)
-    pictures: dict[int, np.ndarray] = {}
-    for place, path in enumerate(paths.values()):
+    told, pictures = [], {}
+    for run, path in paths.items():
         try:
-            picture = _seen(rows[place], source.read(path))
+            data = source.read(path)
         except (DataError, OSError) as fault:
-            rows["fault"][place] = one_line(fault)
-        else:
-            pictures |= {} if picture is None else {place: picture}
+            told.append((run, 0, 0, 0, 0, "", one_line(fault)))
+            continue
+        look = _look(data)
+        if look.pixels is not None:
+            pictures[len(told)] = look.pixels
+        told.append((run, *_told(data, look)))
+    rows = np.zeros(len(paths), FRAME_ROW)
+    rows[list(FRAME_ROW.names[:7])] = told
     values = np.full((len(paths), len(_MEASURES)), np.nan, np.float32)
     if pictures:
         values[list(pictures)] = _measure(np.stack(list(pictures.values())))
