@@ -185,7 +185,7 @@ def _group_line(group: Group) -> str:
     start = f"{group.severity:<8} {_clip(_plain(group.check), 22):<22} {_clip(who, 16):<16} {runs:>12}  "
     return _clip(start + _plain(group.remedy), SUMMARY_WIDTH).rstrip()
 
-# %% ../../nbs/validation/02_report.ipynb #072856c5
+# %% ../../nbs/validation/02_report.ipynb #b3da1373
 def _looked_at(report: _Counts) -> str:
     """What was looked at, in a few words."""
     pixels = "pixels not looked at" if report.frames is None else f"{_count(len(report.frames), 'frame')} measured"
@@ -194,8 +194,13 @@ def _looked_at(report: _Counts) -> str:
 
 def _counted(report: _Counts) -> list[str]:
     """How many findings of each severity there are, and in how many videos."""
-    numbers = {s: f"{n:,} worth knowing" if s == "info" else _count(n, s) for s, n in report.counts.items()}
-    return [f"{numbers[s]} in {_count(n, 'video')}" for s, n in report.videos_by_severity.items()]
+    told = []
+    for severity, count in report.counts.items():
+        number = f"{count:,} worth knowing" if severity == Severity.info else _count(count, severity)
+        videos = report.videos_by_severity[severity]
+        where = f" in {_count(videos, 'video')}" if videos else " about the data set" if count else ""
+        told.append(number + where)
+    return told
 
 # %% ../../nbs/validation/02_report.ipynb #8971766e
 def summary_text(report: _Counts) -> str:
@@ -285,21 +290,13 @@ def _tag(tag: str, /, *inside: Any, **attributes: Any) -> Element:
 def _html(element: Element) -> str:
     return tostring(element, encoding="unicode", method="html")
 
-# %% ../../nbs/validation/02_report.ipynb #96e0f84d
+# %% ../../nbs/validation/02_report.ipynb #7c14bd58
 def _counts_html(report: _Counts) -> Element:
     """The number of findings of each severity, and of videos that are sound."""
-    names = {
-        "error": ("error", "errors"),
-        "warning": ("warning", "warnings"),
-        "info": ("worth knowing", "worth knowing"),
-    }
     tiles = []
-    for severity, count in report.counts.items():
-        videos = report.videos_by_severity[severity]
-        label = f"{names[severity][count != 1]}, in {_count(videos, 'video')}"
-        tiles.append(
-            _tag("div", _tag("dt", label), _tag("dd", f"{count:,}", class_="nr-number"), class_=f"nr-{severity}")
-        )
+    for severity, told in zip(report.counts, _counted(report), strict=True):
+        number, _, label = told.partition(" ")
+        tiles.append(_tag("div", _tag("dt", label), _tag("dd", number, class_="nr-number"), class_=f"nr-{severity}"))
     of = _tag("small", f" of {len(report.videos):,}")
     sound = _tag("dd", f"{len(report.sound):,}", of, class_="nr-number")
     return _tag("dl", tiles, _tag("div", _tag("dt", "videos without error or warning"), sound), class_="nr-counts")

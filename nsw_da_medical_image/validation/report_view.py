@@ -16,11 +16,12 @@ from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.util import DataError, UnknownName, one_line
 from .report import NOTEBOOK, Report, Shown, notebook_html, worst_frames
 
-# %% ../../nbs/validation/04_report_view.ipynb #d24dd44b
+# %% ../../nbs/validation/04_report_view.ipynb #0eb527e5
 _ESM = """
 function render({ model, el }) {
   el.innerHTML = model.get("html");
   const said = el.querySelector("section").appendChild(document.createElement("p"));
+  said.className = "nr-said";
   said.setAttribute("role", "status");
   const show = () => {
     for (const button of el.querySelectorAll("button[data-place]"))
