@@ -7,9 +7,10 @@ __all__ = ['EXCLUDE_COLUMNS', 'SUMMARY_LINES', 'SUMMARY_WIDTH', 'MOST_ROWS', 'MO
            'group_findings', 'exclusions', 'summary_text', 'HeatMap', 'heat_map', 'Shown', 'worst_frames',
            'report_html', 'page_html', 'notebook_html', 'Report']
 
-# %% ../../nbs/validation/02_report.ipynb #c3056619
+# %% ../../nbs/validation/02_report.ipynb #9abdcefe
 import json
 import os
+import textwrap
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,7 +27,7 @@ def _runs(texts: Iterable[str]) -> set[int]:
     """The RUN numbers that texts such as '98-171, 300' name together."""
     return {run for text in texts for first, last in runs_ranges(text) for run in range(first, last + 1)}
 
-# %% ../../nbs/validation/02_report.ipynb #e947fbc9
+# %% ../../nbs/validation/02_report.ipynb #463bfd25
 class Group(NamedTuple):
     """All findings of one check with one severity. `videos` are names in natural order; `rows` the findings."""
 
@@ -49,10 +50,14 @@ class Group(NamedTuple):
     @property
     def extent(self) -> str:
         """How much is concerned, in words: '52 videos', '3 videos, 1,204 runs'."""
-        counts = [_count(len(self.videos), "video")] if self.videos else ["the data set"]
-        if self.whole and self.runs:
-            counts[0] += f", {self.whole:,} of them whole"
-        return ", ".join([*counts, *([_count(self.runs, "run")] if self.runs else [])])
+        who = _count(len(self.videos), "video") if self.videos else "the data set"
+        return f"{who}, {self.part}" if self.runs else who
+
+    @property
+    def part(self) -> str:
+        """Which part of the videos is concerned: '40 runs', '40 runs, 2 whole', or '' where that is all of them."""
+        whole = f", {self.whole:,} whole" if self.whole else ""
+        return _count(self.runs, "run") + whole if self.runs else ""
 
 
 def _count(number: int, name: str) -> str:
@@ -174,16 +179,17 @@ def exclusions(findings: pd.DataFrame, severity: str = "error") -> pd.DataFrame:
     rows = [(name, *row) for name, pairs in found.items() for row in _joined(pairs)]
     return pd.DataFrame(rows, columns=list(EXCLUDE_COLUMNS), dtype=str)
 
-# %% ../../nbs/validation/02_report.ipynb #46dc3c17
+# %% ../../nbs/validation/02_report.ipynb #9becb817
 SUMMARY_LINES, SUMMARY_WIDTH = 40, 120
 
 
-def _group_line(group: Group) -> str:
-    """A kind of finding in one line."""
+def _group_lines(group: Group, most: int, width: int = 0) -> list[str]:
+    """A kind of finding in one line, or where `most` is more and the remedy is long, in as many; `width` is that of the part."""
     who = _plain(group.videos[0]) if len(group.videos) == 1 else group.extent.partition(",")[0]
-    runs = _count(group.runs, "run") if group.runs else ""
-    start = f"{group.severity:<8} {_clip(_plain(group.check), 22):<22} {_clip(who, 16):<16} {runs:>12}  "
-    return _clip(start + _plain(group.remedy), SUMMARY_WIDTH).rstrip()
+    start = f"{group.severity:<8} {_clip(_plain(group.check), 22):<22} {_clip(who, 13):<13} {group.part:<{width}} "
+    room = SUMMARY_WIDTH - len(start)
+    remedy = textwrap.wrap(_plain(group.remedy), room, max_lines=most, placeholder=" ...") or [""]
+    return [f"{start}{remedy[0]}".rstrip(), *(" " * len(start) + line for line in remedy[1:])]
 
 # %% ../../nbs/validation/02_report.ipynb #b3da1373
 def _looked_at(report: _Counts) -> str:
@@ -202,22 +208,31 @@ def _counted(report: _Counts) -> list[str]:
         told.append(number + where)
     return told
 
-# %% ../../nbs/validation/02_report.ipynb #8971766e
+# %% ../../nbs/validation/02_report.ipynb #d3dbbb1f
+def _group_texts(groups: list[Group], room: int) -> list[str]:
+    """The kinds of findings in at most `room` lines: whole remedies where they fit, else a line each, else the worst."""
+    width = max((len(group.part) for group in groups), default=0)
+    for most in (3, 1):
+        lines = [line for group in groups for line in _group_lines(group, most, width)]
+        if len(lines) <= room:
+            return lines
+    return [*lines[: room - 1], f"... and {len(groups) - room + 1} more kinds, none of them graver"]
+
+
 def summary_text(report: _Counts) -> str:
     """The report on one screen: what was looked at, the counts, a line for each kind of finding, what to leave out."""
-    groups = report.groups
-    room = SUMMARY_LINES - 7
-    shown = groups if len(groups) <= room else groups[: room - 1]
-    lines = [_group_line(group) for group in shown]
-    if len(groups) > len(shown):
-        lines.append(f"... and {len(groups) - len(shown)} more kinds, none of them graver")
     out = exclusions(report.findings)
     whole = out.loc[(out["plane"] == "") & (out["runs"] == ""), "video"].nunique()
     part = out["video"].nunique() - whole
-    head = [_clip(f"{_plain(report.path) or 'data set'}: {_looked_at(report)}", SUMMARY_WIDTH)]
-    head.append(f"{', '.join(_counted(report))}; nothing above info in {len(report.sound):,}")
-    tail = f"to leave out for errors: {_count(whole, 'whole video')}, runs or planes of {part:,} more"
-    return "\n".join([*head, "", *(lines or ["nothing was found"]), "", tail])
+    lines = [
+        _clip(f"{_plain(report.path) or 'data set'}: {_looked_at(report)}", SUMMARY_WIDTH),
+        f"{', '.join(_counted(report))}; nothing above info in {len(report.sound):,}",
+        "",
+        *(_group_texts(report.groups, SUMMARY_LINES - 5) or ["nothing was found"]),
+        "",
+        f"to leave out for errors: {_count(whole, 'whole video')}, runs or planes of {part:,} more",
+    ]
+    return "\n".join(lines)
 
 # %% ../../nbs/validation/02_report.ipynb #600d7670
 def _json_text(report: _Counts) -> str:
