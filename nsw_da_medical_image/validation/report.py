@@ -443,11 +443,16 @@ def _frame_of(dataset: EmbryoDataset, row: Any) -> Shown | None:
         Shown(row.video, str(plane), int(own[len(own) // 2]), row.check, Severity(row.severity)) if len(own) else None
     )
 
-# %% ../../nbs/validation/02_report.ipynb #6b938969
+# %% ../../nbs/validation/02_report.ipynb #694b5e48
+def _seen(check: str) -> bool:
+    """Whether a check is about what is seen in the pictures."""
+    return check in CHECKS and CHECKS[check].scope == "pixels"
+
+
 def worst_frames(findings: pd.DataFrame, dataset: EmbryoDataset | None, most: int = 12) -> list[Shown]:
     """At most `most` frames that stand for errors and warnings, the kinds of findings in turn."""
     grave = [group for group in group_findings(findings) if group.severity != Severity.info and group.videos]
-    grave.sort(key=lambda group: not group.runs)
+    grave.sort(key=lambda group: (group.severity.rank, not _seen(group.check), not group.runs))
     turns = zip_longest(*(group.rows.itertuples(index=False) for group in grave))
     frames: dict[tuple, Shown] = {}
     for row in (row for turn in turns for row in turn if row is not None):
