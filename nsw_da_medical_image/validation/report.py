@@ -476,9 +476,9 @@ def _picture_html(dataset: EmbryoDataset | None, shown: Shown, size: int = 200) 
     source = f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}"
     return _tag("span", _tag("img", src=source, alt="", width=size, height=size), class_="nr-picture")
 
-# %% ../../nbs/validation/02_report.ipynb #e174e76d
+# %% ../../nbs/validation/02_report.ipynb #eeb1ac6e
 #: What a check of pixels looks at, of the columns of `frames`; for all others the texture tells most.
-MEASURES = {"dark-frames": "mean", "frozen-frames": "mean", "defocused-frames": "sharpness"}
+MEASURES = {"dark-frames": "mean", "frozen-frames": "mean"}
 _POINTS = 240
 
 
