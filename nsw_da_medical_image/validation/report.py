@@ -525,7 +525,7 @@ def _frame_html(report: _Counts, shown: Shown, place: int | None = None) -> Elem
     inside = [_picture_html(report.dataset, shown), _trace_html(report.frames, shown), caption]
     return _tag("li", _tag("div" if place is None else "button", inside, class_="nr-frame", **how))
 
-# %% ../../nbs/validation/02_report.ipynb #d3d5b99f
+# %% ../../nbs/validation/02_report.ipynb #b9aee63d
 class _Layout(NamedTuple):
     """How much of a report is shown: rows of a group, videos of the heat map, pictures; and from which heading on."""
 
@@ -542,7 +542,12 @@ def _pictures_html(report: _Counts, layout: _Layout) -> Element | None:
         _frame_html(report, shown, place if layout.buttons else None)
         for place, shown in enumerate(worst_frames(report.findings, report.dataset, layout.pictures))
     ]
-    return _tag("ul", items, class_="nr-frames") if items else None
+    note = (
+        "Below a picture: a measure over the runs of its video, shaded where it was found; the line marks the picture."
+    )
+    traced = any(item.find(".//svg") is not None for item in items)
+    told = _tag("p", note, class_="nr-soft") if traced else None
+    return _tag("div", told, _tag("ul", items, class_="nr-frames")) if items else None
 
 # %% ../../nbs/validation/02_report.ipynb #2aa26b70
 def _silent(report: _Counts) -> Element | None:
