@@ -74,6 +74,19 @@ PLANTED = {
     "duplicate-grade": Case("duplicate-grade", "warning"),
 }
 
+#: The same for those that look at pixels, which need larger pictures.
+PIXELS = {
+    "undecodable-jpeg": Case("undecodable-jpeg", "error", also=("truncated-jpeg",)),
+    "frame-size": Case("frame-size", "warning"),
+    "frame-mode": Case("frame-mode", "warning"),
+    "duplicate-frame": Case("duplicate-frame", "warning"),
+    "frozen-frames": Case("frozen-frames", "warning"),
+    "blank-video": Case("blank-video", "error"),
+    "dark-frames": Case("dark-frames", "warning"),
+    "defocused-frames": Case("defocused-frames", "warning"),
+    "empty-well": Case("empty-well", "error"),
+}
+
 
 class Tree(NamedTuple):
     """Sample data with each quirk in a video of its own, and what is found in it."""
@@ -83,16 +96,33 @@ class Tree(NamedTuple):
     report: Report
 
 
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Tree:
-    folder = tmp_path_factory.mktemp("planted")
-    quirks = {case.quirk: place for place, case in enumerate(PLANTED.values(), 1)}
-    sample = make_archives(folder / "archives", len(quirks) + 1, FRAMES, size=32, quirks=quirks)
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Measurements go to a folder of the test's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NSW_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def plant(folder: Path, cases: dict[str, Case], size: int, pixels: bool) -> Tree:
+    """A sample with a video for each case, and a sound one before them."""
+    quirks = {case.quirk: place for place, case in enumerate(cases.values(), 1)}
+    sample = make_archives(folder / "archives", len(quirks) + 1, FRAMES, size=size, quirks=quirks)
     extract_dataset(folder / "archives", folder / "extracted")
     for plane in "_F-45", "_F-30", "_F-15", "_F45":  # nothing is planted in these alone
         shutil.rmtree(folder / "extracted" / f"embryo_dataset{plane}")
     root = folder / "extracted"
-    return Tree(root, {each.quirk: each for each in sample.planted}, validate(root))
+    return Tree(root, {each.quirk: each for each in sample.planted}, validate(root, pixels=pixels))
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    return plant(tmp_path_factory.mktemp("planted"), PLANTED, 32, False)
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    return plant(tmp_path_factory.mktemp("pictured"), PIXELS, 250, True)
 
 
 @pytest.fixture(scope="module")
@@ -142,14 +172,31 @@ def test_planted_defect_is_found(check: str, planted: Tree) -> None:
     assert not rows(validate(planted.root, set(CHECKS) - {check}), check)
 
 
-def test_nothing_grave_beyond_what_was_planted(planted: Tree) -> None:
-    want = {
-        (name, planted.planted[case.quirk].video)
-        for check, case in PLANTED.items()
+@pytest.mark.parametrize("check", PIXELS)
+def test_defect_planted_in_pixels_is_found(check: str, pictured: Tree) -> None:
+    case = PIXELS[check]
+    defect = pictured.planted[case.quirk]
+    assert rows(pictured.report, check, defect.video) == [wanted(case, defect)]
+    assert not rows(validate(pictured.root, set(CHECKS) - {check}, pixels=True), check)
+
+
+def grave_of(cases: dict[str, Case], tree: Tree) -> set[tuple[str, str]]:
+    """The findings above info that cases ask for."""
+    return {
+        (name, tree.planted[case.quirk].video)
+        for check, case in cases.items()
         for name in (check, *case.also)
         if case.severity != "info" or name != check
     }
-    assert grave(planted.report) == want | {("unreadable-entry", "")}  # of the grades, which are not understood
+
+
+def test_nothing_grave_beyond_what_was_planted(planted: Tree) -> None:
+    unread = {("unreadable-entry", "")}  # the grades, which are not understood
+    assert grave(planted.report) == grave_of(PLANTED, planted) | unread
+
+
+def test_nothing_grave_in_pixels_beyond_what_was_planted(pictured: Tree) -> None:
+    assert grave(pictured.report) == grave_of(PIXELS, pictured)
 
 
 def test_clean_sample_has_nothing_above_info(clean: Path) -> None:
@@ -158,9 +205,18 @@ def test_clean_sample_has_nothing_above_info(clean: Path) -> None:
     assert set(report.findings["check"]) == {"annotation-past-images", "siblings", "unknown-video"}
 
 
-def test_real_frames_have_nothing_above_info(real_data: Path) -> None:
-    found = grave(validate(real_data))
-    assert not [each for each in found if each[1] in {"", "AA83-7", "AB028-6"}]
+def test_real_frames_have_nothing_above_info_but_for_the_known(real_data: Path) -> None:
+    """CF946-6 is ten single frames, of which RUN331 shows an empty well and RUN300 is out of focus."""
+    report = validate(real_data, pixels=True)
+    found = grave(report)
+    assert {check for check, video in found if video == "CF946-6"} == {
+        "run-gap",
+        "first-run",
+        "empty-well",
+        "defocused-frames",
+    }
+    assert {video for _, video in found} == {"CF946-6"}
+    assert [row[3] for row in rows(report, "empty-well") + rows(report, "defocused-frames")] == ["331", "300"]
 
 
 # --- defects planted by hand ---------------------------------------------------------------------
@@ -270,7 +326,7 @@ def test_defect_planted_by_hand_is_found(check: str, plant: Callable[[Path], lis
 
 
 def test_every_check_has_a_planted_defect() -> None:
-    assert set(PLANTED) | set(BY_HAND) == set(CHECKS)
+    assert set(PLANTED) | set(BY_HAND) | set(PIXELS) == set(CHECKS)
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -536,8 +592,7 @@ def small(clean: Path) -> Iterator[Path]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, target)
     shutil.copy(clean / GRADES, folder / "tree" / GRADES)
-    for _ in validate(folder / "tree").findings:  # what is imported late is imported now, while it may be read
-        validate(folder / "tree").to_html()
+    all_forms(validate(folder / "tree", pixels=True))  # what is imported late is imported now, while it may be read
     yield folder
     shutil.rmtree(folder)
 
@@ -574,7 +629,7 @@ many = settings(
 @given(st.lists(st.sampled_from(list(MUTATIONS)), min_size=1, max_size=5), st.integers(0, 2**32))
 def test_no_mutation_makes_it_raise(small: Path, mutations: list[Callable[[Path, Dice], None]], seed: int) -> None:
     with spoilt(small, mutations, seed) as tree, nobody():
-        all_forms(validate(tree, workers=1))
+        all_forms(validate(tree, pixels=True, workers=1))
 
 
 @pytest.mark.parametrize(
@@ -595,6 +650,8 @@ def test_damage_becomes_a_finding(small: Path, mutate: Callable[[Path, Dice], No
 def same(one: Report, other: Report) -> bool:
     """Whether two reports tell the same, byte by byte."""
     pd.testing.assert_frame_equal(one.findings, other.findings)
+    if one.frames is not None:
+        pd.testing.assert_frame_equal(one.frames, other.frames)
     return one.to_json() == other.to_json() and one.to_csv() == other.to_csv()
 
 
@@ -612,10 +669,10 @@ def dask() -> Iterator[Executor]:
         yield executor
 
 
-def test_a_dask_cluster_gives_the_same_report(planted: Tree) -> None:
-    mine = validate(planted.root, workers=1)
+def test_a_dask_cluster_gives_the_same_report(planted: Tree, pictured: Tree) -> None:
     with dask() as executor:
-        assert same(mine, validate(planted.root, executor=executor))
+        assert same(planted.report, validate(planted.root, executor=executor))
+        assert same(pictured.report, validate(pictured.root, pixels=True, executor=executor))
 
 
 class Backwards(Executor):
@@ -629,8 +686,9 @@ class Backwards(Executor):
 
 
 def test_the_order_of_the_work_does_not_show(planted: Tree) -> None:
-    assert same(validate(planted.root, workers=1), validate(planted.root, executor=Backwards()))
-    assert same(validate(planted.root, workers=1), validate(planted.root, workers=7))
+    assert same(planted.report, validate(planted.root, executor=Backwards()))
+    assert same(planted.report, validate(planted.root, workers=1))
+    assert same(planted.report, validate(planted.root, workers=7))
 
 
 # --- the command ---------------------------------------------------------------------------------
