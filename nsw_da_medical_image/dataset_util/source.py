@@ -55,19 +55,17 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     except OSError:
         return False
 
-# %% ../../nbs/dataset_util/03_source.ipynb #447fec0d
-def _at_once(path: str, flags: int, folder: int | None = None) -> int:
-    """`os.open` that does not wait for somebody to write into a named pipe."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+# %% ../../nbs/dataset_util/03_source.ipynb #8c876c55
+_AT_ONCE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def _tail(name: str, folder: int | None = None) -> Tail:
     """The end of a file in an open folder, by its descriptor; that of a path where there is none."""
     try:
-        file = _at_once(name, os.O_RDONLY, folder)
+        file = os.open(name, _AT_ONCE, dir_fd=folder)
         try:
             size = os.lseek(file, 0, os.SEEK_END)
-            return Tail(size, os.pread(file, 2, max(0, size - 2)))
+            return Tail(size, os.pread(file, 2, size - 2 if size > 2 else 0))
         finally:
             os.close(file)
     except OSError as fault:
@@ -93,7 +91,7 @@ def _facts_of(entry: os.DirEntry[str]) -> str:
         return f"{entry.name!a}"
     return f"{entry.name!a} {facts.st_size} {facts.st_mtime_ns}"
 
-# %% ../../nbs/dataset_util/03_source.ipynb #0367563b
+# %% ../../nbs/dataset_util/03_source.ipynb #43663c40
 class FolderSource:
     """An extracted data set on disk. Holds nothing but the path, so it can be pickled and shared between threads."""
 
@@ -111,8 +109,8 @@ class FolderSource:
 
     def read(self, path: str) -> bytes:
         try:
-            with open(os.path.join(self.root, path), "rb", opener=_at_once) as f:
-                return f.read()
+            with open(os.path.join(self.root, path), "rb", buffering=0, opener=lambda p, _: os.open(p, _AT_ONCE)) as f:
+                return f.read() or b""
         except (IsADirectoryError, PermissionError) as fault:
             raise DataError(f"{path} cannot be read ({fault.strerror})") from fault
 

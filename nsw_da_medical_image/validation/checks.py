@@ -163,14 +163,19 @@ def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, Ta
             found[name] = ""
     return found
 
-# %% ../../nbs/validation/00_checks.ipynb #87ced0f5
+# %% ../../nbs/validation/00_checks.ipynb #d9082565
 def _why(fault: Exception) -> str:
     """Why something could not be read."""
     return (fault.strerror if isinstance(fault, OSError) else None) or str(fault)
 
+# %% ../../nbs/validation/00_checks.ipynb #47303f15
+def read_plane(
+    source: Source, plane: FocalPlane, video: str, like: PlaneFacts | None = None
+) -> tuple[PlaneFacts, list[str]]:
+    """The facts of a video's folder in a plane, and a sentence for each thing that cannot be read; it never raises.
 
-def read_plane(source: Source, plane: FocalPlane, video: str) -> tuple[PlaneFacts, list[str]]:
-    """The facts of a video's folder in a plane, and a sentence for each thing that cannot be read; it never raises."""
+    `like` are the facts of another plane, whose listing will do where the names are the same.
+    """
     folder = f"{plane.folder}/{video}"
     tails: dict[str, Tail] = {}
     folders: list[str] = []
@@ -182,6 +187,8 @@ def read_plane(source: Source, plane: FocalPlane, video: str) -> tuple[PlaneFact
             copies = _differences(source, folder, plane, tails)
     except (DataError, OSError) as fault:
         refused = [_why(fault)]
+    if like and not like.strays and like.tails.keys() == tails.keys() and len(like.listing.runs) == len(tails):
+        return PlaneFacts(like.listing, tails, (), tuple(folders), copies), refused
     listing, twice = _list_all(tails, folder)
     strays = sorted(name for name in tails if run_of(name) is None) if len(tails) > len(listing.runs) else []
     return PlaneFacts(listing, tails, tuple(strays), tuple(folders), copies), [*refused, *twice]
@@ -244,7 +251,7 @@ def _shown(text: str) -> str:
     """A text with names from the disk, in one line: what cannot be printed is escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
-# %% ../../nbs/validation/00_checks.ipynb #d5cb6e81
+# %% ../../nbs/validation/00_checks.ipynb #ac46b68c
 class VideoFacts(NamedTuple):
     """What there is of a video: its folders by plane, its annotation and times, what cannot be read; see `read_video`."""
 
@@ -261,21 +268,23 @@ class VideoFacts(NamedTuple):
     @property
     def runs(self) -> np.ndarray:
         """The RUN numbers that any plane has, ascending."""
-        listed = [plane.listing.runs for plane in self.planes.values()]
-        return np.unique(np.concatenate(listed)) if listed else np.array([], np.int32)
+        listed = {id(plane.listing): plane.listing.runs for plane in self.planes.values()}
+        if len(listed) == 1:
+            return next(iter(listed.values()))
+        return np.unique(np.concatenate(list(listed.values()))) if listed else np.array([], np.int32)
 
     def finding(self, severity: str, message: str, runs: str = "", plane: str = "") -> Finding:
         """A finding about this video."""
         return Finding(Severity(severity), self.name, plane, runs, _shown(message))
 
-# %% ../../nbs/validation/00_checks.ipynb #21c04a6b
+# %% ../../nbs/validation/00_checks.ipynb #55e7c20a
 def read_video(
     dataset: EmbryoDataset, video: str, planes: Iterable[FocalPlane], strays: Iterable[str] = ()
 ) -> VideoFacts:
     """The facts of a video that has a folder in `planes`; it never raises."""
     source, found, refused = dataset.source, dict[str, PlaneFacts](), list[tuple[str, str]]()
     for plane in sorted(planes):
-        found[plane], sentences = read_plane(source, plane, video)
+        found[plane], sentences = read_plane(source, plane, video, next(iter(found.values()), None))
         refused += [(str(plane), sentence) for sentence in sentences]
     annotation, times = (
         read_text(source, f"{folder}/{video}{ending}", parse, folder in dataset.entries)
@@ -460,13 +469,13 @@ def missing_plane(facts: VideoFacts) -> Iterator[Finding]:
         if not len(found.listing.runs):
             yield facts.finding("warning", "the video's folder in this plane holds no frame", plane=plane)
 
-# %% ../../nbs/validation/00_checks.ipynb #c37c5018
+# %% ../../nbs/validation/00_checks.ipynb #99d676a0
 @check("plane-mismatch", "leave these runs out where planes are compared")
 def plane_mismatch(facts: VideoFacts) -> Iterator[Finding]:
     """A run that one plane has, all planes have. Source: the same file names stand in all planes of the release."""
     every = facts.runs
     for plane, found in facts.planes.items():
-        lacks = np.setdiff1d(every, found.listing.runs)
+        lacks = every[~np.isin(every, found.listing.runs)] if len(found.listing.runs) < len(every) else []
         if len(lacks) and len(found.listing.runs):
             told = f"lacks {len(lacks):,} of the {len(every):,} runs that the planes have together"
             yield facts.finding("warning", told, runs_text(lacks), plane)
