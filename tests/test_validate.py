@@ -376,8 +376,8 @@ class Dice:
         self.random = random.Random(seed)
 
     def of(self, tree: Path, *patterns: str) -> Path:
-        """One of the paths that match."""
-        found = sorted(path for pattern in patterns for path in tree.glob(pattern) if not path.is_symlink())
+        """One of the paths that match one of the patterns."""
+        found = sorted(path for path in tree.glob(self.random.choice(patterns)) if not path.is_symlink())
         return self.random.choice(found) if found else tree / "nothing"
 
     def file(self, tree: Path) -> Path:
@@ -396,7 +396,9 @@ def _read(path: Path) -> bytes:
 
 
 def remove_file(tree: Path, dice: Dice) -> None:
-    dice.file(tree).unlink(missing_ok=True)
+    path = dice.file(tree)
+    if path.is_file():
+        path.unlink()
 
 
 def flip_bytes(tree: Path, dice: Dice) -> None:
@@ -502,9 +504,9 @@ def link_loop(tree: Path, dice: Dice) -> None:
 
 
 def link_to_parent(tree: Path, dice: Dice) -> None:
-    (dice.of(tree, "embryo_dataset*/*/") / "again").symlink_to("..") if dice.of(
-        tree, "embryo_dataset*/*/"
-    ).is_dir() else 0
+    folder = dice.of(tree, "embryo_dataset*/*/")
+    if folder.is_dir() and not (folder / "again").is_symlink():
+        (folder / "again").symlink_to("..")
 
 
 def odd_name(tree: Path, dice: Dice) -> None:

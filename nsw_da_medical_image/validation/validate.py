@@ -58,7 +58,7 @@ def chosen_checks(checks: Iterable[str] | None = None, pixels: bool = False) -> 
         raise ValueError(f"{', '.join(sorted(names)) or 'no check'} without pixels is no check; ask for pixels too")
     return chosen
 
-# %% ../../nbs/validation/03_validate.ipynb #3ce46faa
+# %% ../../nbs/validation/03_validate.ipynb #ec9c16a1
 class Task(NamedTuple):
     """One video to judge."""
 
@@ -70,7 +70,7 @@ class Task(NamedTuple):
     measured: tuple[FocalPlane, ...] = ()  # whose frames are to be decoded
     threads: int = 1  # that decode
 
-
+# %% ../../nbs/validation/03_validate.ipynb #18ac6cd8
 class Judged(NamedTuple):
     """What was found in one video, (check, finding), and the measures of its frames where they were asked for."""
 
@@ -204,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--workers", type=int, metavar="N", help="number of threads (for pixels one a core)")
     return parser
 
-# %% ../../nbs/validation/03_validate.ipynb #98660ca4
+# %% ../../nbs/validation/03_validate.ipynb #f78e2acf
 class _Asked(NamedTuple):
     """What the command line asks for, understood."""
 
@@ -214,7 +214,7 @@ class _Asked(NamedTuple):
     workers: int | None
     files: dict[str, str]  # 'json', 'csv', 'html' -> file
 
-
+# %% ../../nbs/validation/03_validate.ipynb #4960ed94
 def _ask(argv: list[str] | None) -> _Asked:
     """The options, or exit with status 2."""
     parser = _parser()
