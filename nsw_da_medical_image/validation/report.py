@@ -326,21 +326,20 @@ def _counts_html(report: _Counts) -> Element:
     sound = _tag("dd", f"{len(report.sound):,}", of, class_="nr-number")
     return _tag("dl", tiles, _tag("div", _tag("dt", "videos without error or warning"), sound), class_="nr-counts")
 
-# %% ../../nbs/validation/02_report.ipynb #5211b087
+# %% ../../nbs/validation/02_report.ipynb #94904be4
 MOST_ROWS = 1000
 
 
 def _table_html(group: Group, most: int) -> Element:
-    """The findings of a group, without the columns that are empty throughout."""
+    """The findings of a group without the columns that are empty throughout; no plane means all, no runs every run."""
     rows = group.rows[:most]
     names = [name for name in ("video", "plane", "runs") if any(row[name] for row in rows)]
     first = names[0] if names else "message"
     head = [_tag("th", "evidence" if name == "message" else name, scope="col") for name in (*names, "message")]
     body = []
     for row in rows:
-        cells = [
-            _tag("td", _clip(row[name], 300), class_=f"nr-{name}") for name in (*names, "message") if name != first
-        ]
+        others = [(name, row[name] or "all") for name in (*names, "message") if name != first]
+        cells = [_tag("td", _clip(text, 300), class_=f"nr-{name}") for name, text in others]
         body.append(_tag("tr", _tag("th", _clip(row[first], 300), scope="row"), cells))
     table = _tag("table", _tag("thead", _tag("tr", head)), _tag("tbody", body), class_="nr-list")
     more = len(group.rows) - len(rows)
