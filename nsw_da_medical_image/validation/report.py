@@ -561,11 +561,11 @@ def _pictures_html(report: _Counts, layout: _Layout) -> Element | None:
     told = _tag("p", note, class_="nr-soft") if traced else None
     return _tag("div", told, _tag("ul", items, class_="nr-frames")) if items else None
 
-# %% ../../nbs/validation/02_report.ipynb #2aa26b70
+# %% ../../nbs/validation/02_report.ipynb #2c12e346
 def _silent(report: _Counts) -> Element | None:
     """The checks that found nothing."""
     silent = sorted(set(report.checks) - set(report.findings["check"]))
-    return _tag("p", ", ".join(silent)) if silent else None
+    return _tag("ul", [_tag("li", name) for name in silent], class_="nr-silent") if silent else None
 
 
 def report_html(report: _Counts, layout: _Layout) -> Element:
