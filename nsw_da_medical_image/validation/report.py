@@ -326,7 +326,7 @@ def _counts_html(report: _Counts) -> Element:
     sound = _tag("dd", f"{len(report.sound):,}", of, class_="nr-number")
     return _tag("dl", tiles, _tag("div", _tag("dt", "videos without error or warning"), sound), class_="nr-counts")
 
-# %% ../../nbs/validation/02_report.ipynb #94904be4
+# %% ../../nbs/validation/02_report.ipynb #b0a18829
 MOST_ROWS = 1000
 
 
@@ -340,7 +340,7 @@ def _table_html(group: Group, most: int) -> Element:
     for row in rows:
         others = [(name, row[name] or "all") for name in (*names, "message") if name != first]
         cells = [_tag("td", _clip(text, 300), class_=f"nr-{name}") for name, text in others]
-        body.append(_tag("tr", _tag("th", _clip(row[first], 300), scope="row"), cells))
+        body.append(_tag("tr", _tag("th", _clip(row[first] or "the data set", 300), scope="row"), cells))
     table = _tag("table", _tag("thead", _tag("tr", head)), _tag("tbody", body), class_="nr-list")
     more = len(group.rows) - len(rows)
     told = _tag("p", f"and {more:,} more: to_csv() and to_json() hold them all", class_="nr-soft") if more else None
