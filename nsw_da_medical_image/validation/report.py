@@ -28,7 +28,7 @@ def _runs(texts: Iterable[str]) -> set[int]:
     """The RUN numbers that texts such as '98-171, 300' name together."""
     return {run for text in texts for first, last in runs_ranges(text) for run in range(first, last + 1)}
 
-# %% ../../nbs/validation/02_report.ipynb #9f672386
+# %% ../../nbs/validation/02_report.ipynb #b0ea5897
 Row: TypeAlias = dict[str, str]
 
 
@@ -39,12 +39,12 @@ def _by(findings: pd.DataFrame, *columns: str) -> dict[tuple[str, ...], list[Row
         found.setdefault(tuple(row[name] for name in columns), []).append(row)  # type: ignore[arg-type]
     return found
 
-
+# %% ../../nbs/validation/02_report.ipynb #79515bfa
 def _names(findings: pd.DataFrame) -> list[str]:
     """The videos that findings name, in natural order."""
     return sorted(set(map(str, findings["video"])) - {""}, key=natural_key)
 
-
+# %% ../../nbs/validation/02_report.ipynb #bc91c385
 def _count(number: int, name: str) -> str:
     return f"{number:,} {name}{'' if number == 1 else 's'}"
 
@@ -76,7 +76,7 @@ class Group(NamedTuple):
         who = _count(len(self.videos), "video") if self.videos else "the data set"
         return f"{who}, {self.part}" if self.runs else who
 
-# %% ../../nbs/validation/02_report.ipynb #2f6b09a4
+# %% ../../nbs/validation/02_report.ipynb #73948079
 def _group(severity: str, check: str, rows: list[Row]) -> Group:
     """The group of some findings, counted."""
     texts: dict[str, list[str]] = {}
@@ -86,20 +86,20 @@ def _group(severity: str, check: str, rows: list[Row]) -> Group:
     whole, runs = sum("" in each for each in texts.values()), sum(len(_runs(each)) for each in texts.values())
     return Group(Severity(severity), check, rows, tuple(sorted(texts, key=natural_key)), whole, runs)
 
-
+# %% ../../nbs/validation/02_report.ipynb #be8bcd94
 def group_findings(findings: pd.DataFrame) -> list[Group]:
     """The findings (columns check, severity, video, ...) by kind: worst first, then by number of videos."""
     groups = [_group(severity, check, rows) for (severity, check), rows in _by(findings, "severity", "check").items()]
     return sorted(groups, key=lambda group: (group.severity.rank, -len(group.videos), group.check))
 
-# %% ../../nbs/validation/02_report.ipynb #1b9dea1c
+# %% ../../nbs/validation/02_report.ipynb #20a24e5f
 def _plain(text: str) -> str:
     """`text` with what cannot be printed, control characters for instance, written as escapes such as \\x1b."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
-
+# %% ../../nbs/validation/02_report.ipynb #23c07384
 def _clip(text: str, width: int) -> str:
     """The first `width` characters, with dots where some are missing."""
     return text if len(text) <= width else f"{text[: width - 3].rstrip()}..."
@@ -154,11 +154,13 @@ class _Counts(_Findings):
         grave = set(self.findings.loc[self.findings["severity"] != Severity.info, "video"])
         return tuple(name for name in self.videos if name not in grave)
 
-# %% ../../nbs/validation/02_report.ipynb #6d0e8ce4
-EXCLUDE_COLUMNS = ("video", "plane", "runs")
-_PLANES = [str(plane) for plane in FocalPlane]
+# %% ../../nbs/validation/02_report.ipynb #2b28b949
+def _plane_order(name: str) -> tuple[int, str]:
+    """From the lowest plane to the highest, and what is no plane last."""
+    planes = [str(plane) for plane in FocalPlane]
+    return (planes.index(name) if name in planes else len(planes)), name
 
-
+# %% ../../nbs/validation/02_report.ipynb #c7658bfb
 def _joined(found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The (plane, runs) of one video without repeats, '' standing for all planes and for every run."""
     texts: dict[str, list[str]] = {}
@@ -168,13 +170,16 @@ def _joined(found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         return [("", "")]
     everywhere = _runs(texts.pop("", ()))
     rows = [("", runs_text(everywhere))] if everywhere else []
-    for plane in sorted(texts, key=lambda name: (_PLANES.index(name) if name in _PLANES else len(_PLANES), name)):
+    for plane in sorted(texts, key=_plane_order):
         own = _runs(texts[plane]) - everywhere
         if own or "" in texts[plane]:
             rows.append((plane, "" if "" in texts[plane] else runs_text(own)))
     return rows
 
-# %% ../../nbs/validation/02_report.ipynb #83c3d391
+# %% ../../nbs/validation/02_report.ipynb #85830d01
+EXCLUDE_COLUMNS = ("video", "plane", "runs")
+
+
 def exclusions(findings: pd.DataFrame, severity: str = "error") -> pd.DataFrame:
     """Columns video, plane, runs: what findings at least as severe as `severity` speak of, in natural order.
 
@@ -201,13 +206,13 @@ def _group_lines(group: Group, most: int, width: int = 0) -> list[str]:
     remedy = textwrap.wrap(_plain(group.remedy), room, max_lines=most, placeholder=" ...") or [""]
     return [f"{start}{remedy[0]}".rstrip(), *(" " * len(start) + line for line in remedy[1:])]
 
-# %% ../../nbs/validation/02_report.ipynb #b3da1373
+# %% ../../nbs/validation/02_report.ipynb #8c4de41e
 def _looked_at(report: _Counts) -> str:
     """What was looked at, in a few words."""
     pixels = "pixels not looked at" if report.frames is None else f"{_count(len(report.frames), 'frame')} measured"
     return f"{_count(len(report.videos), 'video')}, {_count(len(report.checks), 'check')}, {pixels}"
 
-
+# %% ../../nbs/validation/02_report.ipynb #7a4805da
 def _counted(report: _Counts) -> list[str]:
     """How many findings of each severity there are, and in how many videos."""
     told = []
@@ -218,7 +223,7 @@ def _counted(report: _Counts) -> list[str]:
         told.append(number + where)
     return told
 
-# %% ../../nbs/validation/02_report.ipynb #d3dbbb1f
+# %% ../../nbs/validation/02_report.ipynb #4c128685
 def _group_texts(groups: list[Group], room: int) -> list[str]:
     """The kinds of findings in at most `room` lines: whole remedies where they fit, else a line each, else the worst."""
     width = max((len(group.part) for group in groups), default=0)
@@ -228,7 +233,7 @@ def _group_texts(groups: list[Group], room: int) -> list[str]:
             return lines
     return [*lines[: room - 1], f"... and {len(groups) - room + 1} more kinds, none of them graver"]
 
-
+# %% ../../nbs/validation/02_report.ipynb #77229848
 def summary_text(report: _Counts) -> str:
     """The report on one screen: what was looked at, the counts, a line for each kind of finding, what to leave out."""
     out = exclusions(report.findings)
@@ -258,12 +263,12 @@ def _json_text(report: _Counts) -> str:
     }
     return json.dumps(told, indent=1) + "\n"
 
-# %% ../../nbs/validation/02_report.ipynb #60ff4cdd
+# %% ../../nbs/validation/02_report.ipynb #56a8d238
 def _no_formula(cell: str) -> str:
     """A cell that no spreadsheet takes for a formula."""
     return f"'{cell}" if cell.startswith(tuple("=+-@\t\r\n")) else cell
 
-
+# %% ../../nbs/validation/02_report.ipynb #b70dea2e
 def _csv_text(report: _Findings) -> str:
     """The findings as CSV: a header, a row a finding."""
     table = report.findings[list(FINDING_COLUMNS)]
@@ -278,13 +283,13 @@ def _written(text: str, path: str | os.PathLike | None) -> Any:
         hidden.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
     return Path(path)
 
-# %% ../../nbs/validation/02_report.ipynb #e9b463f2
+# %% ../../nbs/validation/02_report.ipynb #e0d175cd
 import io
 from base64 import b64encode
 from datetime import date
 from importlib.resources import files
 from itertools import zip_longest
-from xml.etree.ElementTree import Element, SubElement, tostring
+from xml.etree.ElementTree import Element, tostring
 
 import numpy as np
 from PIL import Image
@@ -294,7 +299,7 @@ from ..dataset_util.dataset import decode
 from ..dataset_util.util import DataError, one_line
 from .checks import CHECKS
 
-# %% ../../nbs/validation/02_report.ipynb #2e2f7a45
+# %% ../../nbs/validation/02_report.ipynb #f7a70171
 def _tag(tag: str, /, *inside: Any, **attributes: Any) -> Element:
     """An HTML element; `inside` are texts, elements, lists of them, or None. `class_` is class, `aria_label` aria-label."""
     made = Element(tag)
@@ -311,7 +316,7 @@ def _tag(tag: str, /, *inside: Any, **attributes: Any) -> Element:
                 made.text = (made.text or "") + _plain(str(each))
     return made
 
-
+# %% ../../nbs/validation/02_report.ipynb #e228249d
 def _html(element: Element) -> str:
     return tostring(element, encoding="unicode", method="html")
 
@@ -326,7 +331,12 @@ def _counts_html(report: _Counts) -> Element:
     sound = _tag("dd", f"{len(report.sound):,}", of, class_="nr-number")
     return _tag("dl", tiles, _tag("div", _tag("dt", "videos without error or warning"), sound), class_="nr-counts")
 
-# %% ../../nbs/validation/02_report.ipynb #b0a18829
+# %% ../../nbs/validation/02_report.ipynb #b42f467f
+def _scroll(label: str, table: Element) -> Element:
+    """A part of the page that scrolls, which the keyboard reaches and a screen reader names."""
+    return _tag("div", table, class_="nr-scroll", tabindex=0, role="region", aria_label=label)
+
+# %% ../../nbs/validation/02_report.ipynb #8d3bbd3f
 MOST_ROWS = 1000
 
 
@@ -346,33 +356,29 @@ def _table_html(group: Group, most: int) -> Element:
     told = _tag("p", f"and {more:,} more: to_csv() and to_json() hold them all", class_="nr-soft") if more else None
     return _tag("div", _scroll(f"Findings of {group.check}", table), told)
 
-
-def _scroll(label: str, table: Element) -> Element:
-    """A part of the page that scrolls, which the keyboard reaches and a screen reader names."""
-    return _tag("div", table, class_="nr-scroll", tabindex=0, role="region", aria_label=label)
-
-# %% ../../nbs/validation/02_report.ipynb #0558d5a0
-def _group_html(group: Group, videos: int, most: int) -> Element:
-    """A group as a line that opens; `videos` is the number of videos that were looked at."""
+# %% ../../nbs/validation/02_report.ipynb #12309bf9
+def _line_html(group: Group, videos: int) -> Element:
+    """A group in one line; `videos` is the number of videos that were looked at."""
     share = 100 * len(group.videos) / max(videos, len(group.videos), 1)
     bar = _tag("span", _tag("span", style=f"width:{share:.1f}%"), class_="nr-bar") if group.videos else None
     name = f"{group.videos[0]}{group.extent.removeprefix('1 video')}" if len(group.videos) == 1 else group.extent
-    line = _tag(
-        "summary",
+    parts = [
         _tag("span", str(group.severity), class_="nr-badge"),
         _tag("code", group.check),
         _tag("span", _tag("span", name, class_="nr-extent"), bar),
         _tag("span", group.remedy, class_="nr-soft"),
-    )
+    ]
+    return _tag("summary", parts)
+
+# %% ../../nbs/validation/02_report.ipynb #4a5353e2
+def _group_html(group: Group, videos: int, most: int) -> Element:
+    """A line that opens, with the rule and at most so many findings."""
     rule = CHECKS[group.check].rule if group.check in CHECKS else ""
     told = _tag("p", _tag("strong", "Rule "), rule) if rule else None
     detail = _tag("div", told, _table_html(group, most), class_="nr-detail")
-    return _tag("details", line, detail, class_=f"nr-group nr-{group.severity}")
+    return _tag("details", _line_html(group, videos), detail, class_=f"nr-group nr-{group.severity}")
 
-# %% ../../nbs/validation/02_report.ipynb #f81d8f86
-MOST_VIDEOS = 1000
-
-
+# %% ../../nbs/validation/02_report.ipynb #d8452774
 class HeatMap(NamedTuple):
     """Videos, checks, and {(video, check): (severity, runs)} with the worst severity and all runs named."""
 
@@ -380,7 +386,7 @@ class HeatMap(NamedTuple):
     checks: list[str]
     cells: dict[tuple[str, str], tuple[Severity, str]]
 
-
+# %% ../../nbs/validation/02_report.ipynb #bb79bc19
 def heat_map(findings: pd.DataFrame) -> HeatMap:
     """Which video has what; only videos with errors or warnings, or, where there are none, with anything at all."""
     grave = set(_names(findings[findings["severity"] != Severity.info])) or set(_names(findings))
@@ -396,39 +402,45 @@ def heat_map(findings: pd.DataFrame) -> HeatMap:
     checks = [group.check for group in group_findings(findings) if group.check in here]
     return HeatMap(videos, list(dict.fromkeys(checks)), cells)
 
-# %% ../../nbs/validation/02_report.ipynb #19642458
+# %% ../../nbs/validation/02_report.ipynb #4ebd4790
 def _cell_html(severity: Severity, video: str, check: str, runs: str) -> Element:
     """A cell of the heat map: a letter, and all of it where the mouse rests."""
     title = f"{video}, {check}: {severity}, {f'runs {_clip(runs, 60)}' if runs else 'the whole video'}"
     return _tag("td", severity[0].upper(), class_=f"nr-{severity}", title=title)
 
+# %% ../../nbs/validation/02_report.ipynb #c0cfcaba
+def _heat_row(found: HeatMap, video: str) -> Element:
+    """A video's row of the heat map."""
+    own = [(check, found.cells.get((video, check))) for check in found.checks]
+    cells = [_cell_html(cell[0], video, check, cell[1]) if cell else _tag("td") for check, cell in own]
+    return _tag("tr", _tag("th", video, scope="row"), cells)
 
+# %% ../../nbs/validation/02_report.ipynb #e0db833e
+MOST_VIDEOS = 1000
+
+
+def _heat_note(found: HeatMap, findings: pd.DataFrame, most: int) -> str:
+    """What the letters mean, and which videos are not shown."""
+    notes = ["E error, W warning, I worth knowing"]
+    if len(found.videos) > most:
+        notes.append(f"the {most:,} worst of {_count(len(found.videos), 'video')}")
+    if others := len(_names(findings)) - len(found.videos):
+        notes.append(f"{_count(others, 'more video')} where something is worth knowing")
+    return "; ".join(notes)
+
+# %% ../../nbs/validation/02_report.ipynb #2c27c5f5
 def _heat_html(findings: pd.DataFrame, most: int = MOST_VIDEOS) -> Element | None:
     """The heat map as a table; None where no finding names a video."""
     found = heat_map(findings)
     if not found.videos:
         return None
     head = [_tag("th", _tag("span", check), scope="col") for check in found.checks]
-    body = []
-    for video in found.videos[:most]:
-        cells = [
-            _cell_html(found.cells[video, check][0], video, check, found.cells[video, check][1])
-            if (video, check) in found.cells
-            else _tag("td")
-            for check in found.checks
-        ]
-        body.append(_tag("tr", _tag("th", video, scope="row"), cells))
     top = _tag("thead", _tag("tr", _tag("th", "video", scope="col"), head))
-    table = _scroll("Videos and checks", _tag("table", top, _tag("tbody", body), class_="nr-heat"))
-    others = findings.loc[findings["video"] != "", "video"].nunique() - len(found.videos)
-    notes = ["E error, W warning, I worth knowing"]
-    if len(found.videos) > most:
-        notes.append(f"the {most:,} worst of {_count(len(found.videos), 'video')}")
-    if others:
-        notes.append(f"{_count(others, 'more video')} where something is worth knowing")
-    return _tag("div", table, _tag("p", "; ".join(notes), class_="nr-soft"))
+    body = _tag("tbody", [_heat_row(found, video) for video in found.videos[:most]])
+    table = _scroll("Videos and checks", _tag("table", top, body, class_="nr-heat"))
+    return _tag("div", table, _tag("p", _heat_note(found, findings, most), class_="nr-soft"))
 
-# %% ../../nbs/validation/02_report.ipynb #a6fafa38
+# %% ../../nbs/validation/02_report.ipynb #3a63c4de
 class Shown(NamedTuple):
     """A frame that stands for a finding."""
 
@@ -439,7 +451,7 @@ class Shown(NamedTuple):
     severity: Severity
     runs: str  # of the finding
 
-
+# %% ../../nbs/validation/02_report.ipynb #343c73f3
 def _frame_of(dataset: EmbryoDataset, row: Row) -> Shown | None:
     """The frame in the middle of the runs of a finding; None where there is none in this copy."""
     try:
@@ -453,12 +465,12 @@ def _frame_of(dataset: EmbryoDataset, row: Row) -> Shown | None:
     told = row["check"], Severity(row["severity"]), row["runs"]
     return Shown(row["video"], str(plane), int(own[len(own) // 2]), *told) if len(own) else None
 
-# %% ../../nbs/validation/02_report.ipynb #d7575fb9
+# %% ../../nbs/validation/02_report.ipynb #1622a658
 def _seen(check: str) -> bool:
     """Whether a check is about what is seen in the pictures."""
     return check in CHECKS and CHECKS[check].scope == "pixels"
 
-
+# %% ../../nbs/validation/02_report.ipynb #a9416e04
 def worst_frames(findings: pd.DataFrame, dataset: EmbryoDataset | None, most: int = 12) -> list[Shown]:
     """At most `most` frames that stand for errors and warnings, the kinds of findings in turn."""
     if dataset is None or most < 1:
@@ -501,43 +513,48 @@ def _course(frames: pd.DataFrame, shown: Shown, name: str) -> tuple[np.ndarray, 
     known = np.isfinite(values)
     return (own["run"].to_numpy(float)[known], values[known]) if known.sum() > 1 else None
 
-# %% ../../nbs/validation/02_report.ipynb #0887ef9d
+# %% ../../nbs/validation/02_report.ipynb #6880d490
+def _points(runs: np.ndarray, values: np.ndarray) -> str:
+    """The course of values as the points of a line in a drawing of 100 x 32."""
+    x = (runs - runs[0]) * 100 / np.ptp(runs)
+    y = 31 - 29 * values / max(values.max(), 1e-9)
+    step = -(-len(runs) // _POINTS)
+    return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[::step], y[::step], strict=True))
+
+# %% ../../nbs/validation/02_report.ipynb #14a39aba
 def _trace_html(frames: pd.DataFrame | None, shown: Shown) -> Element | None:
     """The course of a measure as a small drawing, with the runs that were found; None where nothing was measured."""
     name = MEASURES.get(shown.check, "texture")
     course = None if frames is None else _course(frames, shown, name)
     if course is None:
         return None
-    runs, values = (each[:: -(-len(each) // _POINTS)] for each in course)
     first, scale = course[0][0], 100 / np.ptp(course[0])
-    heights = 31 - 29 * values / max(values.max(), 1e-9)
-    line = " ".join(f"{(run - first) * scale:.1f},{y:.1f}" for run, y in zip(runs, heights, strict=True))
-    bands = [
-        _tag("rect", x=f"{(a - first - 0.5) * scale:.2f}", width=f"{(b - a + 1) * scale:.2f}", y=0, height=32)
-        for a, b in runs_ranges(shown.runs)
-    ]
+    spans = [((a - first - 0.5) * scale, (b - a + 1) * scale) for a, b in runs_ranges(shown.runs)]
+    bands = [_tag("rect", x=f"{x:.2f}", width=f"{width:.2f}", y=0, height=32) for x, width in spans]
     here = f"{(shown.run - first) * scale:.2f}"
-    mark = _tag("line", x1=here, x2=here, y1=0, y2=32)
+    drawing = [*bands, _tag("polyline", points=_points(*course)), _tag("line", x1=here, x2=here, y1=0, y2=32)]
     label = f"{name} over the runs, found: {_clip(shown.runs or 'all', 60)}"
-    drawing = [*bands, _tag("polyline", points=line), mark]
     svg = _tag("svg", drawing, viewBox="0 0 100 32", preserveAspectRatio="none", role="img", aria_label=label)
     return _tag("span", svg, _tag("span", name), class_=f"nr-trace nr-{shown.severity}")
 
-# %% ../../nbs/validation/02_report.ipynb #f1681b0a
-def _frame_html(report: _Counts, shown: Shown, place: int | None = None) -> Element:
-    """A picture with its caption; a button where `place` numbers it."""
-    caption = _tag(
-        "span",
+# %% ../../nbs/validation/02_report.ipynb #0293beaf
+def _caption_html(shown: Shown) -> Element:
+    """Which frame it is, and why it is shown."""
+    lines = [
         _tag("span", _tag("strong", shown.video)),
         _tag("span", f"RUN {shown.run}, {shown.plane}"),
         _tag("span", shown.check, class_=f"nr-badge nr-{shown.severity}"),
-        class_="nr-caption",
-    )
+    ]
+    return _tag("span", lines, class_="nr-caption")
+
+# %% ../../nbs/validation/02_report.ipynb #050727b6
+def _frame_html(report: _Counts, shown: Shown, place: int | None = None) -> Element:
+    """A picture with its caption; a button where `place` numbers it."""
     how: dict[str, Any] = {} if place is None else {"type": "button", "data_place": place, "aria_expanded": "false"}
-    inside = [_picture_html(report.dataset, shown), _trace_html(report.frames, shown), caption]
+    inside = [_picture_html(report.dataset, shown), _trace_html(report.frames, shown), _caption_html(shown)]
     return _tag("li", _tag("div" if place is None else "button", inside, class_="nr-frame", **how))
 
-# %% ../../nbs/validation/02_report.ipynb #b9aee63d
+# %% ../../nbs/validation/02_report.ipynb #b168500c
 class _Layout(NamedTuple):
     """How much of a report is shown: rows of a group, videos of the heat map, pictures; and from which heading on."""
 
@@ -547,7 +564,7 @@ class _Layout(NamedTuple):
     level: int = 1
     buttons: bool = False
 
-
+# %% ../../nbs/validation/02_report.ipynb #5dc5fccc
 def _pictures_html(report: _Counts, layout: _Layout) -> Element | None:
     """The worst frames; None where there are none."""
     items = [
@@ -561,33 +578,59 @@ def _pictures_html(report: _Counts, layout: _Layout) -> Element | None:
     told = _tag("p", note, class_="nr-soft") if traced else None
     return _tag("div", told, _tag("ul", items, class_="nr-frames")) if items else None
 
-# %% ../../nbs/validation/02_report.ipynb #2c12e346
+# %% ../../nbs/validation/02_report.ipynb #5ec19050
 def _silent(report: _Counts) -> Element | None:
     """The checks that found nothing."""
     silent = sorted(set(report.checks) - set(report.findings["check"]))
     return _tag("ul", [_tag("li", name) for name in silent], class_="nr-silent") if silent else None
 
-
-def report_html(report: _Counts, layout: _Layout) -> Element:
-    """The report as an element: counts, kinds of findings, heat map, silent checks, the worst frames."""
+# %% ../../nbs/validation/02_report.ipynb #2eeac5b3
+def _sections(report: _Counts, layout: _Layout) -> dict[str, Element | None]:
+    """The parts of a report by their headings; None for those that have nothing to say."""
     groups = [_group_html(group, len(report.videos), layout.rows) for group in report.groups]
-    sections = {
+    return {
         "Findings": _tag("div", groups, class_="nr-groups") if groups else _tag("p", "Nothing was found."),
         "Videos and checks": _heat_html(report.findings, layout.videos),
         "Checks that found nothing": _silent(report),
         "The worst frames": _pictures_html(report, layout),
     }
+
+# %% ../../nbs/validation/02_report.ipynb #ebf1d5d6
+def report_html(report: _Counts, layout: _Layout) -> Element:
+    """The report as an element: counts, kinds of findings, heat map, silent checks, the worst frames."""
     heading = f"h{layout.level + 1}"
     title = _tag(f"h{layout.level}", f"Validation of {report.path or 'a data set'}")
     looked = _tag("p", _looked_at(report), class_="nr-soft")
-    parts = [[_tag(heading, name), part] for name, part in sections.items() if part is not None]
-    return _tag("section", title, looked, _counts_html(report), *parts, class_="nsw-report")
+    sections = _sections(report, layout).items()
+    parts = [part for name, inside in sections if inside is not None for part in (_tag(heading, name), inside)]
+    return _tag("section", title, looked, _counts_html(report), parts, class_="nsw-report")
 
-# %% ../../nbs/validation/02_report.ipynb #61550bc9
+# %% ../../nbs/validation/02_report.ipynb #58a7533f
 CSS = (files("nsw_da_medical_image.validation") / "static" / "report.css").read_text(encoding="utf-8")
+
+
+def _style() -> Element:
+    """The styles, which stand in HTML as they are."""
+    made = Element("style")
+    made.text = CSS
+    return made
+
+# %% ../../nbs/validation/02_report.ipynb #69561fa7
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
+def _head_html(title: str) -> Element:
+    """The head of a page of its own."""
+    return _tag(
+        "head",
+        _tag("meta", charset="utf-8"),
+        _tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        _tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        _tag("title", title),
+        _style(),
+    )
+
+# %% ../../nbs/validation/02_report.ipynb #f6ff03b7
 def page_html(report: _Counts, pictures: int) -> str:
     """The report as one self-contained page."""
     body = report_html(report, _Layout(pictures=pictures))
@@ -595,28 +638,17 @@ def page_html(report: _Counts, pictures: int) -> str:
     if body.find(".//img") is not None:
         told += " The pictures are frames of the data set and keep its licence; to_html(pictures=0) leaves them out."
     body.append(_tag("p", told, class_="nr-foot"))
-    head = _tag(
-        "head",
-        _tag("meta", charset="utf-8"),
-        _tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        _tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        _tag("title", f"Validation of {report.path or 'a data set'}"),
-    )
-    style = SubElement(head, "style")
-    style.text = CSS
-    return (
-        f"<!doctype html>\n{_html(_tag('html', head, _tag('body', _tag('main', body), class_='nr-page'), lang='en'))}\n"
-    )
+    head = _head_html(f"Validation of {report.path or 'a data set'}")
+    page = _tag("html", head, _tag("body", _tag("main", body), class_="nr-page"), lang="en")
+    return f"<!doctype html>\n{_html(page)}\n"
 
-# %% ../../nbs/validation/02_report.ipynb #9a25843a
+# %% ../../nbs/validation/02_report.ipynb #25d2a723
 NOTEBOOK = _Layout(rows=20, videos=40, level=3)
 
 
 def notebook_html(report: _Counts, buttons: bool = False) -> str:
     """The report as HTML for the output of a cell, with its styles; its pictures are buttons where somebody listens."""
-    style = Element("style")
-    style.text = CSS
-    return _html(_tag("div", style, report_html(report, NOTEBOOK._replace(buttons=buttons))))
+    return _html(_tag("div", _style(), report_html(report, NOTEBOOK._replace(buttons=buttons))))
 
 # %% ../../nbs/validation/02_report.ipynb #8f2d0ca0
 class _Told(_Counts):
