@@ -22,7 +22,15 @@ from hypothesis import strategies as st
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import Planted, make_archives
-from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, released_videos, runs_text
+from nsw_da_medical_image.dataset_util.util import (
+    ANNOTATIONS,
+    ARCHIVES,
+    GRADES,
+    TIMES,
+    DataError,
+    released_videos,
+    runs_text,
+)
 from nsw_da_medical_image.validation.checks import CHECKS
 from nsw_da_medical_image.validation.report import Report
 from nsw_da_medical_image.validation.validate import main, validate
@@ -355,13 +363,25 @@ def test_published_findings_say_whether_this_copy_confirms_them(tree: Path) -> N
 
 
 def test_exclusions_leave_only_what_the_reader_takes(planted: Tree) -> None:
-    """Videos that EmbryoDataset would refuse are among those to leave out as a whole."""
-    whole = planted.report.exclude().query("plane == '' and runs == ''")["video"]
+    """The table of all frames cannot be made of what EmbryoDataset refuses; without what the report names it can."""
     ds = EmbryoDataset(planted.root)
-    for name in set(ds.videos) - set(whole):
-        assert len(ds.table(videos=[name]))
+    with pytest.raises(DataError):
+        ds.table()
+    out = set(planted.report.exclude().query("plane == '' and runs == ''")["video"])
     for quirk in "unknown-phase", "malformed-row", "uniform-clock", "annotation-past-images", "wrong-well":
-        assert planted.planted[quirk].video in set(whole)
+        assert planted.planted[quirk].video in out
+    for severity in "error", "warning", "info":
+        table = ds.table(exclude=planted.report.exclude(severity))
+        assert len(table)
+        assert not set(table["video"]) & out
+
+
+def test_exclusions_may_name_released_videos_that_are_missing(tree: Path) -> None:
+    """The sample's own videos are none of the release, so that nothing is left; but nothing is refused."""
+    nearly_all_videos(tree)
+    out = validate(tree).exclude("warning")
+    assert released_videos()[0] in set(out["video"])
+    assert not len(EmbryoDataset(tree).table(exclude=out))
 
 
 # --- whatever is done to a valid tree ------------------------------------------------------------
