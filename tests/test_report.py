@@ -161,6 +161,29 @@ def test_what_is_left_out_is_what_was_found(found: list[tuple], severity: Severi
     assert [row[0] for row in out] == sorted(row[0] for row in out)
 
 
+def test_tables_and_splits_take_a_report(small: Report) -> None:
+    ds = small.dataset
+    assert ds is not None
+    for severity in "error", "warning":
+        out = meant_runs(small.exclude(severity))
+        left = ds.table(exclude=small if severity == "error" else small.exclude(severity))
+        named = [(row.video, row.plane, row.run) in out for row in ds.table().itertuples()]
+        assert 0 < sum(named) < len(named)
+        assert left.reset_index(drop=True).equals(ds.table()[[not each for each in named]].reset_index(drop=True))
+
+
+def meant_runs(out: pd.DataFrame) -> set[tuple[str, str, int]]:
+    """Each frame of plane F0 that a list of exclusions names by runs."""
+    assert set(out["plane"]) == {"F0"}
+    rows = out[["video", "plane", "runs"]].values.tolist()
+    return {
+        (video, plane, run)
+        for video, plane, runs in rows
+        for first, last in runs_ranges(runs)
+        for run in range(first, last + 1)
+    }
+
+
 # --- files ---------------------------------------------------------------------------------------
 
 
