@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Form', 'IMAGES', 'DESCRIPTIONS', 'TABLE', 'LINES', 'describe', 'ImageFolder', 'make_image_folder', 'main']
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #2fc09edd
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #f8dbbcbc
 import csv
 import io
 import json
@@ -22,7 +22,7 @@ from PIL import Image
 from .dataset import END_OF_IMAGE, EmbryoDataset, decode
 from .frames import DatasetSource, Frames
 from .source import FolderSource
-from .synthetic import SyntheticRuns
+from .synthetic import SyntheticRuns, sound_frames
 from nsw_da_medical_image.dataset_util.util import (
     DataError,
     FocalPlane,
@@ -39,11 +39,11 @@ def describe(phase: str, plane: str | None = None) -> str:
     where = f" recorded at focal plane {FocalPlane.parse(plane).label}" if plane is not None else ""
     return f"a microscopic image of a human embryo at phase {Phase.parse(phase)}{where}"
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #f20658e3
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #bca90f70
 def _refuse_truncated(data: bytes, label: str, tolerant: bool) -> None:
     """Raise `DataError` for the bytes of a truncated JPEG."""
     if not data.endswith(END_OF_IMAGE) and not tolerant:
-        raise DataError(f"frame {label} is truncated; leave it out (--exclude), or take it as it is (--tolerant)")
+        raise DataError(f"frame {label} is truncated; leave it out with exclude, or take it as it is with tolerant")
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #758700f4
 def _resized(data: bytes, size: int, label: str) -> bytes:
@@ -261,7 +261,7 @@ def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | Non
     asked = dataset if args.videos is None else [dataset[name].name for name in args.videos]
     return [name for name in asked if name in split[args.part]]
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #6f78bc99
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #293d164d
 def _chosen(args: argparse.Namespace) -> Frames:
     """The frames that the command's options mean."""
     _refuse_existing(Path(args.out))
@@ -270,7 +270,10 @@ def _chosen(args: argparse.Namespace) -> Frames:
         raise DataError(f"{args.out} lies inside the data set; give a place outside of it")
     frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, args.exclude)
     if args.synthetic:
-        frames += SyntheticRuns(args.synthetic).frames(planes=args.planes, phases=args.phases)
+        made, note = sound_frames(SyntheticRuns(args.synthetic), None, args.planes, args.phases)
+        frames += made
+        if note:
+            print(f"note: {note}", file=sys.stderr)
     return frames
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #0b1586cd

@@ -4,21 +4,23 @@
 
 # %% auto #0
 __all__ = ['REMEDIES', 'METADATA', 'FINDING_COLUMNS', 'Fault', 'Metadata', 'parse_metadata', 'Images', 'list_images',
-           'decode_image', 'SyntheticRun', 'write_run', 'SyntheticRuns', 'main']
+           'decode_image', 'SyntheticRun', 'write_run', 'sound_frames', 'SyntheticRuns', 'main']
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #1b29ef18
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #825b0f32
 import argparse
 import html
 import io
 import json
 import os
 import re
+import shlex
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -268,7 +270,7 @@ class _Readable(_Files):
         except DataError as fault:
             raise DataError(f"{self.name}/{self.files.names[number]} {fault}") from fault
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #444bcf2a
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #a5782765
 def _listing_faults(files: Images) -> Iterator[Fault]:
     """What is wrong with the names of a run's files."""
     numbers = list(files.names)
@@ -277,9 +279,11 @@ def _listing_faults(files: Images) -> Iterator[Fault]:
     for number, name in files.repeated.items():
         text = f"{files.names[number]} and {name} are both image {number}; only the first is read"
         yield Fault("synthetic-number", "warning", str(number), text)
-    absent = sorted(set(range(numbers[-1] + 1)) - set(numbers)) if numbers and numbers[-1] < 10_000_000 else []
-    if absent:
-        yield Fault("synthetic-number", "warning", "", f"lacks {len(absent):,} numbers: {runs_text(absent)[:80]}")
+    gaps = [(a + 1, b - 1) for a, b in pairwise([-1, *numbers]) if b - a > 1]
+    if gaps:
+        text = ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in gaps[:5])
+        count = sum(last - first + 1 for first, last in gaps)
+        yield Fault("synthetic-number", "warning", "", f"lacks {count:,} numbers: {text}{', ...' if gaps[5:] else ''}")
     for name in files.strays:
         yield Fault("synthetic-stray", "info", "", f"{name} is no image of the form img0.jpg and no {METADATA}")
 
@@ -587,6 +591,17 @@ class _Serving(_Source):
     ) -> Frames:
         """The images as a sequence of records for a model: those of `table`, each given to `transform`."""
         return Frames(self.table(names, planes, phases, exclude=exclude), self, transform, as_)
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #4fa726cc
+def sound_frames(
+    runs: _Serving, names: Iterable[str] | None = None, planes: Any = None, phases: Any = None
+) -> tuple[Frames, str]:
+    """The frames that no finding of severity error speaks of, and a sentence about the rest, '' where there is none."""
+    findings = runs.findings()
+    count = int((findings["severity"] == "error").sum())
+    command = f"python -m nsw_da_medical_image.dataset_util.synthetic {shlex.quote(runs.path)}"
+    note = f"{count} findings are errors, and what they speak of is left out; {command} lists them" if count else ""
+    return runs.frames(names, planes, phases, exclude=findings), note
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #3aef3250
 class SyntheticRuns(_Serving):

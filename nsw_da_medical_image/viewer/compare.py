@@ -6,7 +6,7 @@
 __all__ = ['SIDE', 'FEATURES', 'QUANTITIES', 'FEW', 'STYLE', 'features', 'shrunk_covariance', 'frechet_distance', 'Measured',
            'measure', 'yardstick', 'Comparison', 'statistics', 'compare', 'compare_sheet', 'comparison_page', 'main']
 
-# %% ../../nbs/viewer/04_compare.ipynb #9c6e7b26
+# %% ../../nbs/viewer/04_compare.ipynb #9c412e74
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ..dataset_util.frames import Frames
-from ..dataset_util.synthetic import SyntheticRuns
+from ..dataset_util.synthetic import SyntheticRuns, sound_frames
 from ..dataset_util.util import DataError, Phase, cores, one_line, progress
 from .plots import CAPTION, FAINT, GAP, MARGIN, PHASE_COLOURS, _draw_tile, _paper, _Tile
 
@@ -166,7 +166,7 @@ def yardstick(measured: Measured, times: int = 9, seed: int = 0) -> float:
     halves = (np.isin(groups, rng.permutation(names)[: len(names) // 2]) for _ in range(times))
     return float(np.median([frechet_distance(rows[half], rows[~half]) for half in halves]))
 
-# %% ../../nbs/viewer/04_compare.ipynb #78a47cc1
+# %% ../../nbs/viewer/04_compare.ipynb #74b8d06e
 QUANTITIES = {
     "intensity": "mean grey level",
     "contrast": "standard deviation of the grey levels",
@@ -182,6 +182,10 @@ class Comparison(NamedTuple):
     distance: float
     yardstick: float
     phases: pd.DataFrame
+
+    def __repr__(self) -> str:
+        sets = f"{self.real.of:,} real and {self.synthetic.of:,} synthetic frames"
+        return f"<Comparison of {sets}: distance {self.distance:.2f}, yardstick {self.yardstick:.2f}>"
 
 # %% ../../nbs/viewer/04_compare.ipynb #69e3753c
 def statistics(found: Comparison) -> pd.DataFrame:
@@ -470,7 +474,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--most", type=int, default=2000, metavar="N", help="measure so many frames of each (2000)")
     return parser
 
-# %% ../../nbs/viewer/04_compare.ipynb #a3118ce1
+# %% ../../nbs/viewer/04_compare.ipynb #faace835
 def main(argv: list[str] | None = None) -> int:
     """The command: 0 done, 1 with one line on standard error where it cannot be done, 2 wrong usage."""
     parser = _parser()
@@ -478,13 +482,17 @@ def main(argv: list[str] | None = None) -> int:
     if args.most < 1:
         parser.error(f"--most is {args.most}; it must be 1 or more")
     try:
-        made = SyntheticRuns(args.runs).frames(args.names)
+        made, note = sound_frames(SyntheticRuns(args.runs), args.names)
+        if note and not len(made):
+            raise DataError(f"there is no synthetic frame to compare: {note}")
         planes, phases = (made.table[name].dropna().unique().tolist() for name in ("plane", "phase"))
         real = EmbryoDataset(args.folder).frames(args.videos, planes, phases)
         found = comparison_page(real, made, args.out, most=args.most)
     except (DataError, KeyError, ValueError, OSError) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 1
+    if note:
+        print(f"note: {note}", file=sys.stderr)
     tell(
         f"{args.out}: {len(real):,} real and {len(made):,} synthetic frames, {found.distance:.2f} apart (yardstick {found.yardstick:.2f})"
     )
