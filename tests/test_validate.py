@@ -468,7 +468,7 @@ def swap_cells(tree: Path, dice: Dice) -> None:
 def other_encoding(tree: Path, dice: Dice) -> None:
     path = dice.of(tree, *CSVS)
     text = _read(path).decode("utf-8", "replace")
-    _write(path, text.encode(dice.random.choice(["utf-16", "utf-32-le", "utf-8-sig", "cp037"])))
+    _write(path, text.encode(dice.random.choice(["utf-16", "utf-32-le", "utf-8-sig", "cp037"]), "replace"))
 
 
 def byte_order_mark(tree: Path, dice: Dice) -> None:

@@ -352,7 +352,7 @@ def _read_folders(
         others += [f"{plane.folder}/{name}" for name in [*filter(_is_hidden, names), *loose]]
     return videos, others
 
-# %% ../../nbs/validation/00_checks.ipynb #cf61d7f4
+# %% ../../nbs/validation/00_checks.ipynb #4d0dfb72
 _ENDINGS = {ANNOTATIONS: "_phases.csv", TIMES: "_timeElapsed.csv"}
 
 
@@ -362,9 +362,9 @@ def _read_names(dataset: EmbryoDataset, refused: list[tuple[str, str]]) -> tuple
     others: list[str] = []
     for folder, ending in _ENDINGS.items():
         names = _names(dataset.source.files, folder, refused) if folder in dataset.entries else []
-        mine = [name for name in names if name.endswith(ending) and not name.startswith(".")]
+        mine = {name for name in names if name.endswith(ending) and not name.startswith(".")}
         videos[folder] = frozenset(name.removesuffix(ending) for name in mine)
-        others += [f"{folder}/{name}" for name in names if name not in set(mine)]
+        others += [f"{folder}/{name}" for name in names if name not in mine]
     return videos, others
 
 # %% ../../nbs/validation/00_checks.ipynb #30bacc85
