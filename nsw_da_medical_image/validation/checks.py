@@ -123,17 +123,18 @@ def findings_table(found: Iterable[tuple[str, Finding]]) -> pd.DataFrame:
     text = [[cell.encode("utf-8", "backslashreplace").decode("utf-8") for cell in row] for row in rows]
     return pd.DataFrame(text, columns=list(FINDING_COLUMNS), dtype=str)
 
-# %% ../../nbs/validation/00_checks.ipynb #3f531858
+# %% ../../nbs/validation/00_checks.ipynb #7e920ef5
 class PlaneFacts(NamedTuple):
-    """A video's folder in one plane: its frames, the ends of all files by name, and the names of what is no frame."""
+    """A video's folder in one plane: its frames, the ends of all files by name, and the names of what is no frame.
+
+    `copies` tells of a folder inside that is named like the plane, by file name: how it differs, '' for not at all.
+    """
 
     listing: Listing
     tails: Mapping[str, Tail]
     strays: tuple[str, ...]  # files
     folders: tuple[str, ...]
-    copies: Mapping[
-        str, str
-    ]  # of a folder inside that is named like the plane: file name -> how it differs, '' for not at all
+    copies: Mapping[str, str]
 
     def runs_of(self, names: Iterable[str]) -> list[int]:
         """The RUN numbers of those `names` that are frames', ascending."""
@@ -148,25 +149,30 @@ def _list_all(names: Iterable[str], folder: str) -> tuple[Listing, list[str]]:
         first = {run_of(name): name for name in sorted(names, reverse=True)}
         return list_frames(first.values()), [str(fault)]
 
-# %% ../../nbs/validation/00_checks.ipynb #f4128181
-def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, Tail]) -> dict[str, str]:
-    """How each file in the folder `inner` of `folder` differs from the file of the same name outside; '' for not at all."""
-    found = {}
-    for name, tail in source.tails(f"{folder}/{inner}").items():
-        if name not in tails:
-            found[name] = "has no frame of its name outside"
-        elif tail != tails[name]:
-            found[name] = f"has {tail.size:,} bytes, the frame {tails[name].size:,}"
-        elif source.read(f"{folder}/{inner}/{name}") != source.read(f"{folder}/{name}"):
-            found[name] = "has other bytes than the frame"
-        else:
-            found[name] = ""
-    return found
-
 # %% ../../nbs/validation/00_checks.ipynb #d9082565
 def _why(fault: Exception) -> str:
     """Why something could not be read."""
     return (fault.strerror if isinstance(fault, OSError) else None) or str(fault)
+
+# %% ../../nbs/validation/00_checks.ipynb #37b2fade
+def _difference(source: Source, copy: str, frame: str, tail: Tail, outside: Tail | None) -> str:
+    """How the file `copy` with its `tail` differs from the file `frame`; '' for not at all."""
+    if outside is None:
+        return "has no frame of its name outside"
+    if tail.fault or tail.size != outside.size:
+        return tail.fault or f"has {tail.size:,} bytes, the frame {max(0, outside.size):,}"
+    try:
+        return "" if source.read(copy) == source.read(frame) else "has other bytes than the frame"
+    except (DataError, OSError) as fault:
+        return _why(fault)
+
+
+def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, Tail]) -> dict[str, str]:
+    """How each file in the folder `inner` of `folder` differs from the file of the same name outside."""
+    return {
+        name: _difference(source, f"{folder}/{inner}/{name}", f"{folder}/{name}", tail, tails.get(name))
+        for name, tail in source.tails(f"{folder}/{inner}").items()
+    }
 
 # %% ../../nbs/validation/00_checks.ipynb #47303f15
 def read_plane(
