@@ -60,7 +60,7 @@ def _aligned(data: bytes, bit: int) -> bytes:
     octets = np.frombuffer(data + b"\0", np.uint8)
     return ((octets[:-1] >> bit) | (octets[1:] << (8 - bit))).tobytes()
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #a03ad6df
+# %% ../../nbs/dataset_util/03_archives.ipynb #142fb600
 _MAGIC = b"\x1f\x8b"
 
 
@@ -74,7 +74,7 @@ def _gzip_files(data: bytes, size: int) -> bytes:
         data = stream.unused_data if stream.eof else b""
     return b"".join(found)
 
-
+# %% ../../nbs/dataset_util/03_archives.ipynb #9ad12485
 def inflate(data: bytes, bit: int, window: bytes, size: int) -> bytes:
     """`size` bytes inflated from the deflate block at bit `bit` (0 to 7) of `data`; `window` is what came before it.
 
@@ -90,7 +90,7 @@ def inflate(data: bytes, bit: int, window: bytes, size: int) -> bytes:
         found += _gzip_files(data[following[0] :], size - len(found)) if following else b""
     return found
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #5d107c94
+# %% ../../nbs/dataset_util/03_archives.ipynb #20a0f597
 class Points(NamedTuple):
     """Where inflating can begin: bit positions in the file, positions in the inflated stream (the last is its end), windows.
 
@@ -102,7 +102,7 @@ class Points(NamedTuple):
     windows: np.ndarray
     ends: np.ndarray
 
-
+# %% ../../nbs/dataset_util/03_archives.ipynb #c24ffb14
 def _points(found: list[tuple[int, int, bytes]], end: int) -> Points:
     """From (bit, start, deflated window) of each point and the end of the inflated stream."""
     return Points(
@@ -128,10 +128,10 @@ def _exported(data: bytes) -> Points:
         found.append((8 * byte - bits, start, data[at - length : at]))
     return _points(found, int.from_bytes(data[at : at + 8], "big"))
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #f4a77c1c
+# %% ../../nbs/dataset_util/03_archives.ipynb #6cb0d800
 _SPACING = 1 << 20  # compressed bytes
 
-
+# %% ../../nbs/dataset_util/03_archives.ipynb #37df0136
 def _rapidgzip() -> Any:
     """The module; `DataError` with the remedy where it is not installed."""
     try:
@@ -211,7 +211,7 @@ class _Census(_Places):
         self.crcs.append(crc)
         self.tails += tail.rjust(2, b"\0")
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #a0f1ae6b
+# %% ../../nbs/dataset_util/03_archives.ipynb #54e39303
 def _measure(stream: Stream, size: int) -> tuple[int, bytes]:
     """Checksum (CRC-32) and last two bytes of the next `size` bytes; the padding behind them is passed over."""
     crc, tail = 0, b""
@@ -222,7 +222,7 @@ def _measure(stream: Stream, size: int) -> tuple[int, bytes]:
         tail = (tail + bytes(piece[-2:]))[-2:]
     return crc, tail
 
-
+# %% ../../nbs/dataset_util/03_archives.ipynb #0c3549d5
 def _enter(census: _Census, member: Member, stream: Stream, top: str) -> None:
     """Note one member where the rules let it go."""
     place, start = destination_of(member, top), stream.position
@@ -272,14 +272,14 @@ class Index(NamedTuple):
         """
         return json.loads(self.notes.tobytes())
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #7b4bd641
+# %% ../../nbs/dataset_util/03_archives.ipynb #01f1e1f6
 _VERSION = 1
 
 
 def _octets(data: bytes) -> np.ndarray:
     return np.frombuffer(data, np.uint8)
 
-
+# %% ../../nbs/dataset_util/03_archives.ipynb #43bb2472
 def _index(census: _Census, points: Points, note: dict[str, Any]) -> Index:
     """The arrays of what a walk has found."""
     names = [zlib.compress("/".join(files).encode()) for files in census.files.values()]
@@ -297,14 +297,14 @@ def _index(census: _Census, points: Points, note: dict[str, Any]) -> Index:
         *points,
     )
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #fee5738a
+# %% ../../nbs/dataset_util/03_archives.ipynb #b5b018b2
 def _stated_length(path: Path) -> int:
     """The length of the inflated stream, modulo 2**32, as the end of a gzip file states it."""
     with open(path, "rb") as raw:
         raw.seek(-4, os.SEEK_END)
         return int.from_bytes(raw.read(), "little")
 
-
+# %% ../../nbs/dataset_util/03_archives.ipynb #cee4082a
 def _at_once(
     path: Path, census: _Census, report: Callable[[int], object], threads: int
 ) -> tuple[Points | None, dict[int, int]]:
@@ -323,7 +323,7 @@ def _at_once(
             offsets = dict(inflated.available_block_offsets())
     return points, offsets
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #fa9f5123
+# %% ../../nbs/dataset_util/03_archives.ipynb #15e74f89
 class _Sparing:
     """Inflates a gzip file, half a kilobyte at a time."""
 
@@ -333,7 +333,7 @@ class _Sparing:
     def readinto(self, buffer: memoryview, /) -> int:
         return self._reader.readinto(buffer[:512])
 
-
+# %% ../../nbs/dataset_util/03_archives.ipynb #a5386119
 def _carefully(path: Path, census: _Census, report: Callable[[int], object]) -> BaseException | None:
     """Walk an archive as far as it goes; the fault at which that ended."""
     try:
@@ -358,12 +358,12 @@ def _judged(name: str, census: _Census, fault: BaseException | None) -> dict[str
         note["doubtful"] = census.offsets[-1]
     return note
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #3fffcccf
+# %% ../../nbs/dataset_util/03_archives.ipynb #af799a24
 def _identity(path: Path) -> str:
     """What tells whether an archive is the one that was indexed: size, time, a checksum of its beginning and its end."""
     return f"{identity(path)} {path.stat().st_mtime_ns}"
 
-
+# %% ../../nbs/dataset_util/03_archives.ipynb #7aa01244
 def build(path: Path, report: Callable[[int], object] = lambda position: None, threads: int = 1) -> Index:
     """The index of an archive, which is read wholly; `report` hears of compressed bytes read.
 
@@ -380,7 +380,7 @@ def build(path: Path, report: Callable[[int], object] = lambda position: None, t
             points = _made(raw.fileno(), offsets, end)
     return _index(census, points, note)
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #57c4fd9e
+# %% ../../nbs/dataset_util/03_archives.ipynb #db908d4b
 class _Unfit(Exception):
     """A cached index cannot be used; the message says what it is."""
 
@@ -390,7 +390,7 @@ def _place(path: Path) -> Path:
     where = sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]
     return cache_folder("index") / f"{path.name.removesuffix('.tar.gz')}-{where}.npz"
 
-
+# %% ../../nbs/dataset_util/03_archives.ipynb #fbedd86e
 def _loaded(place: Path) -> Index:
     """The index in a file."""
     try:

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['END_OF_IMAGE', 'Plane', 'Planes', 'PHASE_TYPE', 'PLANE_TYPE', 'Parsed', 'PhaseRow', 'parse_phases', 'TimeRow',
-           'parse_times', 'GradeRow', 'parse_grades', 'decode', 'Listing', 'list_frames', 'phase_ranks', 'Video',
-           'frame_table', 'summarise', 'EmbryoDataset', 'summary_text', 'main']
+           'parse_times', 'GradeRow', 'parse_grades', 'decode', 'Listing', 'list_frames', 'FrameIndex', 'KeptIndex',
+           'phase_ranks', 'Video', 'frame_table', 'summarise', 'EmbryoDataset', 'summary_text', 'main']
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #52626344
+# %% ../../nbs/dataset_util/04_dataset.ipynb #e25f3971
 import argparse
 import csv
 import html
@@ -16,13 +16,16 @@ import json
 import math
 import operator
 import os
-import re
 import sys
+import warnings
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex, TypeAlias
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -59,10 +62,10 @@ def _parse(lines: Iterable[tuple[int, list[str]]], faults: list[str], make: Call
             faults.append(f"line {line}: {fault}")
     return Parsed(rows, faults)
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #5ffbded5
+# %% ../../nbs/dataset_util/04_dataset.ipynb #10fda444
 def _run(text: str) -> int:
     """The RUN number that a cell holds; `ValueError` where it is none."""
-    if not re.fullmatch(r"[0-9]{1,6}", text):
+    if not (text.isascii() and text.isdigit() and len(text) <= 6):  # a pattern takes five times as long
         raise ValueError(f"{text!r} is not a RUN number")
     return int(text)
 
@@ -179,9 +182,25 @@ class Listing(NamedTuple):
         """The file name of a run."""
         return self.otherwise.get(run) or f"{self.prefix}_RUN{run}.jpeg"
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #4a0420d3
+# %% ../../nbs/dataset_util/04_dataset.ipynb #01b9da9d
+def _alike(names: list[str]) -> Listing | None:
+    """The `Listing` of names that are one prefix and different runs; None where they are anything else."""
+    start = names[0][: names[0].rfind("_RUN") + 4] if names else ""
+    try:
+        runs = sorted(int(name[len(start) : -5]) for name in names)
+    except ValueError:
+        return None
+    plain = names and run_of(names[0]) is not None and runs[-1] < 10**6
+    if not plain or len(set(runs)) < len(runs) or set(names) != {f"{start}{run}.jpeg" for run in runs}:
+        return None
+    return Listing(np.array(runs, np.int32), start.removesuffix("_RUN"), {})
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #38be8da7
 def list_frames(names: Iterable[str], folder: str = "") -> Listing:
     """The `Listing` of the file names in a folder; `DataError` where two files claim one RUN."""
+    if listing := _alike(names := list(names)):
+        listing.runs.flags.writeable = False
+        return listing
     found: dict[int, str] = {}
     for name in names:
         run = run_of(name)
@@ -191,6 +210,87 @@ def list_frames(names: Iterable[str], folder: str = "") -> Listing:
     runs.flags.writeable = False  # it is shared by all who ask
     prefix = found[int(runs[0])].rpartition("_")[0] if found else ""
     return Listing(runs, prefix, {run: name for run, name in found.items() if name != f"{prefix}_RUN{run}.jpeg"})
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #fc75e3eb
+from hashlib import sha256
+
+from .util import cache_folder, new_file
+
+_Kept: TypeAlias = dict[str, tuple[int, Listing]]
+
+
+def _packed_listings(kept: _Kept) -> dict[str, Any]:
+    """Listings with the versions of their folders as arrays; the texts are JSON."""
+    listings = [listing for _, listing in kept.values()]
+    told = [
+        [folder, version, listing.prefix, list(listing.otherwise.items())]
+        for folder, (version, listing) in kept.items()
+    ]
+    return {
+        "told": np.frombuffer(json.dumps(told).encode(), np.uint8),
+        "lengths": np.array([len(listing.runs) for listing in listings], np.int64),
+        "runs": np.concatenate([np.empty(0, np.int32), *(listing.runs for listing in listings)]),
+    }
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #abc6ca82
+def _unpacked_listings(arrays: Mapping[str, np.ndarray]) -> _Kept:
+    """What `_packed_listings` packed."""
+    runs, ends = arrays["runs"], np.cumsum(arrays["lengths"])
+    runs.flags.writeable = False
+    return {
+        folder: (version, Listing(runs[end - length : end], prefix, {int(run): name for run, name in otherwise}))
+        for (folder, version, prefix, otherwise), length, end in zip(
+            json.loads(arrays["told"].tobytes()), arrays["lengths"], ends, strict=True
+        )
+    }
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #a5b82a27
+class FrameIndex:
+    """Listings by folder, kept from one opening of the data set at `root` to the next."""
+
+    def __init__(self, root: str):
+        self.root = root
+        self._new: _Kept = {}
+
+    @property
+    def file(self) -> Path:
+        """Where the listings are kept."""
+        where = sha256(os.fsencode(os.path.realpath(self.root))).hexdigest()
+        return cache_folder("frames") / f"{where[:20]}.npz"
+
+    @cached_property
+    def _kept(self) -> _Kept:
+        try:
+            with np.load(self.file, allow_pickle=False) as arrays:
+                return _unpacked_listings(arrays)
+        except FileNotFoundError:
+            return {}
+        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as fault:
+            warnings.warn(f"the kept frame index of {self.root} is damaged ({fault}); it is made anew", stacklevel=2)
+            return {}
+
+    def get(self, folder: str, version: int) -> Listing | None:
+        """The listing of a folder, where it was kept and the folder's version is still the same."""
+        kept, listing = self._kept.get(folder, (0, None))
+        return listing if version and kept == version else None
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #b35a9bab
+class KeptIndex(FrameIndex):
+    """A frame index to which listings are added."""
+
+    def put(self, folder: str, version: int, listing: Listing) -> None:
+        """Have a listing kept."""
+        if version:
+            self._new[folder] = version, listing
+
+    def save(self) -> None:
+        """Write what is new beside what was kept; a cache that cannot be written is none."""
+        if not self._new:
+            return
+        self._kept.update(self._new)
+        self._new = {}
+        with suppress(OSError), new_file(self.file, replace=True) as hidden, open(hidden, "wb") as file:
+            np.savez(file, **_packed_listings(self._kept))
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #4ad99925
 from .util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, one_line, progress, tell
@@ -283,16 +383,24 @@ def _refuse_repeats(path: str, keys: list[str]) -> None:
         repeated = next(key for i, key in enumerate(keys) if key in keys[:i])
         raise DataError(f"{path}: {repeated} occurs twice")
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #095eaba4
+# %% ../../nbs/dataset_util/04_dataset.ipynb #ba506cd2
 class _Contained(_Names):
     """What the folders and the text files of a data set say; `DataError` where it cannot be understood."""
+
+    @cached_property
+    def _index(self) -> KeptIndex:
+        return KeptIndex(self.root)
 
     def listing(self, video: str, plane: Plane) -> Listing:
         """The frames of a video in a plane."""
         key = (video, self.plane(plane))
         if key not in self._listings:
             folder = f"{key[1].folder}/{video}"
-            self._listings[key] = list_frames(self.source.files(folder), folder)
+            version = self.source.version(folder)
+            if (listing := self._index.get(folder, version)) is None:
+                listing = list_frames(self.source.files(folder), folder)
+                self._index.put(folder, version, listing)
+            self._listings[key] = listing
         return self._listings[key]
 
     def phase_rows(self, video: str) -> list[PhaseRow]:
@@ -598,7 +706,7 @@ def _each(asked: Any) -> list[Any]:
     one = isinstance(asked, str | Video) or not isinstance(asked, Iterable)
     return [asked] if one else list(dict.fromkeys(asked))
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #61cdd77b
+# %% ../../nbs/dataset_util/04_dataset.ipynb #298bc0f0
 def frame_table(dataset: _Mapping, videos: Any = None, planes: Any = None, phases: Any = None) -> pd.DataFrame:
     """What `EmbryoDataset.table` returns, ordered by video, plane and run."""
     names = (
@@ -609,6 +717,7 @@ def frame_table(dataset: _Mapping, videos: Any = None, planes: Any = None, phase
     chosen = dataset.planes if planes is None else [dataset.plane(plane) for plane in _each(planes)]
     ranks = None if phases is None else [Phase.parse(phase).rank for phase in _each(phases)]
     parts = [(i, *part) for i, name in enumerate(names) for part in _video_columns(dataset, name, chosen, ranks)]
+    dataset._index.save()
     lengths = [len(runs) for _, _, runs, _, _ in parts]
     video = np.repeat(np.array([i for i, *_ in parts], np.int32), lengths)
     plane = np.repeat(np.array([plane.rank for _, plane, *_ in parts], np.int8), lengths)
@@ -662,7 +771,7 @@ def _lacking(dataset: _Mapping) -> dict[str, list[str]]:
         "planes": [name for name in dataset if any(name not in dataset.folders(plane) for plane in dataset.planes)],
     }
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #b7f71ac2
+# %% ../../nbs/dataset_util/04_dataset.ipynb #b60b3245
 def summarise(dataset: _Mapping) -> dict[str, Any]:
     """Counts of what a data set holds, as plain values: frames by plane and by phase, hours, grades, what is missing.
 
@@ -675,6 +784,7 @@ def summarise(dataset: _Mapping) -> dict[str, Any]:
         for plane in dataset.planes:
             frames[plane] += len(_trying(faults, [], dataset[name].runs, plane))
         hours += [row.hours for row in _trying(faults, [], dataset.time_rows, name)]
+    dataset._index.save()
     phases = _count_phases(dataset, dataset.middle, faults) if dataset.middle else {}
     return {
         "path": dataset.path,

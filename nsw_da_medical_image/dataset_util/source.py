@@ -5,11 +5,13 @@
 # %% auto #0
 __all__ = ['Tail', 'Source', 'FolderSource', 'ArchivesSource', 'open_source']
 
-# %% ../../nbs/dataset_util/03_source.ipynb #27c94683
+# %% ../../nbs/dataset_util/03_source.ipynb #52d5b863
 import os
 import threading
+import time
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -29,7 +31,7 @@ class Tail(NamedTuple):
     end: bytes
     fault: str = ""
 
-# %% ../../nbs/dataset_util/03_source.ipynb #eb7983e3
+# %% ../../nbs/dataset_util/03_source.ipynb #cb75d2ee
 class Source(Protocol):
     """Where a data set's bytes come from. Paths are relative to its top, with slashes: 'embryo_dataset/AA83-7/x.jpeg'."""
 
@@ -50,6 +52,9 @@ class Source(Protocol):
 
     def stamp(self, folder: str) -> str:
         """A short text that changes when a file directly below `folder` is added, removed, or written anew."""
+
+    def version(self, folder: str) -> int:
+        """A number that changes when files come to `folder` or leave it; 0 where it cannot be relied on."""
 
     def prepare(self, entries: Iterable[str]) -> None:
         """Do at once, and side by side, what the first look into each of `entries` would have to do."""
@@ -120,7 +125,10 @@ class _Folder:
         except OSError as fault:
             raise DataError(f"the folder {folder or self.root} cannot be listed ({fault.strerror})") from fault
 
-# %% ../../nbs/dataset_util/03_source.ipynb #5e39d48a
+# %% ../../nbs/dataset_util/03_source.ipynb #69d7d313
+_SETTLED = 3_000_000_000  # nanoseconds; the times of some file systems have steps of two seconds
+
+
 class FolderSource(_Folder):
     """An extracted data set on disk. Holds nothing but the path, so it can be pickled and shared between threads."""
 
@@ -140,6 +148,12 @@ class FolderSource(_Folder):
     def stamp(self, folder: str) -> str:
         files = sorted(_facts_of(entry) for entry in self._scan(folder) if not _is_folder(entry))
         return sha256("\n".join(files).encode()).hexdigest()[:32]
+
+    def version(self, folder: str) -> int:
+        with suppress(OSError):
+            changed = os.stat(os.path.join(self.root, folder)).st_mtime_ns
+            return changed if time.time_ns() - changed > _SETTLED else 0
+        return 0
 
     def prepare(self, entries: Iterable[str]) -> None:
         pass
@@ -208,7 +222,7 @@ class _Listed(_Archives):
         except NotADirectoryError as fault:
             raise DataError(f"the folder {folder} cannot be listed ({fault.strerror})") from fault
 
-# %% ../../nbs/dataset_util/03_source.ipynb #a2d9f1ef
+# %% ../../nbs/dataset_util/03_source.ipynb #c846f42d
 class ArchivesSource(_Listed):
     """The ten archives, or some of them, read where they lie. Threads and forked processes may share it."""
 
@@ -228,10 +242,14 @@ class ArchivesSource(_Listed):
         told = f"{archive.note['identity']} {folder}" if archive and self._names(folder) else ""
         return sha256(told.encode()).hexdigest()[:32]
 
+    def version(self, folder: str) -> int:
+        archive = self._archive(folder)
+        return int(sha256(archive.note["identity"].encode()).hexdigest()[:12], 16) if archive else 0
+
     def faults(self) -> dict[str, str]:
         return {entry: str(archive.note["fault"]) for entry, archive in self._opened.items() if "fault" in archive.note}
 
-# %% ../../nbs/dataset_util/03_source.ipynb #139ffdfa
+# %% ../../nbs/dataset_util/03_source.ipynb #b93bd30c
 def _extracted(path: Path) -> set[str]:
     """The entries of an extracted data set in a folder; the grades alone do not tell, they lie beside the archives too."""
     try:
@@ -239,18 +257,18 @@ def _extracted(path: Path) -> set[str]:
     except DataError:
         return set()
 
-
+# %% ../../nbs/dataset_util/03_source.ipynb #e2e205e7
 def _packed(path: Path) -> set[str]:
     """The entries whose archives lie in a folder."""
     return {entry for name, entry in ARCHIVES.items() if entry != GRADES and (path / name).is_file()}
 
-# %% ../../nbs/dataset_util/03_source.ipynb #fd76a80e
+# %% ../../nbs/dataset_util/03_source.ipynb #8059db5a
 def _misnamed(path: Path) -> list[str]:
     """What is to be said of files in a folder that would be archives under another name."""
     told = {name: describe_surplus(name) for name in sorted(os.listdir(path)) if name not in ARCHIVES}
     return [text for name, text in told.items() if text != repr(name)]
 
-
+# %% ../../nbs/dataset_util/03_source.ipynb #457bfb3f
 def _remedy(path: Path) -> str:
     """What to say of a folder that is not a data set."""
     below = sorted(entry for entry in path.iterdir() if entry.is_dir())
