@@ -648,7 +648,7 @@ class Video(_Written):
         }
         return _facts_html(self.name, facts) + _phases_html(self)
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #b68401a0
+# %% ../../nbs/dataset_util/04_dataset.ipynb #05ac0d43
 class _Mapping(_Recorded, Mapping[str, Video]):
     """The videos of a data set by name."""
 
@@ -669,6 +669,13 @@ class _Mapping(_Recorded, Mapping[str, Video]):
 
     def __len__(self) -> int:
         return len(self.videos)
+
+    def extract(self, videos: Any = None, planes: Planes = None, *, to: str | os.PathLike) -> "EmbryoDataset":
+        """Write some videos and planes, by default all, to the folder `to`: see `extract_part`."""
+        from nsw_da_medical_image.dataset_util.extract_part import extract_part  # it stands above this notebook
+
+        whole: Any = self
+        return extract_part(whole, to, videos, planes)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
