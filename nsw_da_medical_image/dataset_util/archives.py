@@ -426,7 +426,19 @@ def save(path: Path, index: Index) -> None:
     except OSError as fault:
         warnings.warn(f"the index of {path} cannot be kept ({one_line(fault)}); see NSW_CACHE_DIR", stacklevel=2)
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #c232473f
+# %% ../../nbs/dataset_util/03_archives.ipynb #631f36e9
+def _better(path: Path, index: Index) -> Index:
+    """The index of an archive that was whole when it was indexed before, in the place of one that tells of a damage."""
+    note = index.note()
+    with suppress(_Unfit):
+        old = _loaded(_place(path))
+        same_size = old.note()["identity"].split()[0] == note["identity"].split()[0]
+        if same_size and "fault" in note and not note["refused"] and "fault" not in old.note():
+            kept = {key: value for key, value in note.items() if key != "doubtful"}
+            return old._replace(notes=_octets(json.dumps(kept).encode()))
+    return index
+
+# %% ../../nbs/dataset_util/03_archives.ipynb #77661a81
 class Stopped(Exception):
     """The work was asked to stop."""
 
@@ -441,7 +453,7 @@ def _build_all(paths: Sequence[Path]) -> dict[Path, Index]:
             raise Stopped
 
     def work(path: Path) -> Index:
-        index = build(path, partial(report, path), max(1, cores() // len(paths)))
+        index = _better(path, build(path, partial(report, path), max(1, cores() // len(paths))))
         save(path, index)
         return index
 

@@ -460,7 +460,7 @@ def _require(runs: np.ndarray, run: int, where: str) -> None:
         near = " and ".join(map(str, runs[max(0, place - 1) : place + 1].tolist()))
         raise UnknownName(f"there is no RUN {run} in {where}; nearest: {near or 'none, it has no frame'}")
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #4944faf8
+# %% ../../nbs/dataset_util/04_dataset.ipynb #2c7099b6
 class _Frames(_Named):
     """Which frames a video has, and their bytes."""
 
@@ -471,7 +471,9 @@ class _Frames(_Named):
     def path(self, run: int, plane: Plane = "F0") -> str:
         """Where a frame's file lies below the top of the data set; `UnknownName` where the run is missing."""
         listing, plane = self.dataset.listing(self.name, plane), FocalPlane.parse(plane)
-        _require(listing.runs, operator.index(run), f"plane {plane} of {self.name}")
+        damaged = self.dataset.source.faults().get(plane.folder)
+        where = f"plane {plane} of {self.name}{f' ({damaged})' if damaged else ''}"
+        _require(listing.runs, operator.index(run), where)
         return f"{plane.folder}/{self.name}/{listing.name(operator.index(run))}"
 
     def jpeg(self, run: int, plane: Plane = "F0") -> bytes:
@@ -648,13 +650,14 @@ class Video(_Written):
         }
         return _facts_html(self.name, facts) + _phases_html(self)
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #05ac0d43
+# %% ../../nbs/dataset_util/04_dataset.ipynb #aba38ecc
 class _Mapping(_Recorded, Mapping[str, Video]):
     """The videos of a data set by name."""
 
     def __getitem__(self, name: str) -> Video:
         if name not in self:
-            raise UnknownName(f"{self.path} has no video {name!r}{nearest(name, self.videos)}")
+            damaged = "; ".join(["", *self.source.faults().values()])
+            raise UnknownName(f"{self.path} has no video {name!r}{nearest(name, self.videos)}{damaged}")
         return Video(self, name)
 
     def __contains__(self, name: object) -> bool:
