@@ -382,7 +382,9 @@ def test_it_plays_while_the_kernel_is_busy(play: Callable[..., Any], lab: Any, l
         "() => { window.jupyterapp.commands.execute('notebook:run-all-cells').then(() => { window.allRan = true }) }"
     )
     found = page.evaluate(PLAY_AND_SEEK, 222)
-    print(f"\nbusy kernel: plays {found['plays']:.0f} ms, and has sought {found['sought']:.0f} ms after it is displayed")
+    print(
+        f"\nbusy kernel: plays {found['plays']:.0f} ms, and has sought {found['sought']:.0f} ms after it is displayed"
+    )
     assert found["run"] == "222"
     assert len(Watched(page, 800).runs) > 10
     held(page, 500)

@@ -278,6 +278,7 @@ const BITMAP_BUDGET = 100e6; // 96 frames of 500 x 500; all of a video's would b
 const IN_FLIGHT = 4;
 const WANT_AT_ONCE = 256;
 const STAND_IN_AFTER = 80;
+const SPARE_WHILE_PLAYING = 1500; // milliseconds; below the time after which the kernel gives up waiting
 
 /** A picture of JPEG bytes, or null. What a truncated file still holds is shown, as every browser does in a page. */
 async function decode(bytes) {
@@ -441,7 +442,9 @@ export class Engine {
     const parts = slices(data, sizes);
     message.frames.forEach(([video, plane, run, , fault], i) => this.put(video, plane, run, parts[i], fault));
     const ack = () => this.disposed || this.model.send({ kind: "ack", seq: message.seq });
-    if (message.spare && globalThis.requestIdleCallback) requestIdleCallback(ack, { timeout: 300 });
+    if (!message.spare || this.model.get("all_planes")) ack();
+    else if (this.ticking) setTimeout(ack, SPARE_WHILE_PLAYING); // what is not looked at waits for what is
+    else if (globalThis.requestIdleCallback) requestIdleCallback(ack, { timeout: 300 });
     else ack();
     if (!this.exact || message.frames.some(([, plane]) => plane === this.plane)) this.arrived();
   }
