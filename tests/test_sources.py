@@ -28,6 +28,7 @@ from nsw_da_medical_image.dataset_util.extract_dataset import extract_archive, e
 from nsw_da_medical_image.dataset_util.sample import QUIRK_HELP, make_archives
 from nsw_da_medical_image.dataset_util.source import ArchivesSource, open_source
 from nsw_da_medical_image.dataset_util.util import ARCHIVES, DataError, FocalPlane
+from nsw_da_medical_image.validation.validate import validate
 from nsw_da_medical_image.viewer.player import EmbryoPlayer
 
 ROOT = Path(__file__).parent.parent
@@ -264,6 +265,22 @@ def test_a_download_that_broke_off(archives, extracted, tmp_path, kept):
         ds["SAM9-9"]
     assert "is cut off near member" in ds.summary()["faults"][0]
     assert main([str(tmp_path / "cut")]) == 1
+
+
+def test_validation_finds_the_same_and_reports_a_damaged_archive(archives, extracted, tmp_path):
+    assert validate(archives).findings.equals(validate(extracted).findings)
+    shutil.copytree(archives, tmp_path / "archives")
+    hurt = bytearray((archives / VICTIM).read_bytes())
+    hurt[len(hurt) // 2] ^= 0x55
+    (tmp_path / "archives" / VICTIM).write_bytes(hurt)
+    cut = tmp_path / "archives" / "embryo_dataset_F30.tar.gz"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    with pytest.warns(UserWarning, match=rf"{VICTIM} is damaged"):
+        findings = validate(tmp_path / "archives").findings
+    told = findings[findings.check == "unreadable-entry"]
+    assert [(row.severity, row.plane) for row in told.itertuples()] == [("error", "F15"), ("error", "F30")]
+    assert f"{VICTIM} is damaged near member '{TOP}/" in told.message.iloc[0]
+    assert "embryo_dataset_F30.tar.gz is cut off near member 'embryo_dataset_F30/" in told.message.iloc[1]
 
 
 # --- processes and threads -------------------------------------------------------------------------------------------
