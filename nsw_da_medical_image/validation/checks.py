@@ -385,10 +385,11 @@ def _by_video(paths: Iterable[str], videos: Iterable[str]) -> tuple[dict[str, tu
             others.append(path)
     return mine, others
 
-# %% ../../nbs/validation/00_checks.ipynb #bde3947d
+# %% ../../nbs/validation/00_checks.ipynb #979afd29
 def read_dataset(dataset: EmbryoDataset) -> DatasetFacts:
     """What there is, by name, and the grades; it never raises."""
     refused: list[tuple[str, str]] = []
+    dataset.source.prepare([*(plane.folder for plane in dataset.planes), *_ENDINGS])
     folders, others = _read_folders(dataset, refused)
     texts, loose = _read_names(dataset, refused)
     top = [*_names(dataset.source.folders, "", refused), *_names(dataset.source.files, "", refused)]
@@ -397,6 +398,7 @@ def read_dataset(dataset: EmbryoDataset) -> DatasetFacts:
     strays, nobodys = _by_video(loose, videos)
     grades = read_text(dataset.source, GRADES, parse_grades, GRADES in dataset.entries)
     refused += [(GRADES, sentence) for sentence in grades.refusal]
+    refused += [told for told in dataset.source.faults().items() if told not in refused]  # of damaged archives
     others = [*(name for name in top if name not in ARCHIVES.values()), *others, *nobodys]
     return DatasetFacts(dataset.entries, videos, folders, texts, strays, tuple(others), grades, tuple(refused))
 
