@@ -468,7 +468,7 @@ def swap_cells(tree: Path, dice: Dice) -> None:
 def other_encoding(tree: Path, dice: Dice) -> None:
     path = dice.of(tree, *CSVS)
     text = _read(path).decode("utf-8", "replace")
-    _write(path, text.encode(dice.random.choice(["utf-16", "utf-32-le", "utf-8-sig", "cp037"])))
+    _write(path, text.encode(dice.random.choice(["utf-16", "utf-32-le", "utf-8-sig", "cp037"]), "replace"))
 
 
 def byte_order_mark(tree: Path, dice: Dice) -> None:
@@ -742,12 +742,27 @@ def test_command_refuses_before_it_works(tree: Path, tmp_path: Path, capsys: pyt
     assert not (tmp_path / "new.csv").exists()
 
 
+def test_command_stopped_by_hand_leaves_no_file(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> Report:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nsw_da_medical_image.validation.validate.judge_video", stop)
+    before = set(tmp_path.iterdir())
+    assert main([str(tree), "--json", str(tmp_path / "new.json")]) == 130
+    assert "no report was written" in capsys.readouterr().err
+    assert set(tmp_path.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         (["--checks", "run-gapp"], "nearest: run-gap"),
         (["--workers", "0"], "--workers is 0"),
         (["--json", "a", "--html", "a"], "one file"),
+        (["--checks", "dark-frames"], "pixels"),
+        (["--checks", "run-gap,dark-frames"], "--pixels"),
     ],
 )
 def test_command_tells_wrong_usage(

@@ -123,17 +123,18 @@ def findings_table(found: Iterable[tuple[str, Finding]]) -> pd.DataFrame:
     text = [[cell.encode("utf-8", "backslashreplace").decode("utf-8") for cell in row] for row in rows]
     return pd.DataFrame(text, columns=list(FINDING_COLUMNS), dtype=str)
 
-# %% ../../nbs/validation/00_checks.ipynb #3f531858
+# %% ../../nbs/validation/00_checks.ipynb #7e920ef5
 class PlaneFacts(NamedTuple):
-    """A video's folder in one plane: its frames, the ends of all files by name, and the names of what is no frame."""
+    """A video's folder in one plane: its frames, the ends of all files by name, and the names of what is no frame.
+
+    `copies` tells of a folder inside that is named like the plane, by file name: how it differs, '' for not at all.
+    """
 
     listing: Listing
     tails: Mapping[str, Tail]
     strays: tuple[str, ...]  # files
     folders: tuple[str, ...]
-    copies: Mapping[
-        str, str
-    ]  # of a folder inside that is named like the plane: file name -> how it differs, '' for not at all
+    copies: Mapping[str, str]
 
     def runs_of(self, names: Iterable[str]) -> list[int]:
         """The RUN numbers of those `names` that are frames', ascending."""
@@ -148,25 +149,30 @@ def _list_all(names: Iterable[str], folder: str) -> tuple[Listing, list[str]]:
         first = {run_of(name): name for name in sorted(names, reverse=True)}
         return list_frames(first.values()), [str(fault)]
 
-# %% ../../nbs/validation/00_checks.ipynb #f4128181
-def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, Tail]) -> dict[str, str]:
-    """How each file in the folder `inner` of `folder` differs from the file of the same name outside; '' for not at all."""
-    found = {}
-    for name, tail in source.tails(f"{folder}/{inner}").items():
-        if name not in tails:
-            found[name] = "has no frame of its name outside"
-        elif tail != tails[name]:
-            found[name] = f"has {tail.size:,} bytes, the frame {tails[name].size:,}"
-        elif source.read(f"{folder}/{inner}/{name}") != source.read(f"{folder}/{name}"):
-            found[name] = "has other bytes than the frame"
-        else:
-            found[name] = ""
-    return found
-
 # %% ../../nbs/validation/00_checks.ipynb #d9082565
 def _why(fault: Exception) -> str:
     """Why something could not be read."""
     return (fault.strerror if isinstance(fault, OSError) else None) or str(fault)
+
+# %% ../../nbs/validation/00_checks.ipynb #37b2fade
+def _difference(source: Source, copy: str, frame: str, tail: Tail, outside: Tail | None) -> str:
+    """How the file `copy` with its `tail` differs from the file `frame`; '' for not at all."""
+    if outside is None:
+        return "has no frame of its name outside"
+    if tail.fault or tail.size != outside.size:
+        return tail.fault or f"has {tail.size:,} bytes, the frame {max(0, outside.size):,}"
+    try:
+        return "" if source.read(copy) == source.read(frame) else "has other bytes than the frame"
+    except (DataError, OSError) as fault:
+        return _why(fault)
+
+
+def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, Tail]) -> dict[str, str]:
+    """How each file in the folder `inner` of `folder` differs from the file of the same name outside."""
+    return {
+        name: _difference(source, f"{folder}/{inner}/{name}", f"{folder}/{name}", tail, tails.get(name))
+        for name, tail in source.tails(f"{folder}/{inner}").items()
+    }
 
 # %% ../../nbs/validation/00_checks.ipynb #47303f15
 def read_plane(
@@ -352,7 +358,7 @@ def _read_folders(
         others += [f"{plane.folder}/{name}" for name in [*filter(_is_hidden, names), *loose]]
     return videos, others
 
-# %% ../../nbs/validation/00_checks.ipynb #cf61d7f4
+# %% ../../nbs/validation/00_checks.ipynb #4d0dfb72
 _ENDINGS = {ANNOTATIONS: "_phases.csv", TIMES: "_timeElapsed.csv"}
 
 
@@ -362,9 +368,9 @@ def _read_names(dataset: EmbryoDataset, refused: list[tuple[str, str]]) -> tuple
     others: list[str] = []
     for folder, ending in _ENDINGS.items():
         names = _names(dataset.source.files, folder, refused) if folder in dataset.entries else []
-        mine = [name for name in names if name.endswith(ending) and not name.startswith(".")]
+        mine = {name for name in names if name.endswith(ending) and not name.startswith(".")}
         videos[folder] = frozenset(name.removesuffix(ending) for name in mine)
-        others += [f"{folder}/{name}" for name in names if name not in set(mine)]
+        others += [f"{folder}/{name}" for name in names if name not in mine]
     return videos, others
 
 # %% ../../nbs/validation/00_checks.ipynb #30bacc85
@@ -379,10 +385,11 @@ def _by_video(paths: Iterable[str], videos: Iterable[str]) -> tuple[dict[str, tu
             others.append(path)
     return mine, others
 
-# %% ../../nbs/validation/00_checks.ipynb #bde3947d
+# %% ../../nbs/validation/00_checks.ipynb #979afd29
 def read_dataset(dataset: EmbryoDataset) -> DatasetFacts:
     """What there is, by name, and the grades; it never raises."""
     refused: list[tuple[str, str]] = []
+    dataset.source.prepare([*(plane.folder for plane in dataset.planes), *_ENDINGS])
     folders, others = _read_folders(dataset, refused)
     texts, loose = _read_names(dataset, refused)
     top = [*_names(dataset.source.folders, "", refused), *_names(dataset.source.files, "", refused)]
@@ -391,6 +398,7 @@ def read_dataset(dataset: EmbryoDataset) -> DatasetFacts:
     strays, nobodys = _by_video(loose, videos)
     grades = read_text(dataset.source, GRADES, parse_grades, GRADES in dataset.entries)
     refused += [(GRADES, sentence) for sentence in grades.refusal]
+    refused += [told for told in dataset.source.faults().items() if told not in refused]  # of damaged archives
     others = [*(name for name in top if name not in ARCHIVES.values()), *others, *nobodys]
     return DatasetFacts(dataset.entries, videos, folders, texts, strays, tuple(others), grades, tuple(refused))
 

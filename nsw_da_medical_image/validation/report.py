@@ -283,12 +283,12 @@ def _written(text: str, path: str | os.PathLike | None) -> Any:
         hidden.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
     return Path(path)
 
-# %% ../../nbs/validation/02_report.ipynb #e0d175cd
+# %% ../../nbs/validation/02_report.ipynb #e68bba24
 import io
 from base64 import b64encode
 from datetime import date
 from importlib.resources import files
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from xml.etree.ElementTree import Element, tostring
 
 import numpy as np
@@ -470,22 +470,29 @@ def _seen(check: str) -> bool:
     """Whether a check is about what is seen in the pictures."""
     return check in CHECKS and CHECKS[check].scope == "pixels"
 
-# %% ../../nbs/validation/02_report.ipynb #a9416e04
+# %% ../../nbs/validation/02_report.ipynb #695d8cda
+def _distance(row: Row) -> int:
+    """How far the plane of a finding is from the middle, 0 where it is about all planes."""
+    return abs(FocalPlane.parse(row["plane"]).micrometres) if row["plane"] in list(FocalPlane) else 0
+
+# %% ../../nbs/validation/02_report.ipynb #8989fe68
 def worst_frames(findings: pd.DataFrame, dataset: EmbryoDataset | None, most: int = 12) -> list[Shown]:
-    """At most `most` frames that stand for errors and warnings, the kinds of findings in turn."""
+    """At most `most` frames that stand for errors and warnings, the kinds of findings in turn, a video once a kind."""
     if dataset is None or most < 1:
         return []
     grave = [group for group in group_findings(findings) if group.severity != Severity.info and group.videos]
     grave.sort(key=lambda group: (group.severity.rank, not _seen(group.check), not group.runs))
-    turns = zip_longest(*(group.rows for group in grave))
-    frames: dict[tuple, Shown] = {}
-    for row in (row for turn in turns for row in turn if row is not None):
-        if len(frames) >= most:
+    turns = zip_longest(*(sorted(group.rows, key=_distance) for group in grave))
+    frames: list[Shown] = []
+    taken: set[tuple] = set()
+    for row in filter(None, chain.from_iterable(turns)):
+        if len(frames) == most:
             break
-        shown = _frame_of(dataset, row)
-        if shown:
-            frames.setdefault(shown[:3], shown)
-    return list(frames.values())
+        shown = None if (row["check"], row["video"]) in taken else _frame_of(dataset, row)
+        if shown and shown[:3] not in taken:
+            frames.append(shown)
+            taken |= {shown[:3], (shown.check, shown.video)}
+    return frames
 
 # %% ../../nbs/validation/02_report.ipynb #06085a4a
 def _picture_html(dataset: EmbryoDataset | None, shown: Shown, size: int = 200) -> Element:
