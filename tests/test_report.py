@@ -468,6 +468,13 @@ def test_a_picture_opens_the_player_at_its_run(noted: Callable[..., Any], small:
     assert view.locator(".embryo-player").count() == 1
     page.keyboard.press("Enter")
     view.locator(".embryo-player").wait_for(state="detached")
+    # and the name of a video, the worst that was found in it
+    name = view.get_by_role("button", name="SAM1-7", exact=True)
+    name.click()
+    view.locator(".embryo-player .ep-title strong", has_text="SAM1-7").wait_for(timeout=30_000)
+    assert name.get_attribute("aria-expanded") == "true"
+    assert page.locator(".embryo-player").bounding_box()["y"] < 900  # brought into sight
+    screenshot(page, "report-notebook-name")
     assert page_errors(page) == []
 
 
