@@ -456,7 +456,7 @@ def comparison_page(
         file.write_text(_page("Real and synthetic frames", parts), encoding="utf-8")
     return found
 
-# %% ../../nbs/viewer/04_compare.ipynb #514f4df4
+# %% ../../nbs/viewer/04_compare.ipynb #8bcc981e
 import argparse
 import sys
 from pathlib import Path
@@ -471,7 +471,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Compare synthetic frames with the real ones of the same phases and planes, on one self-contained page.",
         epilog="Exit status: 0 done, 1 no frames to compare, a damaged frame, or the page exists, 2 wrong usage.",
     )
-    parser.add_argument("folder", help="the folder of an extracted data set, or of a part of it")
+    parser.add_argument("folder", help="the folder of an extracted data set, or of the archives, or of a part of them")
     parser.add_argument("runs", help="the folder that holds the synthetic runs")
     parser.add_argument("--out", required=True, metavar="PAGE.html", help="the page to write, which must not exist")
     parser.add_argument("--videos", nargs="+", metavar="VIDEO", help="real frames of these videos only (all)")
