@@ -53,6 +53,7 @@ def hostile(tmp_path: Path) -> Path:
     (folder / "pictures" / "img2.jpg").unlink()
     (folder / "pictures" / "img2.jpg").mkdir()
     (folder / "link").symlink_to(folder / "not there")
+    (folder / "loop").symlink_to("loop")
     (folder / "notes.txt").write_text("mine")
     return folder
 
@@ -69,7 +70,7 @@ def test_what_is_wrong_is_a_finding_and_the_rest_is_served(hostile: Path) -> Non
     errors = findings[findings.severity == "error"]
     assert set(errors.origin) == set(runs) - {"good"}
     assert set(runs.left_out) == set(runs) - {"good", "pictures"}
-    assert findings[findings.origin == ""].message.str.contains("notes.txt|link").all()
+    assert findings[findings.origin == ""].message.str.contains("notes.txt|link|loop").all()
     served = runs.frames(exclude=findings)
     assert [served.label(i) for i in range(len(served))] == ["F+00_good_0", "F+00_good_1", "F+00_pictures_0"]
     assert [record.phase for record in served] == ["t2", "t2", "t4"]
