@@ -541,17 +541,21 @@ def _thumbnail(run: SyntheticRun, number: int) -> str:
     source = f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}"
     return f"<img src='{source}' width='64' height='64' alt='img{number}' style='border-radius:3px;margin:1px'>"
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #a7a196ff
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #c8a3c7a9
 def _run_cells(run: SyntheticRun, pictures: int) -> list[str]:
     """The cells of a run's row, as HTML: name, labels, number of images, prompt, pictures."""
     found, faults = run.described
     labels = f"{found.phase} {found.plane}" if found else f"left out: {html.escape(faults[0].message)}"
+    try:
+        numbers = run.numbers
+    except OSError:  # the folder is gone, or is not ours to list
+        numbers = []
+    shown = "".join(_thumbnail(run, number) for number in numbers[:pictures])
     prompt = html.escape(found.prompt) if found else ""
-    shown = "".join(_thumbnail(run, number) for number in run.numbers[:pictures])
     return [
         html.escape(run.name),
         labels,
-        f"{len(run.numbers):,}",
+        f"{len(numbers):,}",
         prompt,
         f"<div style='white-space:nowrap'>{shown}</div>",
     ]
