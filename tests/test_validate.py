@@ -105,11 +105,12 @@ class Tree(NamedTuple):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Measurements go to a folder of the test's own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NSW_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        yield
+def cache() -> Iterator[Path]:
+    """What is kept goes to a folder of the test's own, which anybody may enter."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        os.chmod(name, 0o755)
+        patch.setenv("NSW_CACHE_DIR", name)
+        yield Path(name)
 
 
 def plant(folder: Path, cases: dict[str, Case], size: int, pixels: bool) -> Tree:
@@ -603,7 +604,7 @@ def nobody() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def small(clean: Path) -> Iterator[Path]:
+def small(clean: Path, cache: Path) -> Iterator[Path]:
     """Two planes of two clean videos, where anybody may read."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
@@ -615,6 +616,8 @@ def small(clean: Path) -> Iterator[Path]:
                 shutil.copy(path, target)
     shutil.copy(clean / GRADES, folder / "tree" / GRADES)
     all_forms(validate(folder / "tree", pixels=True))  # what is imported late is imported now, while it may be read
+    for kept in cache.rglob("*"):
+        kept.chmod(0o777)
     yield folder
     shutil.rmtree(folder)
 

@@ -184,7 +184,7 @@ def validate(
     tasks = _tasks(dataset, facts, chosen, measured if pixels else (), threads)
     return _report(dataset, facts, chosen, _run(tasks, executor, workers))
 
-# %% ../../nbs/validation/03_validate.ipynb #13706f7e
+# %% ../../nbs/validation/03_validate.ipynb #a547c435
 def _parser() -> argparse.ArgumentParser:
     """The command's options; --help lists the checks."""
     wide = max(map(len, CHECKS))
@@ -196,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("folder", metavar="DIR", help="the folder of an extracted data set, or of a part of it")
+    add("folder", metavar="DIR", help="the folder of an extracted data set, of its archives, or of a part of either")
     add("--pixels", action="store_true", help="decode and measure every frame too")
     add("--checks", metavar="A,B", help="only these checks, separated by commas")
     for kind in ("json", "csv", "html"):
