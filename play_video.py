@@ -15,7 +15,7 @@ import webbrowser
 from pathlib import Path
 
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
-from nsw_da_medical_image.dataset_util.util import DataError
+from nsw_da_medical_image.dataset_util.util import DataError, one_line
 from nsw_da_medical_image.viewer.player import EmbryoPlayer
 
 
@@ -51,13 +51,11 @@ def main(argv: list[str] | None = None) -> int:
         player = EmbryoPlayer([dataset[name] for name in args.video], plane=args.plane, fps=args.fps)
         player.to_html(out)
     except ValueError as fault:
-        return refuse(out, args.out, str(fault), 2)
+        return refuse(out, args.out, one_line(fault), 2)
     except FileExistsError:
         return refuse(out, args.out, f"{out} exists; give another name after --out", 1)
-    except (DataError, KeyError) as fault:
-        return refuse(out, args.out, str(fault), 1)
-    except OSError as fault:
-        return refuse(out, args.out, f"{fault.filename}: {fault.strerror}", 1)
+    except (DataError, KeyError, OSError) as fault:
+        return refuse(out, args.out, one_line(fault), 1)
     print(f"{out}: {', '.join(args.video)}, plane {player.plane}, {os.path.getsize(out) / 1e6:.1f} MB")
     if not args.no_open and not webbrowser.open(out.resolve().as_uri()):
         print("no browser was found; open the page yourself", file=sys.stderr)

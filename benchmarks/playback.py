@@ -1,7 +1,7 @@
 """Playing the same frames in one JupyterLab: EmbryoPlayer beside what a user would pick instead.
 
     pip install mediapy imageio-ffmpeg stackview     # needed here only
-    python benchmarks/playback.py [--frames 200] [--fps 60] [--seconds 4] [--out benchmarks]
+    python benchmarks/playback.py [--frames 500] [--fps 60] [--seconds 5] [--table benchmarks/playback.md] [--figure nbs/images/playback.png]
 
 Each contender gets a notebook of its own in the same JupyterLab, in the same browser, one after the other, in a machine
 that should have nothing else to do. What is measured is what the page shows, sampled at every refresh of the display:
@@ -11,7 +11,7 @@ that should have nothing else to do. What is measured is what the page shows, sa
 - seek: from moving the slider to the picture that belongs to it (median of 15)
 - notebook: its size after saving
 
-Writes playback.md and playback.png into `--out`.
+Writes the table and the figure that the docs show.
 """
 
 import argparse
@@ -249,7 +249,7 @@ def table(results: dict[str, dict[str, float]], args: argparse.Namespace) -> str
 
 
 def figure(results: dict[str, dict[str, float]], path: Path) -> None:
-    """A panel a measure, a bar a contender."""
+    """A panel a measure, a bar a contender; what differs by powers of ten on a scale of powers."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -260,22 +260,32 @@ def figure(results: dict[str, dict[str, float]], path: Path) -> None:
     drawing, panels = plt.subplots(1, len(heads), figsize=(11, 2.4), sharey=True, layout="constrained")
     for panel, head in zip(panels, heads, strict=True):
         values = [results[name][head] for name in names]
-        bars = panel.barh(names, values, color=["#005f73" if name == "EmbryoPlayer" else "#b8c0c8" for name in names])
+        if max(values) > 100 * min(values):
+            panel.set_xscale("log")
+            panel.set_xlim(0.3 * max(min(values), 0.003), 30 * max(values))
+        bars = panel.barh(
+            names,
+            [max(value, 1e-9) for value in values],
+            color=["#005f73" if name == "EmbryoPlayer" else "#b8c0c8" for name in names],
+        )
         panel.bar_label(bars, [f"{value:.{DIGITS[head]}f}" for value in values], padding=3, fontsize=8)
-        panel.set_title(head, fontsize=9, loc="left")
-        panel.margins(x=0.25)
+        panel.set_title(head + (", log scale" if panel.get_xscale() == "log" else ""), fontsize=9, loc="left")
+        if panel.get_xscale() == "linear":
+            panel.margins(x=0.25)
         panel.spines[["top", "right", "bottom"]].set_visible(False)
         panel.tick_params(length=0, labelsize=9)
         panel.set_xticks([])
+        panel.minorticks_off()
     drawing.savefig(path, dpi=150)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=200)
+    parser.add_argument("--frames", type=int, default=500)
     parser.add_argument("--fps", type=int, default=60)
-    parser.add_argument("--seconds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks")
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--table", type=Path, default=ROOT / "benchmarks" / "playback.md")
+    parser.add_argument("--figure", type=Path, default=ROOT / "nbs" / "images" / "playback.png")
     args = parser.parse_args()
 
     from playwright.sync_api import sync_playwright
@@ -307,8 +317,8 @@ def main() -> None:
             lab.stop()
     text = table(results, args)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    (args.out / "playback.md").write_text(f"{text}\n\n{machine}; `python benchmarks/playback.py`\n", encoding="utf-8")
-    figure(results, args.out / "playback.png")
+    args.table.write_text(f"{text}\n\n{machine}; `python benchmarks/playback.py`\n", encoding="utf-8")
+    figure(results, args.figure)
     print(f"\n{text}")
 
 

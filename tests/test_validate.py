@@ -22,7 +22,15 @@ from hypothesis import strategies as st
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import Planted, make_archives
-from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, released_videos, runs_text
+from nsw_da_medical_image.dataset_util.util import (
+    ANNOTATIONS,
+    ARCHIVES,
+    GRADES,
+    TIMES,
+    DataError,
+    released_videos,
+    runs_text,
+)
 from nsw_da_medical_image.validation.checks import CHECKS
 from nsw_da_medical_image.validation.report import Report
 from nsw_da_medical_image.validation.validate import main, validate
@@ -355,13 +363,25 @@ def test_published_findings_say_whether_this_copy_confirms_them(tree: Path) -> N
 
 
 def test_exclusions_leave_only_what_the_reader_takes(planted: Tree) -> None:
-    """Videos that EmbryoDataset would refuse are among those to leave out as a whole."""
-    whole = planted.report.exclude().query("plane == '' and runs == ''")["video"]
+    """The table of all frames cannot be made of what EmbryoDataset refuses; without what the report names it can."""
     ds = EmbryoDataset(planted.root)
-    for name in set(ds.videos) - set(whole):
-        assert len(ds.table(videos=[name]))
+    with pytest.raises(DataError):
+        ds.table()
+    out = set(planted.report.exclude().query("plane == '' and runs == ''")["video"])
     for quirk in "unknown-phase", "malformed-row", "uniform-clock", "annotation-past-images", "wrong-well":
-        assert planted.planted[quirk].video in set(whole)
+        assert planted.planted[quirk].video in out
+    for severity in "error", "warning", "info":
+        table = ds.table(exclude=planted.report.exclude(severity))
+        assert len(table)
+        assert not set(table["video"]) & out
+
+
+def test_exclusions_may_name_released_videos_that_are_missing(tree: Path) -> None:
+    """The sample's own videos are none of the release, so that nothing is left; but nothing is refused."""
+    nearly_all_videos(tree)
+    out = validate(tree).exclude("warning")
+    assert released_videos()[0] in set(out["video"])
+    assert not len(EmbryoDataset(tree).table(exclude=out))
 
 
 # --- whatever is done to a valid tree ------------------------------------------------------------
@@ -376,8 +396,8 @@ class Dice:
         self.random = random.Random(seed)
 
     def of(self, tree: Path, *patterns: str) -> Path:
-        """One of the paths that match."""
-        found = sorted(path for pattern in patterns for path in tree.glob(pattern) if not path.is_symlink())
+        """One of the paths that match one of the patterns."""
+        found = sorted(path for path in tree.glob(self.random.choice(patterns)) if not path.is_symlink())
         return self.random.choice(found) if found else tree / "nothing"
 
     def file(self, tree: Path) -> Path:
@@ -396,7 +416,9 @@ def _read(path: Path) -> bytes:
 
 
 def remove_file(tree: Path, dice: Dice) -> None:
-    dice.file(tree).unlink(missing_ok=True)
+    path = dice.file(tree)
+    if path.is_file():
+        path.unlink()
 
 
 def flip_bytes(tree: Path, dice: Dice) -> None:
@@ -446,7 +468,7 @@ def swap_cells(tree: Path, dice: Dice) -> None:
 def other_encoding(tree: Path, dice: Dice) -> None:
     path = dice.of(tree, *CSVS)
     text = _read(path).decode("utf-8", "replace")
-    _write(path, text.encode(dice.random.choice(["utf-16", "utf-32-le", "utf-8-sig", "cp037"])))
+    _write(path, text.encode(dice.random.choice(["utf-16", "utf-32-le", "utf-8-sig", "cp037"]), "replace"))
 
 
 def byte_order_mark(tree: Path, dice: Dice) -> None:
@@ -502,9 +524,9 @@ def link_loop(tree: Path, dice: Dice) -> None:
 
 
 def link_to_parent(tree: Path, dice: Dice) -> None:
-    (dice.of(tree, "embryo_dataset*/*/") / "again").symlink_to("..") if dice.of(
-        tree, "embryo_dataset*/*/"
-    ).is_dir() else 0
+    folder = dice.of(tree, "embryo_dataset*/*/")
+    if folder.is_dir() and not (folder / "again").is_symlink():
+        (folder / "again").symlink_to("..")
 
 
 def odd_name(tree: Path, dice: Dice) -> None:
@@ -720,12 +742,27 @@ def test_command_refuses_before_it_works(tree: Path, tmp_path: Path, capsys: pyt
     assert not (tmp_path / "new.csv").exists()
 
 
+def test_command_stopped_by_hand_leaves_no_file(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> Report:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nsw_da_medical_image.validation.validate.judge_video", stop)
+    before = set(tmp_path.iterdir())
+    assert main([str(tree), "--json", str(tmp_path / "new.json")]) == 130
+    assert "no report was written" in capsys.readouterr().err
+    assert set(tmp_path.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         (["--checks", "run-gapp"], "nearest: run-gap"),
         (["--workers", "0"], "--workers is 0"),
         (["--json", "a", "--html", "a"], "one file"),
+        (["--checks", "dark-frames"], "pixels"),
+        (["--checks", "run-gap,dark-frames"], "--pixels"),
     ],
 )
 def test_command_tells_wrong_usage(

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['chosen_checks', 'Task', 'Judged', 'judge_video', 'validate', 'main']
 
-# %% ../../nbs/validation/03_validate.ipynb #49b641a3
+# %% ../../nbs/validation/03_validate.ipynb #84758cc3
 import argparse
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -57,7 +58,7 @@ def chosen_checks(checks: Iterable[str] | None = None, pixels: bool = False) -> 
         raise ValueError(f"{', '.join(sorted(names)) or 'no check'} without pixels is no check; ask for pixels too")
     return chosen
 
-# %% ../../nbs/validation/03_validate.ipynb #3ce46faa
+# %% ../../nbs/validation/03_validate.ipynb #ec9c16a1
 class Task(NamedTuple):
     """One video to judge."""
 
@@ -69,7 +70,7 @@ class Task(NamedTuple):
     measured: tuple[FocalPlane, ...] = ()  # whose frames are to be decoded
     threads: int = 1  # that decode
 
-
+# %% ../../nbs/validation/03_validate.ipynb #18ac6cd8
 class Judged(NamedTuple):
     """What was found in one video, (check, finding), and the measures of its frames where they were asked for."""
 
@@ -128,16 +129,23 @@ def _tasks(
         tasks.append(Task(dataset, video, here, facts.strays.get(video, ()), checks, measured, threads))
     return tasks
 
-# %% ../../nbs/validation/03_validate.ipynb #09c51887
-def _run(tasks: list[Task], executor: Executor | None) -> list[Judged]:
+# %% ../../nbs/validation/03_validate.ipynb #342fa41f
+def _here(tasks: list[Task], workers: int | None) -> Iterator[Judged]:
+    """What is found in each video, in turn or by threads: as many as asked for, by default where the first video had to wait."""
+    began, worked = time.perf_counter(), time.thread_time()
+    yield from map(judge_video, tasks[:1])
+    waited = time.perf_counter() - began > 2 * (time.thread_time() - worked)
+    threads = workers or (4 * cores() if waited else 1)
+    if threads == 1 or any(task.measured for task in tasks):
+        yield from map(judge_video, tasks[1:])
+        return
+    with ThreadPoolExecutor(threads, "validate") as pool:
+        yield from pool.map(judge_video, tasks[1:])
+
+# %% ../../nbs/validation/03_validate.ipynb #244fc3d0
+def _run(tasks: list[Task], executor: Executor | None, workers: int | None) -> list[Judged]:
     """What was found in each video, in the order of the tasks."""
-    if executor is None and any(task.measured for task in tasks):
-        judged: Iterable[Judged] = map(judge_video, tasks)
-    elif executor is None:
-        with ThreadPoolExecutor(max(task.threads for task in tasks) if tasks else 1, "validate") as pool:
-            return _run(tasks, pool)
-    else:
-        judged = executor.map(judge_video, tasks)
+    judged = _here(tasks, workers) if executor is None else executor.map(judge_video, tasks)
     return list(progress(judged, total=len(tasks), desc="validating", unit="video"))
 
 # %% ../../nbs/validation/03_validate.ipynb #54654709
@@ -151,7 +159,7 @@ def _report(dataset: EmbryoDataset, facts: DatasetFacts, checks: tuple[str, ...]
     whole = not {entry for entry, _ in facts.refused} & {plane.folder for plane in dataset.planes}
     return Report(findings_table(found), table, dataset if whole else None, checks, facts.videos, dataset.path)
 
-# %% ../../nbs/validation/03_validate.ipynb #a5c730b7
+# %% ../../nbs/validation/03_validate.ipynb #3a3257bc
 def validate(
     dataset: EmbryoDataset | str | os.PathLike,
     checks: Iterable[str] | None = None,
@@ -163,8 +171,8 @@ def validate(
     """What the checks find in a data set, given itself or by its folder; nothing in the data makes it raise.
 
     `checks` names some of `CHECKS`, by default all. `pixels` decodes the frames of `planes`, by default of all.
-    `executor` is any `concurrent.futures.Executor` whose workers see the folder; without one, `workers` threads, by
-    default one a core. Raises `DataError` where there is no data set, `UnknownName` for a check or plane that does not
+    `executor` is any `concurrent.futures.Executor` whose workers see the folder; without one, `workers` threads do the
+    work, by default one a core for pixels, and for the rest one, or several where the disk is slow. Raises `DataError` where there is no data set, `UnknownName` for a check or plane that does not
     exist.
     """
     chosen = chosen_checks(checks, pixels)
@@ -174,9 +182,9 @@ def validate(
     facts = read_dataset(dataset)
     threads = 1 if executor is not None else workers or cores()
     tasks = _tasks(dataset, facts, chosen, measured if pixels else (), threads)
-    return _report(dataset, facts, chosen, _run(tasks, executor))
+    return _report(dataset, facts, chosen, _run(tasks, executor, workers))
 
-# %% ../../nbs/validation/03_validate.ipynb #6efeba2b
+# %% ../../nbs/validation/03_validate.ipynb #13706f7e
 def _parser() -> argparse.ArgumentParser:
     """The command's options; --help lists the checks."""
     wide = max(map(len, CHECKS))
@@ -193,10 +201,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--checks", metavar="A,B", help="only these checks, separated by commas")
     for kind in ("json", "csv", "html"):
         add(f"--{kind}", metavar="FILE", help=f"write the report as {kind.upper()} to a new file")
-    add("--workers", type=int, metavar="N", help="number of threads (one a core)")
+    add("--workers", type=int, metavar="N", help="number of threads (for pixels one a core)")
     return parser
 
-# %% ../../nbs/validation/03_validate.ipynb #98660ca4
+# %% ../../nbs/validation/03_validate.ipynb #f78e2acf
 class _Asked(NamedTuple):
     """What the command line asks for, understood."""
 
@@ -206,7 +214,7 @@ class _Asked(NamedTuple):
     workers: int | None
     files: dict[str, str]  # 'json', 'csv', 'html' -> file
 
-
+# %% ../../nbs/validation/03_validate.ipynb #4960ed94
 def _ask(argv: list[str] | None) -> _Asked:
     """The options, or exit with status 2."""
     parser = _parser()

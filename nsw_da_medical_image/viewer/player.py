@@ -7,7 +7,7 @@ __all__ = ['Frame', 'MESSAGE_FRAMES', 'SPARE_FRAMES', 'MESSAGE_BYTES', 'PUSH_BYT
            'pack_hours', 'describe_video', 'describe_series', 'coarse_to_fine', 'planes_from', 'needed', 'spare',
            'read_frame', 'message', 'Delivery', 'sheet_frames', 'contact_sheet', 'PlaneName', 'EmbryoPlayer']
 
-# %% ../../nbs/viewer/01_player.ipynb #fc77da3d
+# %% ../../nbs/viewer/01_player.ipynb #701e7c42
 import html
 import io
 import itertools
@@ -29,7 +29,7 @@ import traitlets
 from PIL import Image
 
 from ..dataset_util.dataset import END_OF_IMAGE, Plane, Video, decode
-from ..dataset_util.util import DataError, FocalPlane, UnknownName
+from ..dataset_util.util import DataError, FocalPlane, UnknownName, new_file
 
 # %% ../../nbs/viewer/01_player.ipynb #92612960
 def pack_runs(runs: Iterable[int]) -> list[list[int]]:
@@ -513,16 +513,12 @@ def _frames_html(frames: Iterable[Frame], read: Callable[[Frame], tuple[bytes, s
         rows = [[*frame, fault, b64encode(data).decode()] for frame, data, fault in read_ones]
         yield f'<script type="application/json" class="frames">{_json(rows)}</script>\n'
 
-# %% ../../nbs/viewer/01_player.ipynb #358c5ba0
-class _Paged(_Displayed):
-    """A player as a page of its own."""
+# %% ../../nbs/viewer/01_player.ipynb #690d28b8
+class _Framed(_Displayed):
+    """A player as text."""
 
-    def to_html(self, path: str | os.PathLike | None = None, planes: Iterable[Plane] | None = None) -> Any:
-        """The player as one self-contained HTML page, with the frames of `planes` (by default the current one).
-
-        Returns the text, or writes it to `path`, which must not exist yet, and returns the `Path`.
-        """
-        chosen = {str(FocalPlane.parse(plane)) for plane in planes or [self.plane]}
+    def _page(self, chosen: set[str]) -> str:
+        """The page with the frames of the planes `chosen`."""
         traits = ("value", "plane", "fps", "speed", "loop", "bounds", "every_frame", "all_planes")
         state: dict[str, Any] = {name: getattr(self, name) for name in traits}
         state["plane"] = self.plane if self.plane in chosen else min(chosen)
@@ -533,11 +529,23 @@ class _Paged(_Displayed):
         frames = (frame for frame in every if frame[1] in chosen)
         title = html.escape(", ".join(video.name for video in self.videos))
         parts = {"css": self._css, "js": self._esm, "frames": "".join(_frames_html(frames, self._read))}
-        page = PAGE.format(title=title, state=_json(state), **parts)
+        return PAGE.format(title=title, state=_json(state), **parts)
+
+# %% ../../nbs/viewer/01_player.ipynb #c150b66a
+class _Paged(_Framed):
+    """A player as a page of its own."""
+
+    def to_html(self, path: str | os.PathLike | None = None, planes: Iterable[Plane] | None = None) -> Any:
+        """The player as one self-contained HTML page, with the frames of `planes` (by default the current one).
+
+        Returns the text; or writes it to `path`, whole or not at all, and returns the `Path`. `FileExistsError` where
+        `path` exists.
+        """
+        chosen = {str(FocalPlane.parse(plane)) for plane in planes or [self.plane]}
         if path is None:
-            return page
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(page)
+            return self._page(chosen)
+        with new_file(path) as hidden:
+            hidden.write_text(self._page(chosen), encoding="utf-8")
         return Path(path)
 
 # %% ../../nbs/viewer/01_player.ipynb #e7c7f639

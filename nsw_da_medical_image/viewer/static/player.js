@@ -278,17 +278,37 @@ const BITMAP_BUDGET = 100e6; // 96 frames of 500 x 500; all of a video's would b
 const IN_FLIGHT = 4;
 const WANT_AT_ONCE = 256;
 const STAND_IN_AFTER = 80;
+const SPARE_WHILE_PLAYING = 1500; // milliseconds; below the time after which the kernel gives up waiting
 
-/** A picture of JPEG bytes. What a truncated file still holds is shown, as every browser does in a page. */
+/** A picture of JPEG bytes, or null. What a truncated file still holds is shown, as every browser does in a page. */
 async function decode(bytes) {
-  for (const tail of [[], [0xff, 0xd9]]) {
+  return (await decodeDirectly(bytes)) ?? (await decodeBlob(bytes, [])) ?? (await decodeBlob(bytes, [0xff, 0xd9]));
+}
+
+/** Without the way of a blob through the browser's main process: half the time. Secure pages have it, not every browser. */
+async function decodeDirectly(bytes) {
+  if (!globalThis.ImageDecoder) return null;
+  const decoder = new ImageDecoder({ data: bytes, type: "image/jpeg" });
+  try {
+    const { image, complete } = await decoder.decode();
     try {
-      return await createImageBitmap(new Blob([bytes, new Uint8Array(tail)], { type: "image/jpeg" }));
-    } catch {
-      // next
+      return complete ? await createImageBitmap(image) : null;
+    } finally {
+      image.close();
     }
+  } catch {
+    return null;
+  } finally {
+    decoder.close();
   }
-  return null;
+}
+
+async function decodeBlob(bytes, tail) {
+  try {
+    return await createImageBitmap(new Blob([bytes, new Uint8Array(tail)], { type: "image/jpeg" }));
+  } catch {
+    return null;
+  }
 }
 
 export class Engine {
@@ -422,15 +442,21 @@ export class Engine {
     const parts = slices(data, sizes);
     message.frames.forEach(([video, plane, run, , fault], i) => this.put(video, plane, run, parts[i], fault));
     const ack = () => this.disposed || this.model.send({ kind: "ack", seq: message.seq });
-    if (message.spare && globalThis.requestIdleCallback) requestIdleCallback(ack, { timeout: 300 });
+    if (!message.spare || this.model.get("all_planes")) ack();
+    else if (this.ticking) setTimeout(ack, SPARE_WHILE_PLAYING); // what is not looked at waits for what is
+    else if (globalThis.requestIdleCallback) requestIdleCallback(ack, { timeout: 300 });
     else ack();
     if (!this.exact || message.frames.some(([, plane]) => plane === this.plane)) this.arrived();
   }
   arrived() {
     if (!this.exact) this.paint();
     this.pump();
-    this.arrivals ??= requestAnimationFrame(() => {
-      this.arrivals = null;
+    this.fill();
+  }
+  /** Shows which frames are held, once for all that came since the last picture of the display. */
+  fill() {
+    this.filling ??= requestAnimationFrame(() => {
+      this.filling = null;
       for (const view of this.views) view.filled();
     });
   }
@@ -484,10 +510,20 @@ export class Engine {
     const room = Math.min(32, Math.floor(this.capacity / panes.length) - 1);
     const near = [1, -1, 2, -2].map((k) => Math.max(0, Math.min(last, this.index + k)));
     const places = this.ticking ? [...this.aim(), this.index, ...this.ahead(room)] : [this.index, ...near];
-    const wishes = places.flatMap((index) =>
-      panes.map(({ video, plane }) => [this.key(video, plane, index), video, plane, this.series.runs[index]]),
-    );
+    const wishes = places.flatMap((index) => panes.map((pane) => this.wish(pane, index)));
+    if (!this.ticking) wishes.push(...this.turns());
     return wishes.slice(0, Math.max(this.capacity, panes.length));
+  }
+  wish({ video, plane }, index) {
+    return [this.key(video, plane, index), video, plane, this.series.runs[index]];
+  }
+  /** The same frame in the other planes, the next ones first: whoever rests at a frame may focus through it. */
+  turns() {
+    const { planes, videos } = this.series;
+    if (this.model.get("all_planes")) return [];
+    const at = planes.indexOf(this.plane);
+    const others = planes.map((plane, i) => [Math.abs(i - at), plane]).filter(([far]) => far > 0).sort(([a], [b]) => a - b);
+    return others.flatMap(([, plane]) => videos.map((_, video) => this.wish({ video, plane }, this.index)));
   }
   /** The place that is made ready first. It is kept until it is, else a slow machine would begin much and end nothing. */
   aim() {
@@ -606,10 +642,10 @@ export class Engine {
       this.shown = index;
       this.carry = 0;
     }
-    this.publisher.offer(this.run);
     this.paint();
     this.pump();
     if (!this.exact) this.ask();
+    this.publisher.offer(this.run); // last: the picture does not wait for what the kernel is told
   }
   step(by) {
     this.set({ playing: false });
@@ -1047,7 +1083,7 @@ export class View {
       Object.assign(this.loop.style, { left: `calc(var(--ep-thumb) / 2 + (100% - var(--ep-thumb)) * ${from})`, width: `calc((100% - var(--ep-thumb)) * ${to - from})` });
     }
     if (!playing) this.announce();
-    this.filled();
+    engine.fill();
   }
   /** Which frames are here: a thin line below the seek bar. */
   filled() {

@@ -1,0 +1,192 @@
+"""Image folders: the command from outside, a real `datasets`, a killed process."""
+
+import csv
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
+from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
+from nsw_da_medical_image.dataset_util.image_folder import make_image_folder
+from nsw_da_medical_image.dataset_util.sample import make_archives
+
+ROOT = Path(__file__).parent.parent
+COMMAND = [sys.executable, "-m", "nsw_da_medical_image.dataset_util.image_folder"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("folders")
+    make_archives(folder / "archives", videos=3, frames=60, size=96, quirks=["truncated-jpeg@SAM2-4"])
+    extract_dataset(folder / "archives", folder / "extracted")
+    return folder / "extracted"
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+def command(*args: object) -> subprocess.CompletedProcess[str]:
+    full = [*COMMAND, *map(str, args)]
+    return subprocess.run(full, capture_output=True, text=True, env=environment(), check=False, timeout=120)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """A hash of every file below `folder`."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_the_classic_form_byte_by_byte(data: Path, tmp_path: Path) -> None:
+    """Against an expectation that was written by hand, and against the source's own files."""
+    before = tree(data)
+    out = tmp_path / "training"
+    options = ["--videos", "SAM1-7", "SAM1-2", "--planes", "F0", "F-15", "--phases", "t2", "--pick", "onset"]
+    done = command(data, out, *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{out}: 4 images of 2 videos, plane F-15, F0, ")
+
+    with open(data / "embryo_dataset_annotations" / "SAM1-2_phases.csv", newline="") as f:
+        two = next(int(first) for phase, first, _ in csv.reader(f) if phase == "t2")
+    with open(data / "embryo_dataset_annotations" / "SAM1-7_phases.csv", newline="") as f:
+        seven = next(int(first) for phase, first, _ in csv.reader(f) if phase == "t2")
+    middle = "a microscopic image of a human embryo at phase t2 recorded at focal plane F+00\n"
+    lower = "a microscopic image of a human embryo at phase t2 recorded at focal plane F-15\n"
+    rows = [
+        ("SAM1-7", seven, "F+00", "embryo_dataset", middle),
+        ("SAM1-7", seven, "F-15", "embryo_dataset_F-15", lower),
+        ("SAM1-2", two, "F+00", "embryo_dataset", middle),
+        ("SAM1-2", two, "F-15", "embryo_dataset_F-15", lower),
+    ]
+    expected = {"metadata.csv": b"filename,label,phase\n"}
+    for number, (video, run, plane, folder, text) in enumerate(rows):
+        [source] = (data / folder / video).glob(f"*_RUN{run}.jpeg")
+        expected["metadata.csv"] += f"{number}.jpeg,{plane}_{video}_{run},t2\n".encode()
+        expected[f"images/{number}.jpeg"] = source.read_bytes()
+        expected[f"descriptions/{number}.txt"] = text.encode()
+    assert {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()} == expected
+    assert tree(data) == before
+
+
+def test_hugging_face_loads_it(data: Path, tmp_path: Path) -> None:
+    """With the real library, offline, in a process of its own."""
+    pytest.importorskip("datasets")
+    out = tmp_path / "training"
+    assert command(data, out, "--form", "huggingface", "--planes", "F0", "--videos", "SAM1-2").returncode == 0
+    code = """
+import json, sys
+from datasets import load_dataset
+images = load_dataset("imagefolder", data_dir=sys.argv[1], split="train")
+first = images[0]
+facts = [len(images), images.column_names, first["text"], first["label"], first["phase"], first["image"].mode, first["image"].size]
+print(json.dumps([*facts, sorted(set(images["text"]))]))
+"""
+    caches = {"HF_HOME": str(tmp_path / "hf"), "HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, out],
+        capture_output=True,
+        text=True,
+        env=environment(**caches),
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    count, columns, text, label, phase, mode, size, texts = json.loads(done.stdout)
+    frames = EmbryoDataset(data).frames("SAM1-2", "F0")
+    frames = frames[frames.table.phase.notna()]
+    assert count == len(frames)
+    assert set(columns) == {"image", "text", "label", "phase"}
+    assert (text, label, phase) == (
+        f"a microscopic image of a human embryo at phase {frames.table.phase[0]}",
+        frames.label(0),
+        frames.table.phase[0],
+    )
+    assert (mode, size) == ("L", [96, 96])
+    assert texts == sorted({f"a microscopic image of a human embryo at phase {p}" for p in frames.table.phase})
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "why"),
+    [
+        (["--phases", "t99"], 2, "error: 't99' is not a Phase; choose from tPB2"),
+        (["--planes", "F7"], 2, "error: 'F7' is not a FocalPlane; choose from F-45"),
+        (["--videos", "SAM1-3"], 1, "has no video 'SAM1-3'; nearest: SAM1-"),
+        (["--videos", "SAM1-7", "--phases", "tHB"], 1, "error: no frame is chosen, so there is nothing to write"),
+        (["--pick", "0"], 2, "error: pick is 0"),
+        (["--videos", "SAM2-4", "--planes", "F0"], 1, "is truncated; leave it out (--exclude)"),
+        (["--synthetic", "nowhere"], 1, "error: nowhere is not there"),
+        (["--exclude", "nowhere.csv"], 1, "error: No such file or directory: nowhere.csv"),
+        (["--size", "64", "--link"], 2, "error: link and size exclude each other"),
+    ],
+)
+def test_wrong_input_gives_one_line_and_leaves_nothing(
+    data: Path, tmp_path: Path, options: list[str], status: int, why: str
+) -> None:
+    done = command(data, tmp_path / "out", *options)
+    assert done.returncode == status
+    assert why in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_over(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    done = command(data, tmp_path / "out", "--videos", "SAM1-2")
+    assert done.returncode == 1
+    assert done.stderr == f"error: exists already; give another name, or remove it: {tmp_path / 'out'}\n"
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_links_share_the_bytes_and_need_one_file_system(data: Path, tmp_path: Path) -> None:
+    done = command(data, tmp_path / "out", "--videos", "SAM1-2", "--planes", "F0", "--link", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["linked"] is True
+    assert all(path.stat().st_nlink > 1 for path in (tmp_path / "out" / "images").iterdir())
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == data.stat().st_dev:
+        pytest.skip("there is no second file system to try")
+    target = other / f"nsw-{os.getpid()}"
+    done = command(data, target, "--videos", "SAM1-2", "--link")
+    assert done.returncode == 1
+    assert "leave --link out, and it is copied" in done.stderr
+    assert not [path for path in other.iterdir() if target.name in path.name]
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_process_leaves_no_folder_under_the_name(data: Path, tmp_path: Path, blow: signal.Signals) -> None:
+    """The hidden folder fills; the process is stopped in the middle of it."""
+    full = [*COMMAND, str(data), str(tmp_path / "out"), "--tolerant", "--size", "700"]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(full, env=environment(), stdout=quiet, stderr=quiet, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".out-*/images/*.jpeg")) and time.monotonic() < deadline:
+            assert process.poll() is None, "it ended before anything was written"
+            time.sleep(0.005)
+        os.kill(process.pid, blow)
+        status = process.wait(timeout=60)
+    finally:
+        process.kill()
+    assert not (tmp_path / "out").exists()
+    if blow == signal.SIGINT:
+        assert status == 130
+        assert list(tmp_path.iterdir()) == []
+    assert command(data, tmp_path / "out", "--videos", "SAM1-2", "--planes", "F0").returncode == 0
+
+
+def test_real_frames_keep_their_bytes(real_data: Path, tmp_path: Path) -> None:
+    dataset = EmbryoDataset(real_data)
+    frames = dataset.frames(["AA83-7"], phases=["t2", "t4"], pick=5)
+    made = make_image_folder(frames, tmp_path / "real")
+    assert made.images == 10
+    for number in range(10):
+        assert (tmp_path / "real" / "images" / f"{number}.jpeg").read_bytes() == frames.jpeg(number)

@@ -1,0 +1,465 @@
+"""The archives as a data set: the same answers as from the extracted folder, hostile archives, processes, the cache."""
+
+import hashlib
+import multiprocessing
+import os
+import pickle
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import warnings
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_extract import HARMLESS, HOSTILE, TOP, VICTIM, digest, files
+
+from nsw_da_medical_image.dataset_util.archives import Archive, build, indices
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset, main, summary_text
+from nsw_da_medical_image.dataset_util.extract_dataset import extract_archive, extract_dataset
+from nsw_da_medical_image.dataset_util.sample import QUIRK_HELP, make_archives
+from nsw_da_medical_image.dataset_util.source import ArchivesSource, open_source
+from nsw_da_medical_image.dataset_util.util import ARCHIVES, DataError, FocalPlane
+from nsw_da_medical_image.validation.validate import validate
+from nsw_da_medical_image.viewer.player import EmbryoPlayer
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("NSW_CACHE_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sample") / "archives"
+    make_archives(folder, videos=3, frames=20, size=160)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def extracted(archives):
+    extract_dataset(archives, archives.parent / "extracted")
+    return archives.parent / "extracted"
+
+
+# --- the same answers ------------------------------------------------------------------------------------------------
+
+
+def answer(ask: Any, folder: str = "/nowhere") -> Any:
+    """What a call returns, or the kind and the words of its error, less the name of a folder."""
+    try:
+        return ask()
+    except (DataError, KeyError, ValueError, OSError) as fault:
+        text = str(fault) if isinstance(fault, DataError | KeyError | ValueError) else ""
+        return type(fault), text.replace(folder, "*")
+
+
+def same(a: Any, b: Any) -> bool:
+    if hasattr(a, "equals"):
+        return type(a) is type(b) and a.equals(b) and getattr(a, "dtype", None) == getattr(b, "dtype", None)
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b)
+    return a == b
+
+
+def questions(name: str, plane: FocalPlane, run: int) -> dict[str, Any]:
+    """Everything public that can be asked of a data set, and of a video in a plane."""
+    return {
+        "videos": lambda ds: ds.videos,
+        "planes": lambda ds: (ds.planes, ds.missing, ds.entries, ds.middle, len(ds), ds.annotated, ds.timed),
+        "grades": lambda ds: ds.grades,
+        "table": lambda ds: ds.table(),
+        "part": lambda ds: ds.table(videos=name, planes=plane, phases=["t2", "t4"]),
+        "summary": lambda ds: {**ds.summary(), "path": ""},
+        "text": lambda ds: summary_text({**ds.summary(), "path": ""}),
+        "repr": lambda ds: repr(ds[name]).replace(ds.path, "*"),
+        "html": lambda ds: ds[name]._repr_html_().replace(ds.path, "*"),
+        "html of all": lambda ds: ds._repr_html_().replace(ds.path, "*"),
+        "video": lambda ds: (ds[name].planes, ds[name].code, ds[name].grade),
+        "phases": lambda ds: ds[name].phases,
+        "hours": lambda ds: ds[name].hours,
+        "phase at": lambda ds: ds[name].phase_at(run),
+        "runs": lambda ds: ds[name].runs(plane),
+        "path": lambda ds: ds[name].path(run, plane),
+        "jpeg": lambda ds: ds[name].jpeg(run, plane),
+        "frame": lambda ds: ds[name].frame(run, plane),
+        "tolerant frame": lambda ds: ds[name].frame(run, plane, size=24, tolerant=True),
+        "stack": lambda ds: ds[name].stack(plane),
+        "small stack": lambda ds: ds[name].stack(plane, runs=[run, run], size=16, tolerant=True),
+        "tails": lambda ds: ds.source.tails(f"{plane.folder}/{name}"),
+        "strays": lambda ds: sorted(
+            ds.source.files(f"{plane.folder}/{name}") + ds.source.folders(f"{plane.folder}/{name}")
+        ),
+        "no video": lambda ds: ds[name + "x"],
+        "no run": lambda ds: ds[name].jpeg(9999, plane),
+    }
+
+
+@settings(max_examples=int(os.environ.get("NSW_EXAMPLES", "12")), deadline=None, derandomize=True)
+@given(data=st.data())
+def test_archives_answer_as_the_extracted_folder_does(data):
+    """Acceptance: for random sample sets every public result is equal, byte for byte."""
+    quirks = data.draw(st.lists(st.sampled_from(sorted(QUIRK_HELP)), max_size=5, unique=True), label="quirks")
+    videos = data.draw(st.integers(1, 3), label="videos")
+    frames = data.draw(st.integers(16, 22) if quirks else st.integers(1, 20), label="frames")
+    seed = data.draw(st.integers(0, 999), label="seed")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            make_archives(Path(folder) / "archives", videos, frames, seed, size=48, quirks=quirks)
+        except ValueError:
+            return  # these quirks find no place together
+        extract_dataset(Path(folder) / "archives", Path(folder) / "extracted")
+        left, right = EmbryoDataset(Path(folder) / "archives"), EmbryoDataset(Path(folder) / "extracted")
+        assert isinstance(left.source, ArchivesSource)
+        for name in right.videos:
+            for plane in data.draw(st.sets(st.sampled_from(list(FocalPlane)), min_size=1, max_size=3), label="planes"):
+                run = data.draw(st.integers(0, frames + 1), label="run")
+                for question, ask in questions(name, plane, run).items():
+                    one, other = (answer(lambda ask=ask, ds=ds: ask(ds), ds.path) for ds in (left, right))
+                    assert same(one, other), (question, one, other)
+        assert left.tolerated == right.tolerated
+        again = EmbryoDataset(Path(folder) / "archives")  # from the cache
+        assert again.videos == right.videos
+        assert answer(again.table) is not None
+
+
+def test_a_whole_copy_is_what_the_extraction_writes(archives, extracted, tmp_path):
+    EmbryoDataset(archives).extract(to=tmp_path / "copy")
+    assert files(tmp_path / "copy") == files(extracted)
+
+
+# --- hostile archives: what an extraction refuses or passes over, is refused or passed over ----------------------------
+
+
+def changed(archives: Path, folder: Path, change: Any) -> Path:
+    shutil.copytree(archives, folder)
+    (folder / VICTIM).write_bytes(change((folder / VICTIM).read_bytes()))
+    return folder
+
+
+def without_place(text: str) -> str:
+    """A sentence without the member near which a damage was met: that depends on how much was read at a time."""
+    return re.sub(" near member '[^']*'", "", text)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("fault", HOSTILE)
+def test_hostile_archive(archives, extracted, tmp_path, fault):
+    folder = changed(archives, tmp_path / "archives", HOSTILE[fault])
+    before = digest(folder)
+    (tmp_path / "tree").mkdir()
+    with pytest.raises(DataError) as refused:
+        extract_archive(folder / VICTIM, tmp_path / "tree")
+    good = files(extracted)
+    source = answer(lambda: open_source(folder))
+    if isinstance(source, tuple):  # it is no archive at all
+        assert source[0] is DataError
+        assert VICTIM in source[1]
+        return
+    source.prepare([TOP, "embryo_dataset"])
+    assert without_place(source.faults()[TOP]) == without_place(str(refused.value))
+    videos = answer(lambda: source.folders(TOP))
+    if isinstance(videos, tuple):
+        assert videos == (DataError, source.faults()[TOP])
+        videos = []
+    for video in videos:
+        for name, tail in source.tails(f"{TOP}/{video}").items():
+            path = f"{TOP}/{video}/{name}"
+            if tail.fault:
+                with pytest.raises(DataError, match=rf"{VICTIM}: member '{path}'"):
+                    source.read(path)
+            elif path in good:
+                assert source.read(path) == good[path]
+    assert source.folders("embryo_dataset")  # the others are not concerned
+    assert digest(folder) == before
+
+
+@pytest.mark.parametrize("quirk", HARMLESS)
+def test_harmless_quirks(archives, tmp_path, quirk):
+    folder = changed(archives, tmp_path / "archives", HARMLESS[quirk])
+    (tmp_path / "tree").mkdir()
+    extract_archive(folder / VICTIM, tmp_path / "tree")
+    source = open_source(folder)
+    found = {
+        f"{place}/{name}": source.read(f"{place}/{name}")
+        for video in source.folders(TOP)
+        for place in (f"{TOP}/{video}", *(f"{TOP}/{video}/{below}" for below in source.folders(f"{TOP}/{video}")))
+        for name in source.files(place)
+    }
+    assert found == files(tmp_path / "tree")
+    assert source.faults() == {}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_byte_corrupted_in_the_middle(archives, extracted, tmp_path):
+    """Acceptance: never a wrong byte; what lies before a located damage is read; archive and member are named."""
+    good, whole = files(extracted), (archives / VICTIM).read_bytes()
+    path, rng, kinds = tmp_path / VICTIM, random.Random(5), set()
+    for _ in range(40):
+        hurt = bytearray(whole)
+        hurt[rng.randrange(len(whole) // 4, 3 * len(whole) // 4)] ^= rng.randrange(1, 256)
+        path.write_bytes(hurt)
+        index = build(path)
+        strict, tolerant = Archive(path, index), Archive(path, index, tolerant=True)
+        assert VICTIM in strict.note["fault"]
+        outcomes = []
+        for name in (f"{folder}/{name}" for folder in strict._folders for name in strict.files(folder)):
+            data = answer(lambda name=name, strict=strict: strict.read(name))
+            if isinstance(data, tuple):
+                assert f"{VICTIM}: member '{name}' may be touched" in data[1]
+                assert tolerant.read(name) is not None
+            outcomes.append(None if isinstance(data, tuple) else data == good[name])
+        assert False not in outcomes
+        kinds.add("located" if True in outcomes else "anywhere")
+    assert kinds == {"located", "anywhere"}
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_a_byte_corrupted_later(archives, extracted, tmp_path, reopened):
+    """An index has the checksum of every file: all others are read, also behind the damage."""
+    good, path = files(extracted), tmp_path / VICTIM
+    shutil.copy(archives / VICTIM, path)
+    archive = Archive(path, indices([path])[0])
+    hurt = bytearray(path.read_bytes())
+    hurt[len(hurt) // 2] ^= 0x55
+    path.write_bytes(hurt)
+    names = [f"{folder}/{name}" for folder in archive._folders for name in archive.files(folder)]
+    if reopened:
+        with pytest.warns(UserWarning, match="is of another file, since the archive has changed"):
+            archive = Archive(path, indices([path])[0])
+        assert "is damaged" in archive.note["fault"]
+    wrong = [name for name in names if isinstance(answer(lambda name=name: archive.read(name)), tuple)]
+    assert 1 <= len(wrong) <= 3
+    assert all(archive.read(name) == good[name] for name in names if name not in wrong)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9, 0.999])
+def test_a_download_that_broke_off(archives, extracted, tmp_path, kept):
+    good = files(extracted)
+    (tmp_path / "cut").mkdir()
+    whole = (archives / "embryo_dataset.tar.gz").read_bytes()
+    (tmp_path / "cut" / "embryo_dataset.tar.gz").write_bytes(whole[: int(kept * len(whole))])
+    ds = EmbryoDataset(tmp_path / "cut")
+    found = {ds[name].path(run): ds[name].jpeg(run) for name in ds for run in ds[name].runs()}
+    assert 0 < len(found) < 60 or kept == 0.999
+    assert all(good[path] == data for path, data in found.items())
+    assert abs(len(found) - 60 * kept) < 8
+    with pytest.raises(
+        KeyError, match=r"there is no RUN 999 in plane F0 .*embryo_dataset.tar.gz is cut off near member"
+    ):
+        ds[ds.videos[-1]].jpeg(999)
+    with pytest.raises(KeyError, match=r"has no video 'SAM9-9'.*; embryo_dataset.tar.gz is cut off near member"):
+        ds["SAM9-9"]
+    assert "is cut off near member" in ds.summary()["faults"][0]
+    assert main([str(tmp_path / "cut")]) == 1
+
+
+def test_validation_finds_the_same_and_reports_a_damaged_archive(archives, extracted, tmp_path):
+    assert validate(archives).findings.equals(validate(extracted).findings)
+    shutil.copytree(archives, tmp_path / "archives")
+    hurt = bytearray((archives / VICTIM).read_bytes())
+    hurt[len(hurt) // 2] ^= 0x55
+    (tmp_path / "archives" / VICTIM).write_bytes(hurt)
+    cut = tmp_path / "archives" / "embryo_dataset_F30.tar.gz"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    with pytest.warns(UserWarning, match=rf"{VICTIM} is damaged"):
+        findings = validate(tmp_path / "archives").findings
+    told = findings[findings.check == "unreadable-entry"]
+    assert [(row.severity, row.plane) for row in told.itertuples()] == [("error", "F15"), ("error", "F30")]
+    assert f"{VICTIM} is damaged near member '{TOP}/" in told.message.iloc[0]
+    assert "embryo_dataset_F30.tar.gz is cut off near member 'embryo_dataset_F30/" in told.message.iloc[1]
+
+
+# --- processes and threads -------------------------------------------------------------------------------------------
+
+
+def first_bytes(work: tuple[Any, str, int, str]) -> str:
+    dataset, name, run, plane = work
+    return hashlib.sha256(dataset[name].jpeg(run, plane)).hexdigest()
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_read_what_the_parent_reads(archives, start):
+    ds = EmbryoDataset(archives)
+    jobs = [(ds, name, run, plane) for name in ds for plane in ("F0", "F15") for run in (1, 9, 20)]
+    here = list(map(first_bytes, jobs))
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(start)) as pool:
+        assert list(pool.map(first_bytes, jobs)) == here
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(first_bytes, jobs * 5)) == here * 5
+    assert len(pickle.dumps(ds)) < 500
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+
+
+def test_the_interpreter_ends_quietly(archives):
+    code = f"""
+import os
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
+ds = EmbryoDataset({str(archives)!r})
+ds.videos, ds[ds.videos[0]].jpeg(1)
+if not os.fork():
+    os._exit(0 if ds[ds.videos[0]].jpeg(2)[:2] == b"\\xff\\xd8" else 1)
+assert os.wait()[1] == 0
+print("done")
+"""
+    done = run_python(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_two_processes_open_at_once(archives, cache, tmp_path):
+    shutil.copytree(archives, tmp_path / "archives")
+    code = f"""
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
+ds = EmbryoDataset({str(tmp_path / "archives")!r})
+print(len(ds.table()), len(ds[ds.videos[0]].jpeg(1)))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", code], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        for _ in range(3)
+    ]
+    assert len({process.communicate(timeout=120)[0] for process in both}) == 1
+    assert [process.returncode for process in both] == [0, 0, 0]
+    assert len(list((cache / "index").iterdir())) == 9
+    assert not [path for path in cache.rglob("*") if path.name.startswith(".")]
+
+
+def test_without_rapidgzip_the_remedy_is_said(archives):
+    code = f"""
+import sys
+sys.modules["rapidgzip"] = None
+from nsw_da_medical_image.dataset_util.dataset import main
+sys.exit(main([{str(archives)!r}]))
+"""
+    done = run_python(code)
+    assert done.returncode == 1
+    assert done.stderr.endswith("pip install 'nsw_da_medical_image[archives]'\n")
+    assert done.stderr.count("\n") == 1
+
+
+# --- the cache -------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_written_beside_the_archives_and_only_what_is_asked_for_is_indexed(archives, cache):
+    before = digest(archives)
+    ds = EmbryoDataset(archives, planes="F15")
+    assert not (cache / "index").exists()
+    assert ds.videos
+    assert [path.name.rpartition("-")[0] for path in (cache / "index").iterdir()] == ["embryo_dataset_F15"]
+    whole = EmbryoDataset(archives)
+    assert whole[ds.videos[0]].jpeg(1)
+    indexed = {path.name.rpartition("-")[0] for path in (cache / "index").iterdir()}
+    assert indexed == {"embryo_dataset_F15", "embryo_dataset"}
+    assert digest(archives) == before
+
+
+@pytest.mark.parametrize("spoil", ["cut", "rubbish", "flipped"])
+def test_a_damaged_index_is_rebuilt_with_a_word(archives, cache, spoil):
+    assert EmbryoDataset(archives, planes=0).videos
+    [place] = (cache / "index").iterdir()
+    good = place.read_bytes()
+    bad = {"cut": good[: len(good) // 2], "rubbish": b"rubbish", "flipped": bytearray(good)}[spoil]
+    if spoil == "flipped":
+        bad[len(bad) // 2] ^= 1
+    place.write_bytes(bad)
+    with pytest.warns(UserWarning, match=r"the index of .* is damaged; it is built anew"):
+        assert EmbryoDataset(archives, planes=0).videos
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert EmbryoDataset(archives, planes=0).videos
+
+
+def test_a_changed_archive_is_indexed_anew(archives, tmp_path):
+    shutil.copytree(archives, tmp_path / "archives")
+    few = EmbryoDataset(tmp_path / "archives", planes=0).videos
+    make_archives(tmp_path / "more", videos=5, frames=3, size=48)
+    shutil.copy(tmp_path / "more" / "embryo_dataset.tar.gz", tmp_path / "archives")
+    with pytest.warns(UserWarning, match="is of another file, since the archive has changed; it is built anew"):
+        assert len(EmbryoDataset(tmp_path / "archives", planes=0).videos) == 5 > len(few)
+
+
+def test_the_frame_index_of_a_folder_notices_changes(archives, cache, tmp_path):
+    extract_dataset(archives, tmp_path / "extracted")
+    for folder in (path for path in (tmp_path / "extracted").rglob("*") if path.is_dir()):
+        os.utime(folder, (1e9, 1e9))  # long settled
+    before = EmbryoDataset(tmp_path / "extracted").table()
+    assert len(list((cache / "frames").iterdir())) == 1
+    again = EmbryoDataset(tmp_path / "extracted")
+    assert again.table().equals(before)
+    assert again._index._new == {}  # all of it was kept
+    name = again.videos[0]
+    next((tmp_path / "extracted" / "embryo_dataset" / name).glob("*_RUN7.jpeg")).unlink()
+    assert 7 not in EmbryoDataset(tmp_path / "extracted")[name].runs()
+    assert len(EmbryoDataset(tmp_path / "extracted").table()) == len(before) - 1
+
+
+# --- some archives only, and who stands above -------------------------------------------------------------------------
+
+
+def test_some_archives_will_do(archives, extracted, tmp_path):
+    for name in "embryo_dataset_F15.tar.gz", "embryo_dataset_annotations.tar.gz":
+        (tmp_path / "some").mkdir(exist_ok=True)
+        shutil.copy(archives / name, tmp_path / "some")
+    some, whole = EmbryoDataset(tmp_path / "some"), EmbryoDataset(extracted)
+    assert some.planes == ("F15",)
+    assert set(some.missing) == set(ARCHIVES.values()) - {"embryo_dataset_F15", "embryo_dataset_annotations"}
+    assert some.videos == whole.videos
+    name = some.videos[0]
+    assert some[name].jpeg(3, "F15") == whole[name].jpeg(3, "F15")
+    assert some[name].phases.equals(whole[name].phases)
+    assert len(some[name].hours) == 0
+    assert some[name].grade is None
+
+
+def test_the_player_plays_from_the_archives(archives, extracted, tmp_path):
+    pages = []
+    for place in archives, extracted:
+        ds = EmbryoDataset(place)
+        player = EmbryoPlayer([ds[name] for name in ds.videos[:2]], plane="F15")
+        player.to_html(out := tmp_path / f"{place.name}.html")
+        pages.append(out.read_bytes())
+        player.close()
+    assert pages[0] == pages[1]
+
+
+def test_the_commands_take_the_archives(archives, tmp_path):
+    assert main([str(archives)]) == 0
+    done = subprocess.run(
+        [sys.executable, ROOT / "play_video.py", archives, "SAM1-2", "--out", tmp_path / "page.html", "--no-open"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "page.html").stat().st_size > 10_000
+
+
+def test_the_order_of_the_members_does_not_matter(archives, extracted, tmp_path):
+    with tarfile.open(tmp_path / VICTIM, "w:gz") as tar:
+        paths = [path for path in (extracted / TOP).rglob("*") if path.is_file()]
+        random.Random(1).shuffle(paths)
+        for path in paths:
+            tar.add(path, str(path.relative_to(extracted)))
+    archive = Archive(tmp_path / VICTIM, indices([tmp_path / VICTIM])[0])
+    for path in paths:
+        assert archive.read(str(path.relative_to(extracted))) == path.read_bytes()

@@ -1,0 +1,103 @@
+"""Synthetic runs: the command from outside, and what a hostile folder holds."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, write_run
+
+ROOT = Path(__file__).parent.parent
+HTML = "<img src=x onerror=alert(1)> an embryo at phase t2"
+
+
+def jpeg(value: int, side: int = 64) -> bytes:
+    pixels = np.random.default_rng(value).integers(0, 255, (side, side), np.uint8)
+    Image.fromarray(pixels).save(buffer := io.BytesIO(), "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """A good run under an ugly prompt, and one run for each way to be wrong."""
+    folder = tmp_path / "all-synthetic-runs"
+    folder.mkdir()
+    write_run(folder / "good", [jpeg(0), jpeg(1)], HTML, "t2")
+    good = json.loads((folder / "good" / "metadata.json").read_text())
+    texts = {
+        "no-json": "phase: t7",
+        "comma": '{"phase": "t7", "focal-plane": "F+00",}',
+        "a-list": "[]",
+        "no-phase": json.dumps({**good, "phase": None}),
+        "wrong-phase": json.dumps({**good, "phase": "<script>alert(1)</script>"}),
+        "wrong-plane": json.dumps({**good, "focal-plane": "F+99"}),
+        "deep": "[" * 100_000,
+        "binary": "\udcff\udcfe",
+    }
+    for name, text in texts.items():
+        (folder / name).mkdir()
+        (folder / name / "img0.jpg").write_bytes(jpeg(2))
+        (folder / name / "metadata.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    (folder / "nothing").mkdir()
+    write_run(folder / "pictures", [jpeg(3), jpeg(4), jpeg(5)], "", "t4")
+    (folder / "pictures" / "img1.jpg").write_bytes(jpeg(4)[:300])
+    (folder / "pictures" / "img2.jpg").unlink()
+    (folder / "pictures" / "img2.jpg").mkdir()
+    (folder / "link").symlink_to(folder / "not there")
+    (folder / "notes.txt").write_text("mine")
+    return folder
+
+
+def command(*args: object) -> subprocess.CompletedProcess[str]:
+    full = [sys.executable, "-m", "nsw_da_medical_image.dataset_util.synthetic", *map(str, args)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(full, capture_output=True, text=True, env=env, check=False, timeout=60)
+
+
+def test_what_is_wrong_is_a_finding_and_the_rest_is_served(hostile: Path) -> None:
+    runs = SyntheticRuns(hostile)
+    findings = runs.findings()
+    errors = findings[findings.severity == "error"]
+    assert set(errors.origin) == set(runs) - {"good"}
+    assert set(runs.left_out) == set(runs) - {"good", "pictures"}
+    assert findings[findings.origin == ""].message.str.contains("notes.txt|link").all()
+    served = runs.frames(exclude=findings)
+    assert [served.label(i) for i in range(len(served))] == ["F+00_good_0", "F+00_good_1", "F+00_pictures_0"]
+    assert [record.phase for record in served] == ["t2", "t2", "t4"]
+
+
+def test_no_markup_of_a_stranger_reaches_a_page(hostile: Path) -> None:
+    runs = SyntheticRuns(hostile)
+    page = runs._repr_html_()
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+    assert "<img src=x" not in page
+    assert "<script" not in page
+
+
+def test_the_command_lists_all_and_says_so(hostile: Path) -> None:
+    done = command(hostile)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "findings are errors" in done.stderr
+    assert "Traceback" not in done.stdout
+    assert "no-json: metadata.json is not JSON (line 1: Expecting value)" in done.stdout
+    rows = json.loads(command(hostile, "--json").stdout)
+    assert {row["origin"] for row in rows if row["severity"] == "error"} == set(SyntheticRuns(hostile)) - {"good"}
+
+
+def test_the_command_without_faults_and_without_a_folder(tmp_path: Path) -> None:
+    write_run(tmp_path / "run1", [jpeg(0)], "", "tB", "F+15")
+    done = command(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "run1: tB F15, 1 images" in done.stdout
+    for wrong in tmp_path / "no", tmp_path / "run1", tmp_path / "run1" / "img0.jpg":
+        done = command(wrong)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
