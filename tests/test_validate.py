@@ -28,12 +28,13 @@ from nsw_da_medical_image.dataset_util.util import (
     GRADES,
     TIMES,
     DataError,
+    FocalPlane,
     released_videos,
     runs_text,
 )
-from nsw_da_medical_image.validation.checks import CHECKS
+from nsw_da_medical_image.validation.checks import CHECKS, known_issues
 from nsw_da_medical_image.validation.report import Report
-from nsw_da_medical_image.validation.validate import main, validate
+from nsw_da_medical_image.validation.validate import Judged, Task, judge_video, main, validate
 
 FRAMES = 24
 
@@ -355,12 +356,23 @@ def test_copies_of_frames_are_told_as_such(tree: Path) -> None:
 
 
 def test_published_findings_say_whether_this_copy_confirms_them(tree: Path) -> None:
-    """The published names stand on sample data here, whose defects are known."""
+    """The published names stand on sample data here, whose defects are known: there is none."""
     rename_video(tree, "SAM2-4", "LM184-4")
-    report = validate(tree)
-    [told] = report.findings.query("check == 'known-issue'")["message"]
-    assert "embryo_removed (not looked at)" in told
-    assert "after 120.0 hpi" in told
+    for pixels, verdict in (False, "not looked at"), (True, "not seen in this copy"):
+        [told] = validate(tree, pixels=pixels, planes=["F0"]).findings.query("check == 'known-issue'")["message"]
+        assert f"embryo_removed ({verdict})" in told
+        assert "after 120.0 hpi" in told
+
+
+def test_published_finding_is_confirmed_by_this_copy(planted: Tree, tmp_path: Path) -> None:
+    """A video with another clock under the name of one that was published with it."""
+    root = Path(shutil.copytree(planted.root, tmp_path / "tree"))
+    video = planted.planted["uniform-clock"].video
+    name = next(name for name, known in known_issues().items() if known.defects == ("timeline_mismatch",))
+    rename_video(root, video, name)
+    [told] = validate(root).findings.query(f"check == 'known-issue' and video == '{name}'").itertuples()
+    assert told.severity == "error"
+    assert "timeline_mismatch (confirmed by uniform-clock)" in told.message
 
 
 def test_exclusions_leave_only_what_the_reader_takes(planted: Tree) -> None:
@@ -714,6 +726,23 @@ def test_the_order_of_the_work_does_not_show(planted: Tree) -> None:
     assert same(planted.report, validate(planted.root, executor=Backwards()))
     assert same(planted.report, validate(planted.root, workers=1))
     assert same(planted.report, validate(planted.root, workers=7))
+
+
+def test_stopped_by_hand_it_keeps_what_was_measured(tree: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the videos before the one that it was at."""
+    real, seen = judge_video, []
+
+    def stop(task: Task) -> Judged:
+        seen.append(task.video)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return real(task)
+
+    monkeypatch.setattr("nsw_da_medical_image.validation.validate.judge_video", stop)
+    before = len(list((cache / "pixels").glob("*")))
+    with pytest.raises(KeyboardInterrupt):
+        validate(tree, pixels=True)
+    assert len(list((cache / "pixels").glob("*"))) == before + 2 * len(FocalPlane)
 
 
 # --- the command ---------------------------------------------------------------------------------
