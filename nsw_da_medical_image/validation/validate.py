@@ -188,11 +188,11 @@ def validate(
     tasks = _tasks(dataset, facts, chosen, measured if pixels else (), threads)
     return _report(dataset, facts, chosen, _run(tasks, executor, workers))
 
-# %% ../../nbs/validation/03_validate.ipynb #a547c435
+# %% ../../nbs/validation/03_validate.ipynb #ec9fd871
 def _parser() -> argparse.ArgumentParser:
     """The command's options; --help lists the checks."""
     wide = max(map(len, CHECKS))
-    listing = "\n".join(f"  {name:<{wide}}  {check.rule.partition(' Source:')[0]}" for name, check in CHECKS.items())
+    listing = "\n".join(f"  {name:<{wide}}  {check.rule.partition('. ')[0]}" for name, check in CHECKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m nsw_da_medical_image.validation.validate",
         description="Find the known defects of a data set, and the unknown ones.",
