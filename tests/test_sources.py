@@ -454,6 +454,15 @@ def test_the_commands_take_the_archives(archives, tmp_path):
     assert (tmp_path / "page.html").stat().st_size > 10_000
 
 
+def test_play_video_indexes_one_plane(archives, tmp_path, cache):
+    options = ["--plane", "F15", "--out", tmp_path / "page.html", "--no-open"]
+    command = [sys.executable, ROOT / "play_video.py", archives, "SAM1-2", *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(command, env=environment, timeout=120, check=False).returncode == 0
+    indexed = {path.name.rpartition("-")[0] for path in (cache / "index").iterdir()}
+    assert {name for name in indexed if "annot" not in name and "time" not in name} == {"embryo_dataset_F15"}
+
+
 def test_the_order_of_the_members_does_not_matter(archives, extracted, tmp_path):
     with tarfile.open(tmp_path / VICTIM, "w:gz") as tar:
         paths = [path for path in (extracted / TOP).rglob("*") if path.is_file()]
