@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+import shutil
 import subprocess
 import sys
 import warnings
@@ -20,7 +21,7 @@ from nsw_da_medical_image.dataset_util.exclusion import excluded
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.frames import FrameRecord, Frames, picked
 from nsw_da_medical_image.dataset_util.sample import make_archives
-from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, released_videos, runs_text
+from nsw_da_medical_image.dataset_util.util import DataError, FocalPlane, Phase, released_videos, runs_text
 
 QUIRKS = ["run-gap@SAM1-7", "missing-time@SAM2-4", "missing-annotation@SAM3-6"]
 
@@ -224,8 +225,6 @@ def test_what_is_left_out_of_a_table_is_left_out_of_all(ds: EmbryoDataset) -> No
 
 
 def test_a_video_that_is_left_out_is_not_read(ds: EmbryoDataset, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(ds.root, tmp_path / "hurt")
     (tmp_path / "hurt" / "embryo_dataset_annotations" / "SAM1-2_phases.csv").write_text("t99,1,2\n")
     hurt = EmbryoDataset(tmp_path / "hurt")
@@ -241,6 +240,19 @@ def test_the_ground_truth_names_frames_as_frames_do(ds: EmbryoDataset, tmp_path:
     assert known.identifier.is_unique
     assert known.phase_index.tolist() == [frames[i].rank for i in range(len(frames))]
     assert write_ground_truth(ds, tmp_path / "all.csv") == len(frames)
+
+
+def test_parquet_holds_what_csv_holds(ds: EmbryoDataset, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    assert write_ground_truth(ds, tmp_path / "t.csv") == write_ground_truth(ds, tmp_path / "t.parquet")
+    as_text, columns = pd.read_csv(tmp_path / "t.csv"), pd.read_parquet(tmp_path / "t.parquet")
+    assert isinstance(columns.phase.dtype, pd.CategoricalDtype)
+    assert columns.phase_index.dtype == np.int8
+    pd.testing.assert_frame_equal(columns.astype({"phase": str, "code": str}), as_text, check_dtype=False)
+    (tmp_path / "t.parquet").rename(tmp_path / "whole.parquet")
+    with pytest.raises(DataError, match="no labelled frame"):
+        write_ground_truth(ds, tmp_path / "t.parquet", exclude=ds.videos)
+    assert not (tmp_path / "t.parquet").exists()
 
 
 def test_parquet_without_pyarrow_says_what_to_install(ds: EmbryoDataset, tmp_path: Path, monkeypatch, capsys) -> None:

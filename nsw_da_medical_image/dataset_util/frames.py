@@ -106,7 +106,7 @@ def _spread(place: np.ndarray, size: np.ndarray, n: int) -> np.ndarray:
 
     return steps(place + 1) > steps(place)
 
-# %% ../../nbs/dataset_util/08_frames.ipynb #12af0696
+# %% ../../nbs/dataset_util/08_frames.ipynb #e4c13e04
 def picked(table: pd.DataFrame, pick: Pick) -> pd.DataFrame:
     """The rows of a table of frames, ascending by run, that `pick` means, in their order; `ValueError` for an unknown one.
 
@@ -118,7 +118,8 @@ def picked(table: pd.DataFrame, pick: Pick) -> pd.DataFrame:
     labelled = table[table["phase"].notna()]
     groups = labelled.groupby(["video", "plane", "phase"], observed=True, sort=False)["run"]
     place, size = groups.cumcount().to_numpy(), groups.transform("size").to_numpy(np.int64)
-    chosen = place == 0 if pick == "onset" else _spread(place, size, 1 if pick == "median" else int(pick))
+    n = 1 if isinstance(pick, str) else min(int(pick), len(table))
+    chosen = place == 0 if pick == "onset" else _spread(place, size, n)
     return labelled[chosen].reset_index(drop=True)
 
 # %% ../../nbs/dataset_util/08_frames.ipynb #b88f6979
