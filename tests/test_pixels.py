@@ -449,6 +449,19 @@ def test_the_real_empty_well_in_another_video_is_found(
 
 
 @pytest.mark.parametrize("video", ["AA83-7", "AB028-6"])
+@pytest.mark.parametrize("part", [0.98, 0.9, 0.8, 0.65])
+def test_truncated_frames_are_measured_by_what_is_there(
+    real: EmbryoDataset, tmp_path: Path, video: str, part: float
+) -> None:
+    jpegs = {run: real[video].jpeg(run) for run in real[video].runs()[::12].tolist()}
+    dataset = data_set(tmp_path, {f"RUN{run}": data[: int(part * len(data))] for run, data in jpegs.items()})
+    frames = measure_video(dataset, "SAM1-2")
+    assert frames.fault.str.contains("truncated").all()
+    assert set(frame_states(frames)) == {"embryo"}
+    assert findings(dataset, "SAM1-2").empty
+
+
+@pytest.mark.parametrize("video", ["AA83-7", "AB028-6"])
 def test_a_little_debris_is_no_embryo(real: EmbryoDataset, tmp_path: Path, video: str) -> None:
     frames = altered(real, tmp_path, video, END, with_debris(4, 24))
     assert set(frames.state[frames.changed]) <= {"empty", "blurred"}
