@@ -19,7 +19,9 @@ NBS = Path(__file__).parent.parent / "nbs"
 # Notebooks that must run from top to bottom for a reader who presses "Run All Cells".
 NOTEBOOKS = [
     "dataset_util/00_util.ipynb",
+    "tutorials/trust.ipynb",
     "viewer/00_plots.ipynb",
+    "tutorials/augment.ipynb",
     "yolo.ipynb",
 ]
 

@@ -2,9 +2,10 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from nbformat.v4 import new_code_cell, new_notebook
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
-from nsw_da_medical_image.dataset_util.util import released_videos, runs_ranges, runs_text
+from nsw_da_medical_image.dataset_util.util import FocalPlane, released_videos, runs_ranges, runs_text
 from nsw_da_medical_image.validation.checks import FINDING_COLUMNS, Finding, Severity, findings_table
-from nsw_da_medical_image.validation.report import Report, heat_map
+from nsw_da_medical_image.validation.report import Report, heat_map, worst_frames
+from nsw_da_medical_image.validation.validate import validate
 
 HERE = Path(__file__).parent
 QUIRKS = ["truncated-jpeg@SAM1-2", "dark-frames@SAM1-7", "empty-file@SAM1-7", "empty-well@SAM2-4"]
@@ -38,6 +40,7 @@ HOSTILE = [
     "\u202egnp.exe",
     "&lt;b&gt;",
     "</style><script>alert(1)</script>",
+    "x" * 250,
 ]
 
 
@@ -66,6 +69,14 @@ def small(planted: tuple[Path, list[list[Any]]]) -> Report:
 
 
 @pytest.fixture(scope="session")
+def validated(planted: tuple[Path, list[list[Any]]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Report]:
+    """What `validate` says of that data set, with pixels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NSW_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield validate(planted[0], pixels=True)
+
+
+@pytest.fixture(scope="session")
 def hostile(small: Report) -> Report:
     """A report in which every text that comes from files is out to do harm."""
     rows = [[name, "error", name, name, "1-3", name] for name in HOSTILE]
@@ -90,7 +101,7 @@ def release() -> Report:
 # --- text ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["small", "hostile", "release"])
+@pytest.mark.parametrize("name", ["small", "validated", "hostile", "release"])
 def test_the_summary_fits_one_screen(name: str, request: pytest.FixtureRequest) -> None:
     report = request.getfixturevalue(name)
     lines = report.summary().split("\n")
@@ -161,6 +172,29 @@ def test_what_is_left_out_is_what_was_found(found: list[tuple], severity: Severi
     assert [row[0] for row in out] == sorted(row[0] for row in out)
 
 
+def test_tables_and_splits_take_a_report(small: Report) -> None:
+    ds = small.dataset
+    assert ds is not None
+    for severity in "error", "warning":
+        out = meant_runs(small.exclude(severity))
+        left = ds.table(exclude=small if severity == "error" else small.exclude(severity))
+        named = [(row.video, row.plane, row.run) in out for row in ds.table().itertuples()]
+        assert 0 < sum(named) < len(named)
+        assert left.reset_index(drop=True).equals(ds.table()[[not each for each in named]].reset_index(drop=True))
+
+
+def meant_runs(out: pd.DataFrame) -> set[tuple[str, str, int]]:
+    """Each frame of plane F0 that a list of exclusions names by runs."""
+    assert set(out["plane"]) == {"F0"}
+    rows = out[["video", "plane", "runs"]].values.tolist()
+    return {
+        (video, plane, run)
+        for video, plane, runs in rows
+        for first, last in runs_ranges(runs)
+        for run in range(first, last + 1)
+    }
+
+
 # --- files ---------------------------------------------------------------------------------------
 
 
@@ -216,6 +250,44 @@ def test_hostile_names_stay_text(hostile: Report, form: str) -> None:
     assert "\\x1b[31mred" in page.text
     assert "\x1b" not in page.text
     assert "\u202e" not in page.text
+
+
+def test_a_hostile_copy_becomes_a_harmless_page(planted: tuple[Path, list[list[Any]]], tmp_path: Path) -> None:
+    copy = tmp_path / "<b>copy"
+    shutil.copytree(planted[0], copy)
+    names = ["<script>alert(1)<\u2215script>", "=1+1", "\x1b[31mred"]
+    for plane in FocalPlane:
+        for old, new in zip(["SAM1-2", "SAM1-7", "SAM2-4"], names, strict=True):
+            (copy / plane.folder / old).rename(copy / plane.folder / new)
+    report = validate(copy)
+    assert set(names) <= set(report.findings["video"])
+    page = _Elements(report.to_html())
+    assert not {tag for tag, _ in page.elements} & {"script", "b"}
+    assert names[0] in page.text
+    assert all(line.isprintable() for line in report.summary().split("\n"))
+    assert "\n=1+1" not in report.to_csv()
+    assert ",=1+1" not in report.to_csv()
+
+
+def test_what_was_measured_is_drawn(validated: Report) -> None:
+    page = _Elements(validated.to_html())
+    drawings = [attributes for tag, attributes in page.elements if tag == "svg"]
+    assert drawings
+    assert all(str(each["aria-label"]).split()[0] in ("texture", "mean") for each in drawings)
+    dark = validated.findings.query("check == 'dark-frames' and plane in ('', 'F0')")["runs"].item()
+    assert len([each for each in drawings if dark in str(each["aria-label"])]) == 1
+
+
+def test_a_video_stands_once_for_a_kind(validated: Report, small: Report) -> None:
+    frames = worst_frames(validated.findings, validated.dataset)
+    kinds = [(shown.check, shown.video) for shown in frames]
+    assert len(set(kinds)) == len(kinds)
+    assert {(check, video) for check, video in kinds} >= {
+        ("truncated-jpeg", "SAM1-2"),
+        ("dark-frames", "SAM1-7"),
+        ("empty-well", "SAM2-4"),
+    }
+    assert {shown.plane for shown in frames} == {"F0"}
 
 
 def test_every_video_with_a_fault_is_in_the_heat_map(release: Report) -> None:
@@ -294,7 +366,7 @@ def axe(page: Any, part: str) -> list[str]:
 @pytest.mark.browser
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [600, 1400])
-@pytest.mark.parametrize("name", ["small", "hostile", "release"])
+@pytest.mark.parametrize("name", ["small", "validated", "hostile", "release"])
 def test_a_page_of_its_own(show: Any, request: pytest.FixtureRequest, name: str, width: int, dark: bool) -> None:
     page = show(request.getfixturevalue(name), width, dark)
     for kind in page.locator("summary").all()[:3]:

@@ -102,6 +102,7 @@ def test_wheel_carries_the_package_and_nothing_else(names: set[str]) -> None:
     assert {name for name in names if ".dist-info/" not in name} == want
     assert f"{PACKAGE}/py.typed" in want
     assert f"{PACKAGE}/dataset_util/data/video_ids.txt" in want
+    assert f"{PACKAGE}/validation/data/known_issues.tsv" in want
     assert any(name.endswith("/LICENSE") for name in names)
 
 
@@ -129,6 +130,7 @@ def test_commands_work_from_the_wheel(installed: Run) -> None:
     installed("-m", f"{command}.sample", "A", "--videos", "1", "--frames", "3", "--size", "64")
     installed("-m", f"{command}.extract_dataset", "A", "E")
     assert json.loads(installed("-m", f"{command}.dataset", "E", "--json").stdout)
+    assert "nothing above info in 1" in installed("-m", f"{PACKAGE}.validation.validate", "E").stdout
 
 
 @pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.dataset_util.util"])

@@ -136,12 +136,12 @@ def parse_grades(data: bytes) -> Parsed:
     lines, faults = _columns(data, ("video_name", "TE", "ICM"))
     return _parse(lines, faults, lambda cells: GradeRow(cells[0], Grades(Grade.parse(cells[1]), Grade.parse(cells[2]))))
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #657c905d
+# %% ../../nbs/dataset_util/04_dataset.ipynb #1c5435b9
 def _grey(image: Image.Image, size: int | None) -> np.ndarray:
     """An opened image as uint8 (height, width), or scaled to (size, size) with antialiasing."""
     if size is not None:
         image.draft("L", (size, size))  # lets the JPEG decoder itself scale by 2, 4 or 8
-    grey = image.convert("L")
+    grey = image if image.mode == "L" else image.convert("L")  # which would copy it
     return np.asarray(grey.resize((size, size), Image.Resampling.BOX) if size is not None else grey)
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #ed379311
@@ -781,7 +781,7 @@ class _Tables(_Mapping):
         """
         return table_without(self, exclude, videos, planes, phases)
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #2f269040
+# %% ../../nbs/dataset_util/04_dataset.ipynb #b0495612
 class _Trainable(_Tables):
     """The frames of a data set as a model takes them."""
 
@@ -798,6 +798,7 @@ class _Trainable(_Tables):
         """The frames of `table` as a sequence of records, decoded when they are asked for: what torch's DataLoader takes.
 
         `pick` is "all", of each phase the "median" or the "onset", or a number of frames a phase: see `frames.picked`.
+        Unlabelled frames are in "all" only, and only where `phases` is not given.
         `transform` is applied to each image, a `PIL.Image`, or with `as_="numpy"` a uint8 array (height, width).
         """
         from nsw_da_medical_image.dataset_util.frames import DatasetSource, Frames, check_options, picked

@@ -58,12 +58,14 @@ def _runs(text: str) -> str:
 
 _COLUMNS = {"video": _video, "plane": _plane, "runs": _runs}
 
-# %% ../../nbs/dataset_util/09_exclusion.ipynb #7663b50e
+# %% ../../nbs/dataset_util/09_exclusion.ipynb #576ff149
 def _listed(table: pd.DataFrame) -> pd.DataFrame:
     """An exclusion list with its three columns as text; columns that are missing mean all, others are left away."""
     if "video" not in table:
         there = ", ".join(map(str, table)) or "none"
         raise ValueError(f"an exclusion list has the columns {', '.join(_COLUMNS)}; this one has {there}")
+    if "severity" in table:  # most findings are harmless, and nearly every video has one
+        raise ValueError("these are findings of all severities; give the report, or what its exclude() returns")
     cells = {name: [_cell(value) for value in table[name]] if name in table else "" for name in _COLUMNS}
     listed = pd.DataFrame(cells, pd.RangeIndex(len(table)), dtype=object)
     for name, understand in _COLUMNS.items():
@@ -87,11 +89,11 @@ def _named(names: Iterable[Any], known: Collection[str] | None) -> pd.DataFrame:
             raise UnknownName(f"exclude= names {name!r}, which is no video of this data set nor of the release{hint}")
     return _listed(pd.DataFrame({"video": asked}, dtype=object))
 
-# %% ../../nbs/dataset_util/09_exclusion.ipynb #ab1c0434
+# %% ../../nbs/dataset_util/09_exclusion.ipynb #48cc4bab
 def _read(path: str | os.PathLike) -> pd.DataFrame:
     """The exclusion list in a CSV file; `DataError` where the file is none."""
     try:
-        return _listed(pd.read_csv(path, dtype=str, keep_default_na=False))
+        return _listed(pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"))
     except (ValueError, pd.errors.ParserError) as fault:  # UnicodeDecodeError and EmptyDataError are ValueErrors
         raise DataError(f"{os.fspath(path)}: {fault}") from fault
 

@@ -53,23 +53,21 @@ class DatasetSource(NamedTuple):
     def pixels(self, row: Mapping[str, Any]) -> np.ndarray:
         return self.dataset[row["video"]].frame(row["run"], row["plane"])
 
-# %% ../../nbs/dataset_util/08_frames.ipynb #62988b0e
+# %% ../../nbs/dataset_util/08_frames.ipynb #adf37302
 COLUMNS = ("video", "plane", "run", "phase", "hours")
+_NAMES = {"plane": PLANE_TYPE, "phase": PHASE_TYPE}
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """A table of frames with the types that `EmbryoDataset.table` gives; `ValueError` where it is not one."""
     if lacking := [name for name in COLUMNS if name not in table]:
         raise ValueError(f"a table of frames has the columns {', '.join(COLUMNS)}; this one lacks {', '.join(lacking)}")
-    typed = table.astype({"video": "category", "plane": PLANE_TYPE, "phase": PHASE_TYPE, "hours": float})
-    for name in "plane", "phase":
-        lost = table[name][typed[name].isna() & table[name].notna()]
-        if len(lost):
-            choices = typed[name].cat.categories
-            raise ValueError(
-                f"{lost.iloc[0]!r} is no {name}; choose from {', '.join(choices)}{nearest(lost.iloc[0], choices)}"
-            )
-    return typed.reset_index(drop=True)
+    for name, dtype in _NAMES.items():
+        known = set(dtype.categories)
+        if unknown := [value for value in table[name].dropna().unique() if value not in known]:
+            choices = f"choose from {', '.join(dtype.categories)}{nearest(unknown[0], dtype.categories)}"
+            raise ValueError(f"{unknown[0]!r} is no {name}; {choices}")
+    return table.astype({"video": "category", **_NAMES, "hours": float}).reset_index(drop=True)
 
 # %% ../../nbs/dataset_util/08_frames.ipynb #ca759897
 def _both(name: str, tables: list[pd.DataFrame]) -> pd.Series:
@@ -108,7 +106,7 @@ def _spread(place: np.ndarray, size: np.ndarray, n: int) -> np.ndarray:
 
     return steps(place + 1) > steps(place)
 
-# %% ../../nbs/dataset_util/08_frames.ipynb #12af0696
+# %% ../../nbs/dataset_util/08_frames.ipynb #e4c13e04
 def picked(table: pd.DataFrame, pick: Pick) -> pd.DataFrame:
     """The rows of a table of frames, ascending by run, that `pick` means, in their order; `ValueError` for an unknown one.
 
@@ -120,7 +118,8 @@ def picked(table: pd.DataFrame, pick: Pick) -> pd.DataFrame:
     labelled = table[table["phase"].notna()]
     groups = labelled.groupby(["video", "plane", "phase"], observed=True, sort=False)["run"]
     place, size = groups.cumcount().to_numpy(), groups.transform("size").to_numpy(np.int64)
-    chosen = place == 0 if pick == "onset" else _spread(place, size, 1 if pick == "median" else int(pick))
+    n = 1 if isinstance(pick, str) else min(int(pick), len(table))
+    chosen = place == 0 if pick == "onset" else _spread(place, size, n)
     return labelled[chosen].reset_index(drop=True)
 
 # %% ../../nbs/dataset_util/08_frames.ipynb #b88f6979
@@ -232,7 +231,7 @@ class _Several(_Records):
         table = pd.DataFrame({name: _both(name, tables) for name in dict.fromkeys([*self.table, *other.table])})
         return self._like(table, parts, np.append(self._which, which))
 
-# %% ../../nbs/dataset_util/08_frames.ipynb #b844dbbd
+# %% ../../nbs/dataset_util/08_frames.ipynb #0a275b29
 class Frames(_Several):
     """Frames as a sequence of `FrameRecord`s: a map-style dataset for torch's DataLoader. `EmbryoDataset.frames` makes it.
 
@@ -258,5 +257,5 @@ class Frames(_Several):
         return self.record(index)
 
     def __repr__(self) -> str:
-        videos, planes, phases = (self.table[name].dropna().unique() for name in ("video", "plane", "phase"))
-        return f"<Frames: {len(self):,} of {len(videos):,} videos, {len(planes)} planes, {len(phases)} phases>"
+        kinds = ", ".join(f"{name}s {self.table[name].nunique():,}" for name in ("video", "plane", "phase"))
+        return f"<Frames: {len(self):,}; {kinds}>"

@@ -70,14 +70,17 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     except OSError:
         return False
 
-# %% ../../nbs/dataset_util/03_source.ipynb #66022990
+# %% ../../nbs/dataset_util/03_source.ipynb #8c876c55
+_AT_ONCE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+
 def _tail(name: str, folder: int | None = None) -> Tail:
     """The end of a file in an open folder, by its descriptor; that of a path where there is none."""
     try:
-        file = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        file = os.open(name, _AT_ONCE, dir_fd=folder)
         try:
             size = os.lseek(file, 0, os.SEEK_END)
-            return Tail(size, os.pread(file, 2, max(0, size - 2)))
+            return Tail(size, os.pread(file, 2, size - 2 if size > 2 else 0))
         finally:
             os.close(file)
     except OSError as fault:
@@ -125,7 +128,7 @@ class _Folder:
         except OSError as fault:
             raise DataError(f"the folder {folder or self.root} cannot be listed ({fault.strerror})") from fault
 
-# %% ../../nbs/dataset_util/03_source.ipynb #69d7d313
+# %% ../../nbs/dataset_util/03_source.ipynb #126bd819
 _SETTLED = 3_000_000_000  # nanoseconds; the times of some file systems have steps of two seconds
 
 
@@ -137,8 +140,8 @@ class FolderSource(_Folder):
 
     def read(self, path: str) -> bytes:
         try:
-            with open(os.path.join(self.root, path), "rb") as f:
-                return f.read()
+            with open(os.path.join(self.root, path), "rb", buffering=0, opener=lambda p, _: os.open(p, _AT_ONCE)) as f:
+                return f.read() or b""
         except (IsADirectoryError, PermissionError) as fault:
             raise DataError(f"{path} cannot be read ({fault.strerror})") from fault
 

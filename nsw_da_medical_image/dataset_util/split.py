@@ -54,29 +54,31 @@ def _pairs(weights: Weights) -> list[tuple[str, Any]]:
         raise ValueError(f"{len(given)} weights; give three, for {', '.join(PARTS)}, or name them: train=0.8,test=0.2")
     return list(zip(PARTS, given, strict=True))
 
-# %% ../../nbs/dataset_util/05_split.ipynb #bb583419
+# %% ../../nbs/dataset_util/05_split.ipynb #c382901e
+def _exact(name: str, weight: Any) -> Fraction:
+    """A weight as the fraction that its decimals say; `ValueError` where it is no number from 0."""
+    try:
+        number = float(weight)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number <= 1e9:
+        raise ValueError(f"the weight of {name} is {weight!r}; it must be a number from 0, such as 0.8")
+    return Fraction(str(number))
+
+# %% ../../nbs/dataset_util/05_split.ipynb #b7ccbcb7
 def parse_weights(weights: Weights) -> dict[str, Fraction]:
     """The share of each part, which together are 1; `ValueError` where weights or names cannot be used."""
     pairs = _pairs(weights)
     names = [name for name, _ in pairs]
     if not all(names) or len(set(names)) < len(names) or MADE in names:
-        raise ValueError(
-            f"the parts {', '.join(map(repr, names))} need names that differ, none of them empty or {MADE!r}"
-        )
-    exact = {}
-    for name, weight in pairs:
-        try:
-            number = float(weight)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not 0 <= number <= 1e9:
-            raise ValueError(f"the weight of {name} is {weight!r}; it must be a number from 0, such as 0.8")
-        exact[name] = Fraction(str(number))
+        told = ", ".join(map(repr, names))
+        raise ValueError(f"the parts {told} need names that differ, none of them empty or {MADE!r}")
+    exact = {name: _exact(name, weight) for name, weight in pairs}
     if not (total := sum(exact.values())):
         raise ValueError("all weights are 0; give one part at least a weight above it")
     return {name: share / total for name, share in exact.items()}
 
-# %% ../../nbs/dataset_util/05_split.ipynb #017adb0b
+# %% ../../nbs/dataset_util/05_split.ipynb #beaccea6
 UNLABELLED = "unlabelled"
 
 
@@ -89,7 +91,7 @@ def phase_counts(dataset: EmbryoDataset, exclude: Exclude = None) -> pd.DataFram
     phase = np.where(table.phase.isna(), len(columns) - 1, table.phase.cat.codes)
     video = pd.Index(names).get_indexer(table.video.cat.categories)[table.video.cat.codes]
     counts = np.bincount(video * len(columns) + phase, minlength=len(names) * len(columns))
-    return pd.DataFrame(counts.reshape(len(names), -1), pd.Index(names, dtype=str, name="video"), columns)
+    return pd.DataFrame(counts.reshape(len(names), len(columns)), pd.Index(names, dtype=str, name="video"), columns)
 
 # %% ../../nbs/dataset_util/05_split.ipynb #d80406c4
 _WHOLE = 1 << 20
@@ -120,6 +122,11 @@ def _cut(n: int, weights: Sequence[Fraction]) -> np.ndarray:
             parts[np.flatnonzero(parts == np.bincount(parts).argmax())[-1]] = part
     return parts
 
+# %% ../../nbs/dataset_util/05_split.ipynb #b02a425a
+def _distance(shares: np.ndarray, parts: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """What each part has more than it should have, column by column: int64 (parts, columns)."""
+    return np.array([shares[parts == part].sum(axis=0) - target for part, target in enumerate(targets)])
+
 # %% ../../nbs/dataset_util/05_split.ipynb #c6d67c60
 def _best_exchange(
     shares: np.ndarray, gram: np.ndarray, here: np.ndarray, there: np.ndarray, pull: np.ndarray
@@ -139,49 +146,51 @@ def _best_exchange(
     row, column = divmod(int(change.argmin()), len(b))
     return int(change[row, column]), int(a[row]), int(b[column])
 
-# %% ../../nbs/dataset_util/05_split.ipynb #134a14c2
+# %% ../../nbs/dataset_util/05_split.ipynb #2407e6ea
+def _next_exchange(padded: np.ndarray, gram: np.ndarray, parts: np.ndarray, distance: np.ndarray) -> dict[int, int]:
+    """The exchange that helps most, as {code: its new part}; {} where none helps."""
+    change, moved = 0, {}
+    members = [np.flatnonzero(parts == part) for part in range(len(distance))]
+    for a, b in combinations(range(len(distance)), 2):
+        gain, one, other = _best_exchange(padded, gram, members[a], members[b], distance[b] - distance[a])
+        if gain < change:
+            change, moved = gain, {one: b, other: a}
+    return {code: part for code, part in moved.items() if code < len(parts)}
+
+# %% ../../nbs/dataset_util/05_split.ipynb #a3a55aa4
 def _exchanged(shares: np.ndarray, parts: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """The part of each code after all exchanges that help; `parts` is where they start, `targets` what each part should have."""
     parts = parts.copy()
     padded = np.vstack([shares, np.zeros_like(shares[:1])])
     gram = padded @ padded.T
-    while True:
-        distance = np.array([shares[parts == part].sum(axis=0) for part in range(len(targets))]) - targets[:, None]
-        change, moved = 0, (-1, -1, 0, 0)
-        for a, b in combinations(range(len(targets)), 2):
-            here, there = np.flatnonzero(parts == a), np.flatnonzero(parts == b)
-            gain, one, other = _best_exchange(padded, gram, here, there, distance[b] - distance[a])
-            if gain < change:
-                change, moved = gain, (one, other, a, b)
-        if not change:
-            return parts
-        one, other, a, b = moved
-        parts[[code for code in (one,) if code < len(shares)]] = b
-        parts[[code for code in (other,) if code < len(shares)]] = a
+    while moved := _next_exchange(padded, gram, parts, _distance(shares, parts, targets)):
+        parts[list(moved)] = list(moved.values())
+    return parts
 
-# %% ../../nbs/dataset_util/05_split.ipynb #02b194a1
+# %% ../../nbs/dataset_util/05_split.ipynb #db1a1d97
 _ATTEMPTS = 8
 
 
+def _attempt(codes: list[str], shares: np.ndarray, weights: list[Fraction], seed: int, attempt: int) -> tuple:
+    """How far the worst column is from its share, the number of the attempt, and the part of each code."""
+    targets = np.array([int(weight * _WHOLE) for weight in weights])
+    order = {code: place for place, code in enumerate(_order(codes, seed, attempt))}
+    start = _cut(len(codes), weights)[[order[code] for code in codes]]
+    parts = _exchanged(shares, start, targets)
+    return int(abs(_distance(shares, parts, targets)).max()), attempt, parts
+
+# %% ../../nbs/dataset_util/05_split.ipynb #4d4be4f3
 def _dealt(counts: pd.DataFrame, weights: Mapping[str, Fraction], seed: int) -> dict[str, str]:
     """The part of each code; `DataError` where there are fewer codes than parts that have a weight."""
     codes, shares = _shares(counts)
     names = [name for name, weight in weights.items() if weight]
     if len(codes) < len(names):
         there = f"there {'is' if len(codes) == 1 else 'are'} {len(codes)} ({', '.join(codes) or 'no video'})"
-        raise DataError(
-            f"{len(names)} parts need {len(names)} embryo codes at least, and {there}; siblings stay together"
-        )
-    targets = np.array([int(weights[name] * _WHOLE) for name in names])
-    places = {code: place for place, code in enumerate(codes)}
-    found = []
-    for attempt in range(_ATTEMPTS):
-        start = np.empty(len(codes), np.int64)
-        start[[places[code] for code in _order(codes, seed, attempt)]] = _cut(len(codes), [weights[n] for n in names])
-        parts = _exchanged(shares, start, targets)
-        sums = np.array([shares[parts == part].sum(axis=0) for part in range(len(names))])
-        found.append((int(abs(sums - targets[:, None]).max()), attempt, parts))
-    return dict(zip(codes, (names[part] for part in min(found, key=lambda each: each[:2])[2]), strict=True))
+        need = f"{len(names)} parts need {len(names)} embryo codes at least"
+        raise DataError(f"{need}, and {there}; siblings stay together, so weigh fewer parts")
+    given = [weights[name] for name in names]
+    *_, parts = min((_attempt(codes, shares, given, seed, n) for n in range(_ATTEMPTS)), key=lambda found: found[:2])
+    return {code: names[part] for code, part in zip(codes, parts, strict=True)}
 
 # %% ../../nbs/dataset_util/05_split.ipynb #f4299efc
 class Split(dict[str, list[str]]):
@@ -194,13 +203,13 @@ class Split(dict[str, list[str]]):
     def __repr__(self) -> str:
         return f"<Split: {', '.join(f'{name} {len(videos):,}' for name, videos in self.items())} videos>"
 
-# %% ../../nbs/dataset_util/05_split.ipynb #eb0843da
+# %% ../../nbs/dataset_util/05_split.ipynb #ea5459bb
 def phase_shares(split: Mapping[str, Iterable[str]], counts: pd.DataFrame) -> pd.DataFrame:
     """Which share of the frames of each phase each part holds, of those that the parts hold together; NaN where there is no frame."""
     sums = pd.DataFrame({name: counts.reindex(list(videos)).sum() for name, videos in split.items()})
     return sums.div(sums.sum(axis=1), axis=0)
 
-
+# %% ../../nbs/dataset_util/05_split.ipynb #5c5c52d7
 def worst_deviation(
     split: Mapping[str, Iterable[str]], counts: pd.DataFrame, weights: Weights
 ) -> tuple[float, str, str]:
@@ -213,24 +222,28 @@ def worst_deviation(
     row, column = divmod(int(values.argmax()), values.shape[1])
     return float(values[row, column]), str(distance.index[row]), str(distance.columns[column])
 
-# %% ../../nbs/dataset_util/05_split.ipynb #5bf0de98
-def split_counts(counts: pd.DataFrame, weights: Weights = (0.8, 0.1, 0.1), seed: int = 0) -> Split:
-    """A split of the videos of `phase_counts`; see `make_split`."""
-    shares = parse_weights(weights)
-    dealt = _dealt(counts, shares, seed)
-    split = Split({part: [v for v in counts.index if dealt[code_of(v)] == part] for part in shares})
-    distance, phase, part = worst_deviation(split, counts, weights)
-    split.made = {
+# %% ../../nbs/dataset_util/05_split.ipynb #389f02ca
+def _made(split: Split, counts: pd.DataFrame, shares: Mapping[str, Fraction], seed: int) -> dict[str, Any]:
+    """How a split was made, and what came of it."""
+    distance, phase, part = worst_deviation(split, counts, shares)
+    sums = {name: counts.loc[videos].sum() for name, videos in split.items()}
+    return {
         "by": f"nsw_da_medical_image {__version__}",
         "seed": seed,
         "weights": {name: float(share) for name, share in shares.items()},
         "rule": "embryos of one code stay together; frames of each phase are shared out by the weights",
         "codes": {name: len({code_of(video) for video in videos}) for name, videos in split.items()},
-        "frames": {
-            name: {phase: int(n) for phase, n in counts.loc[videos].sum().items()} for name, videos in split.items()
-        },
+        "frames": {name: {str(phase): int(n) for phase, n in sum_.items()} for name, sum_ in sums.items()},
         "worst": {"deviation": round(distance, 6), "phase": phase, "part": part},
     }
+
+# %% ../../nbs/dataset_util/05_split.ipynb #39424a9f
+def split_counts(counts: pd.DataFrame, weights: Weights = (0.8, 0.1, 0.1), seed: int = 0) -> Split:
+    """A split of the videos of `phase_counts`; see `make_split`."""
+    shares = parse_weights(weights)
+    dealt = _dealt(counts, shares, seed)
+    split = Split({part: [v for v in counts.index if dealt[code_of(v)] == part] for part in shares})
+    split.made = _made(split, counts, shares, seed)
     return split
 
 # %% ../../nbs/dataset_util/05_split.ipynb #454bf275
@@ -248,18 +261,18 @@ def make_split(
     split.made["excluded"] = len(exclusion_list(exclude, dataset.videos))
     return split
 
-# %% ../../nbs/dataset_util/05_split.ipynb #37fd152d
+# %% ../../nbs/dataset_util/05_split.ipynb #9f68ffbc
 def split_json(split: Split) -> str:
     """A split as the text of its file."""
     return json.dumps({**split, **({MADE: split.made} if split.made else {})}, indent=1, ensure_ascii=False) + "\n"
 
-
+# %% ../../nbs/dataset_util/05_split.ipynb #50dfb3e3
 def write_split(split: Split, path: str | os.PathLike) -> None:
     """Write a split; `FileExistsError` where there is a file already."""
     with new_file(path) as hidden:
         hidden.write_text(split_json(split), encoding="utf-8")
 
-# %% ../../nbs/dataset_util/05_split.ipynb #76aa0885
+# %% ../../nbs/dataset_util/05_split.ipynb #60fb0649
 def _is_part(name: str, value: Any) -> bool:
     """Whether a key of the file is a part; `DataError` where it has the name of one and holds something else."""
     is_list = isinstance(value, list) and all(isinstance(video, str) for video in value)
@@ -267,7 +280,7 @@ def _is_part(name: str, value: Any) -> bool:
         raise DataError(f"{name} is not a list of video ids")
     return is_list
 
-
+# %% ../../nbs/dataset_util/05_split.ipynb #b0b2b523
 def read_split(path: str | os.PathLike) -> Split:
     """The split in a JSON file, of this library or another; `DataError` where it is none. See `check` for what its ids are worth."""
     name = os.fspath(path)
@@ -275,8 +288,9 @@ def read_split(path: str | os.PathLike) -> Split:
         held = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as fault:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise DataError(f"{name} is not JSON ({fault})") from fault
+    held = held if isinstance(held, dict) else {}
     try:
-        parts = {key: value for key, value in held.items() if _is_part(key, value)} if isinstance(held, dict) else {}
+        parts = {key: value for key, value in held.items() if _is_part(key, value)}
     except DataError as fault:
         raise DataError(f"{name} is not a split: {fault}") from None
     if not parts:
@@ -284,7 +298,7 @@ def read_split(path: str | os.PathLike) -> Split:
     made = held.get(MADE)
     return Split(parts, made if isinstance(made, dict) else None)
 
-# %% ../../nbs/dataset_util/05_split.ipynb #8df2e787
+# %% ../../nbs/dataset_util/05_split.ipynb #c7ec07f9
 class Leak(NamedTuple):
     """Videos of `part` that have a sibling in `other`, of so many."""
 
@@ -297,7 +311,7 @@ class Leak(NamedTuple):
         names = ", ".join(self.videos[:8]) + (f" and {len(self.videos) - 8} more" if self.videos[8:] else "")
         return f"{len(self.videos)} of {self.of} videos of {self.part} have a sibling in {self.other}: {names}"
 
-
+# %% ../../nbs/dataset_util/05_split.ipynb #491063a2
 def leaks(split: Mapping[str, Sequence[str]]) -> list[Leak]:
     """Where siblings are parted: for each pair of parts, the videos of the later one with a sibling in the earlier."""
     found = []
@@ -383,7 +397,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print what was made, or found, as JSON")
     return parser
 
-# %% ../../nbs/dataset_util/05_split.ipynb #710b6734
+# %% ../../nbs/dataset_util/05_split.ipynb #f2c5af54
 def _make(args: argparse.Namespace) -> int:
     """Make a split and write it; nothing is read where the file exists already."""
     with new_file(args.out) as hidden:
@@ -393,7 +407,7 @@ def _make(args: argparse.Namespace) -> int:
     tell(split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
     return 0
 
-
+# %% ../../nbs/dataset_util/05_split.ipynb #6593ba31
 def _check(args: argparse.Namespace) -> int:
     """Check a split that is there."""
     found = check(read_split(args.check), EmbryoDataset(args.folder))

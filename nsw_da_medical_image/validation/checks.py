@@ -13,8 +13,8 @@ __all__ = ['Scope', 'CHECKS', 'FINDING_COLUMNS', 'Severity', 'Finding', 'Check',
            'time_decreasing', 'uniform_clock', 'images_without_time', 'time_step', 'missing_grade', 'unknown_grade',
            'duplicate_grade', 'siblings', 'Known', 'known_issues', 'known_issue']
 
-# %% ../../nbs/validation/00_checks.ipynb #89996be5
-import csv
+# %% ../../nbs/validation/00_checks.ipynb #8f24f1d1
+import io
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -82,10 +82,10 @@ class Finding(NamedTuple):
     runs: str  # as `runs_text` writes them: '12-40, 55'
     message: str  # the evidence, in numbers
 
-# %% ../../nbs/validation/00_checks.ipynb #718f4dea
+# %% ../../nbs/validation/00_checks.ipynb #5c01b2b2
 Scope = Literal["dataset", "video", "pixels", "findings"]
 
-
+# %% ../../nbs/validation/00_checks.ipynb #08f36b0f
 class Check(NamedTuple):
     """A rule: its public name, the function that finds breaches of it, what to do about them, and what it looks at."""
 
@@ -123,17 +123,18 @@ def findings_table(found: Iterable[tuple[str, Finding]]) -> pd.DataFrame:
     text = [[cell.encode("utf-8", "backslashreplace").decode("utf-8") for cell in row] for row in rows]
     return pd.DataFrame(text, columns=list(FINDING_COLUMNS), dtype=str)
 
-# %% ../../nbs/validation/00_checks.ipynb #3f531858
+# %% ../../nbs/validation/00_checks.ipynb #7e920ef5
 class PlaneFacts(NamedTuple):
-    """A video's folder in one plane: its frames, the ends of all files by name, and the names of what is no frame."""
+    """A video's folder in one plane: its frames, the ends of all files by name, and the names of what is no frame.
+
+    `copies` tells of a folder inside that is named like the plane, by file name: how it differs, '' for not at all.
+    """
 
     listing: Listing
     tails: Mapping[str, Tail]
     strays: tuple[str, ...]  # files
     folders: tuple[str, ...]
-    copies: Mapping[
-        str, str
-    ]  # of a folder inside that is named like the plane: file name -> how it differs, '' for not at all
+    copies: Mapping[str, str]
 
     def runs_of(self, names: Iterable[str]) -> list[int]:
         """The RUN numbers of those `names` that are frames', ascending."""
@@ -148,29 +149,39 @@ def _list_all(names: Iterable[str], folder: str) -> tuple[Listing, list[str]]:
         first = {run_of(name): name for name in sorted(names, reverse=True)}
         return list_frames(first.values()), [str(fault)]
 
-# %% ../../nbs/validation/00_checks.ipynb #765f06a7
-def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, Tail], thorough: bool) -> dict[str, str]:
-    """How each file in the folder `inner` of `folder` differs from the file of the same name outside; '' for not at all."""
-    found = {}
-    for name, tail in source.tails(f"{folder}/{inner}").items():
-        if name not in tails:
-            found[name] = "has no frame of its name outside"
-        elif tail != tails[name]:
-            found[name] = f"has {tail.size:,} bytes, the frame {tails[name].size:,}"
-        elif thorough and source.read(f"{folder}/{inner}/{name}") != source.read(f"{folder}/{name}"):
-            found[name] = "has other bytes than the frame"
-        else:
-            found[name] = ""
-    return found
-
-# %% ../../nbs/validation/00_checks.ipynb #5adad6da
+# %% ../../nbs/validation/00_checks.ipynb #d9082565
 def _why(fault: Exception) -> str:
     """Why something could not be read."""
     return (fault.strerror if isinstance(fault, OSError) else None) or str(fault)
 
+# %% ../../nbs/validation/00_checks.ipynb #37b2fade
+def _difference(source: Source, copy: str, frame: str, tail: Tail, outside: Tail | None) -> str:
+    """How the file `copy` with its `tail` differs from the file `frame`; '' for not at all."""
+    if outside is None:
+        return "has no frame of its name outside"
+    if tail.fault or tail.size != outside.size:
+        return tail.fault or f"has {tail.size:,} bytes, the frame {max(0, outside.size):,}"
+    try:
+        return "" if source.read(copy) == source.read(frame) else "has other bytes than the frame"
+    except (DataError, OSError) as fault:
+        return _why(fault)
 
-def read_plane(source: Source, plane: FocalPlane, video: str, thorough: bool = False) -> tuple[PlaneFacts, list[str]]:
-    """The facts of a video's folder in a plane, and a sentence for each thing that cannot be read; it never raises."""
+
+def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, Tail]) -> dict[str, str]:
+    """How each file in the folder `inner` of `folder` differs from the file of the same name outside."""
+    return {
+        name: _difference(source, f"{folder}/{inner}/{name}", f"{folder}/{name}", tail, tails.get(name))
+        for name, tail in source.tails(f"{folder}/{inner}").items()
+    }
+
+# %% ../../nbs/validation/00_checks.ipynb #47303f15
+def read_plane(
+    source: Source, plane: FocalPlane, video: str, like: PlaneFacts | None = None
+) -> tuple[PlaneFacts, list[str]]:
+    """The facts of a video's folder in a plane, and a sentence for each thing that cannot be read; it never raises.
+
+    `like` are the facts of another plane, whose listing will do where the names are the same.
+    """
     folder = f"{plane.folder}/{video}"
     tails: dict[str, Tail] = {}
     folders: list[str] = []
@@ -179,17 +190,19 @@ def read_plane(source: Source, plane: FocalPlane, video: str, thorough: bool = F
     try:
         tails, folders = source.tails(folder), sorted(source.folders(folder))
         if plane in folders:
-            copies = _differences(source, folder, plane, tails, thorough)
+            copies = _differences(source, folder, plane, tails)
     except (DataError, OSError) as fault:
         refused = [_why(fault)]
+    if like and not like.strays and like.tails.keys() == tails.keys() and len(like.listing.runs) == len(tails):
+        return PlaneFacts(like.listing, tails, (), tuple(folders), copies), refused
     listing, twice = _list_all(tails, folder)
     strays = sorted(name for name in tails if run_of(name) is None) if len(tails) > len(listing.runs) else []
     return PlaneFacts(listing, tails, tuple(strays), tuple(folders), copies), [*refused, *twice]
 
-# %% ../../nbs/validation/00_checks.ipynb #53d7360e
+# %% ../../nbs/validation/00_checks.ipynb #b0b5ff72
 _LARGEST = 1_000_000  # bytes
 
-
+# %% ../../nbs/validation/00_checks.ipynb #a2b2c05f
 class TextFacts(NamedTuple):
     """A text file: whether it is there, the rows that were understood, and the cells and the fault of each other line."""
 
@@ -205,28 +218,33 @@ class TextFacts(NamedTuple):
         more = f" (and {len(self.faults) - 1:,} more faults)" if self.faults[1:] else ""
         return [f"{self.path}: {self.faults[0][1]}{more}"] if self.faults else []
 
-# %% ../../nbs/validation/00_checks.ipynb #088a3ae3
+# %% ../../nbs/validation/00_checks.ipynb #15253553
 def _cells(lines: list[str], fault: str) -> tuple[str, ...]:
     """The cells of the line that `fault` names; () where it names none."""
     found = re.match(r"line ([0-9]+):", fault)
     if not found or int(found[1]) > len(lines):
         return ()
-    return tuple(cell.strip() for row in csv.reader([lines[int(found[1]) - 1]]) for cell in row)
+    return tuple(cell.strip() for cell in lines[int(found[1]) - 1].split(","))
 
-# %% ../../nbs/validation/00_checks.ipynb #76c51833
+# %% ../../nbs/validation/00_checks.ipynb #5e6eb326
+def _read_small(source: Source, path: str) -> bytes:
+    """The bytes of a text file; `DataError` for one that is none by its size alone."""
+    data = source.read(path)
+    if len(data) > _LARGEST:
+        raise DataError(f"holds {len(data):,} bytes, more than any text file of the data set")
+    return data
+
+# %% ../../nbs/validation/00_checks.ipynb #2989de5e
 def read_text(source: Source, path: str, parse: Callable[[bytes], Parsed], expected: bool = True) -> TextFacts:
     """The facts of a text file; it never raises."""
     try:
-        data = source.read(path)
+        data = _read_small(source, path)
     except FileNotFoundError:
         return TextFacts(path, expected)
     except (DataError, OSError) as fault:
-        return TextFacts(path, expected, True, (), (((), _why(fault)),))
-    if len(data) > _LARGEST:
-        fault_ = f"holds {len(data):,} bytes, more than any text file of the data set"
-        return TextFacts(path, expected, True, (), (((), fault_),))
+        return TextFacts(path, expected, True, (), (((), _why(fault).removeprefix(f"{path} ")),))
     rows, faults = parse(data)
-    lines = data.decode("utf-8-sig", "replace").splitlines() if faults else []
+    lines = list(io.StringIO(data.decode("utf-8-sig", "replace"), newline="")) if faults else []
     return TextFacts(path, expected, True, tuple(rows), tuple((_cells(lines, fault), fault) for fault in faults))
 
 # %% ../../nbs/validation/00_checks.ipynb #921c63d1
@@ -244,7 +262,7 @@ def _shown(text: str) -> str:
     """A text with names from the disk, in one line: what cannot be printed is escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
-# %% ../../nbs/validation/00_checks.ipynb #d5cb6e81
+# %% ../../nbs/validation/00_checks.ipynb #ac46b68c
 class VideoFacts(NamedTuple):
     """What there is of a video: its folders by plane, its annotation and times, what cannot be read; see `read_video`."""
 
@@ -261,21 +279,23 @@ class VideoFacts(NamedTuple):
     @property
     def runs(self) -> np.ndarray:
         """The RUN numbers that any plane has, ascending."""
-        listed = [plane.listing.runs for plane in self.planes.values()]
-        return np.unique(np.concatenate(listed)) if listed else np.array([], np.int32)
+        listed = {id(plane.listing): plane.listing.runs for plane in self.planes.values()}
+        if len(listed) == 1:
+            return next(iter(listed.values()))
+        return np.unique(np.concatenate(list(listed.values()))) if listed else np.array([], np.int32)
 
     def finding(self, severity: str, message: str, runs: str = "", plane: str = "") -> Finding:
         """A finding about this video."""
         return Finding(Severity(severity), self.name, plane, runs, _shown(message))
 
-# %% ../../nbs/validation/00_checks.ipynb #f2a0f8fe
+# %% ../../nbs/validation/00_checks.ipynb #55e7c20a
 def read_video(
-    dataset: EmbryoDataset, video: str, planes: Iterable[FocalPlane], strays: Iterable[str] = (), thorough: bool = False
+    dataset: EmbryoDataset, video: str, planes: Iterable[FocalPlane], strays: Iterable[str] = ()
 ) -> VideoFacts:
-    """The facts of a video that has a folder in `planes`; it never raises. `thorough` compares the bytes of copies."""
+    """The facts of a video that has a folder in `planes`; it never raises."""
     source, found, refused = dataset.source, dict[str, PlaneFacts](), list[tuple[str, str]]()
     for plane in sorted(planes):
-        found[plane], sentences = read_plane(source, plane, video, thorough)
+        found[plane], sentences = read_plane(source, plane, video, next(iter(found.values()), None))
         refused += [(str(plane), sentence) for sentence in sentences]
     annotation, times = (
         read_text(source, f"{folder}/{video}{ending}", parse, folder in dataset.entries)
@@ -309,7 +329,7 @@ class DatasetFacts(NamedTuple):
         """A finding about the whole, or about a video."""
         return Finding(Severity(severity), video, plane, "", _shown(message))
 
-# %% ../../nbs/validation/00_checks.ipynb #54eda3d0
+# %% ../../nbs/validation/00_checks.ipynb #100c2667
 def _names(list_names: Callable[[str], list[str]], folder: str, refused: list[tuple[str, str]]) -> list[str]:
     """What `list_names` lists in a folder, sorted; where it cannot, that is noted."""
     try:
@@ -318,7 +338,7 @@ def _names(list_names: Callable[[str], list[str]], folder: str, refused: list[tu
         refused.append((folder, _why(fault)))
         return []
 
-
+# %% ../../nbs/validation/00_checks.ipynb #4d285aa2
 def _is_hidden(name: str) -> bool:
     """Whether `EmbryoDataset` passes over a folder of this name."""
     return name.startswith((".", "__"))
@@ -338,7 +358,7 @@ def _read_folders(
         others += [f"{plane.folder}/{name}" for name in [*filter(_is_hidden, names), *loose]]
     return videos, others
 
-# %% ../../nbs/validation/00_checks.ipynb #cf61d7f4
+# %% ../../nbs/validation/00_checks.ipynb #4d0dfb72
 _ENDINGS = {ANNOTATIONS: "_phases.csv", TIMES: "_timeElapsed.csv"}
 
 
@@ -348,9 +368,9 @@ def _read_names(dataset: EmbryoDataset, refused: list[tuple[str, str]]) -> tuple
     others: list[str] = []
     for folder, ending in _ENDINGS.items():
         names = _names(dataset.source.files, folder, refused) if folder in dataset.entries else []
-        mine = [name for name in names if name.endswith(ending) and not name.startswith(".")]
+        mine = {name for name in names if name.endswith(ending) and not name.startswith(".")}
         videos[folder] = frozenset(name.removesuffix(ending) for name in mine)
-        others += [f"{folder}/{name}" for name in names if name not in set(mine)]
+        others += [f"{folder}/{name}" for name in names if name not in mine]
     return videos, others
 
 # %% ../../nbs/validation/00_checks.ipynb #30bacc85
@@ -462,13 +482,13 @@ def missing_plane(facts: VideoFacts) -> Iterator[Finding]:
         if not len(found.listing.runs):
             yield facts.finding("warning", "the video's folder in this plane holds no frame", plane=plane)
 
-# %% ../../nbs/validation/00_checks.ipynb #c37c5018
+# %% ../../nbs/validation/00_checks.ipynb #a8c00e07
 @check("plane-mismatch", "leave these runs out where planes are compared")
 def plane_mismatch(facts: VideoFacts) -> Iterator[Finding]:
     """A run that one plane has, all planes have. Source: the same file names stand in all planes of the release."""
     every = facts.runs
     for plane, found in facts.planes.items():
-        lacks = np.setdiff1d(every, found.listing.runs)
+        lacks = every[~np.isin(every, found.listing.runs)] if found.listing.runs is not every else every[:0]
         if len(lacks) and len(found.listing.runs):
             told = f"lacks {len(lacks):,} of the {len(every):,} runs that the planes have together"
             yield facts.finding("warning", told, runs_text(lacks), plane)
@@ -484,13 +504,13 @@ def _spans_text(spans: Iterable[tuple[int, int]]) -> str:
             joined.append([first, last])
     return ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in joined)
 
-# %% ../../nbs/validation/00_checks.ipynb #b609b446
+# %% ../../nbs/validation/00_checks.ipynb #1b533100
 def _holes(runs: np.ndarray) -> list[tuple[int, int]]:
     """The ranges that are missing between the ascending `runs`."""
     places = np.flatnonzero(np.diff(runs) > 1)
     return [(int(runs[place]) + 1, int(runs[place + 1]) - 1) for place in places]
 
-
+# %% ../../nbs/validation/00_checks.ipynb #f345ebad
 @check("run-gap", "never count positions; go by RUN numbers, as here")
 def run_gap(facts: VideoFacts) -> Iterator[Finding]:
     """From the first run to the last none is missing. Source: the file names of the release, but for rare single gaps."""
@@ -508,11 +528,11 @@ def first_run(facts: VideoFacts) -> Iterator[Finding]:
         lost = _spans_text([(1, int(runs[0]) - 1)])
         yield facts.finding("info" if runs[0] == 2 else "warning", f"the video begins at RUN{runs[0]}", lost)
 
-# %% ../../nbs/validation/00_checks.ipynb #7c8f9854
+# %% ../../nbs/validation/00_checks.ipynb #a215d7ff
 _IMAGE = re.compile(r"[^.].*\.jpe?g", re.IGNORECASE | re.DOTALL)
 _RUN = re.compile(r"RUN([0-9]{1,6})(?![0-9])", re.IGNORECASE)
 
-
+# %% ../../nbs/validation/00_checks.ipynb #14af062b
 @check("frame-name", "rename it or move it away; it is not read")
 def frame_name(facts: VideoFacts) -> Iterator[Finding]:
     """A JPEG among the frames has a frame's name, D_S_I_WELL_RUN, numbers without zeros before. Source: the release's names."""
@@ -589,7 +609,7 @@ def wrong_well(facts: VideoFacts) -> Iterator[Finding]:
         facts, wrong, severity, lambda n: f"{n:,} frames are of {names}, the embryo's number is {embryo}"
     )
 
-# %% ../../nbs/validation/00_checks.ipynb #15b5ff29
+# %% ../../nbs/validation/00_checks.ipynb #c97b61f7
 @check("duplicate-f0", "nothing here; never walk the tree recursively")
 def duplicate_f0(facts: VideoFacts) -> Iterator[Finding]:
     """A folder inside that is named like the plane repeats its frames bit for bit. Source: 211 videos of the release."""
@@ -599,7 +619,7 @@ def duplicate_f0(facts: VideoFacts) -> Iterator[Finding]:
             told = f"{len(unlike):,} of {len(found.copies):,} frames in the folder {plane} inside differ: the first"
             yield facts.finding("warning", f"{told} {next(iter(unlike.values()))}", runs_text(runs), plane)
         elif plane in found.folders:
-            told = f"{len(found.copies):,} frames lie once more in the folder {plane} inside, with the same sizes"
+            told = f"{len(found.copies):,} frames lie once more in the folder {plane} inside, bit for bit"
             yield facts.finding("info", told, "", plane)
 
 # %% ../../nbs/validation/00_checks.ipynb #9ec0394f
@@ -622,7 +642,7 @@ def doubled_frames(facts: VideoFacts) -> Iterator[Finding]:
     if rows and images > 1.5 * rows:
         yield facts.finding("error", f"{images:,} images for {rows:,} rows of the times: {images / rows:.2f} to a row")
 
-# %% ../../nbs/validation/00_checks.ipynb #e7264701
+# %% ../../nbs/validation/00_checks.ipynb #afb36913
 def _ended(facts: VideoFacts, wrong: Callable[[Tail], bool]) -> dict[str, list[int]]:
     """The runs by plane whose file's end is wrong."""
     return {
@@ -630,7 +650,7 @@ def _ended(facts: VideoFacts, wrong: Callable[[Tail], bool]) -> dict[str, list[i
         for plane, found in facts.planes.items()
     }
 
-
+# %% ../../nbs/validation/00_checks.ipynb #ef65ea71
 @check("empty-file", "leave these frames out; extract the archive anew")
 def empty_file(facts: VideoFacts) -> Iterator[Finding]:
     """A frame's file has bytes. Source: what a full disk or an interrupted copy leaves behind."""
@@ -664,12 +684,12 @@ def _claimed(cells: Iterable[str], rows: Iterable[Any]) -> tuple[int, int] | Non
         return min(numbers[:2]), max(numbers[:2])
     return numbers[0], min((row.first - 1 for row in rows if row.first > numbers[0]), default=numbers[0])
 
-# %% ../../nbs/validation/00_checks.ipynb #280080a8
+# %% ../../nbs/validation/00_checks.ipynb #1485890d
 def _is_unknown(cells: tuple[str, ...]) -> bool:
     """Whether a row that was not understood would be, but for its phase's name."""
     return len(cells) == 3 and cells[0] not in list(Phase)
 
-
+# %% ../../nbs/validation/00_checks.ipynb #6022b407
 def _faulty(facts: VideoFacts, text: TextFacts, faults: list[tuple[tuple[str, ...], str]]) -> Iterator[Finding]:
     """The finding about faults of one text file, if there are any."""
     if faults:
@@ -677,7 +697,7 @@ def _faulty(facts: VideoFacts, text: TextFacts, faults: list[tuple[tuple[str, ..
         more = f" (and {len(faults) - 1:,} more)" if faults[1:] else ""
         yield facts.finding("warning", f"{text.path}, {faults[0][1]}{more}", _spans_text(spans))
 
-
+# %% ../../nbs/validation/00_checks.ipynb #a18f3e0f
 @check("unknown-phase", "mend the name; EmbryoDataset refuses the file")
 def unknown_phase(facts: VideoFacts) -> Iterator[Finding]:
     """A phase is one of the sixteen. Source: Gomez et al. 2022, Data in Brief 42:108258."""
@@ -696,12 +716,12 @@ def malformed_row(facts: VideoFacts) -> Iterator[Finding]:
         told = f"{facts.times.path}, {facts.times.faults[0][1]}{more}"
         yield facts.finding("warning", told, runs_text(runs))
 
-# %% ../../nbs/validation/00_checks.ipynb #a198bcea
+# %% ../../nbs/validation/00_checks.ipynb #36b33e04
 def _by_run(facts: VideoFacts) -> list[Any]:
     """The rows of the annotation in the order of the runs."""
     return sorted(facts.annotation.rows, key=lambda row: (row.first, row.last))
 
-
+# %% ../../nbs/validation/00_checks.ipynb #e3655dba
 @check("phase-order", "leave these runs out; ask which label is right")
 def phase_order(facts: VideoFacts) -> Iterator[Finding]:
     """Phases come once and in the order tPB2 to tHB, though some may be skipped. Source: Gomez et al. 2022."""
@@ -762,7 +782,7 @@ def images_past_annotation(facts: VideoFacts) -> Iterator[Finding]:
         told = f"{len(late):,} images come after the last annotated run, RUN{last}"
         yield facts.finding("info", told, runs_text(late))
 
-# %% ../../nbs/validation/00_checks.ipynb #f93a255e
+# %% ../../nbs/validation/00_checks.ipynb #a80ecc9f
 @check("annotation-past-time", "these labelled runs have no hours")
 def annotation_past_time(facts: VideoFacts) -> Iterator[Finding]:
     """The times last as long as the labelled images. Source: the times of the release cover the annotated part."""
@@ -771,7 +791,7 @@ def annotation_past_time(facts: VideoFacts) -> Iterator[Finding]:
         late = facts.runs[(facts.runs > last) & (phase_ranks(facts.annotation.rows, facts.runs) >= 0)]
         if len(late):
             told = f"{len(late):,} labelled images come after the last time, that of RUN{last}"
-            yield facts.finding("warning", told, runs_text(late))
+            yield facts.finding("warning" if len(late) > 1 else "info", told, runs_text(late))
 
 # %% ../../nbs/validation/00_checks.ipynb #9035736a
 @check("missing-time", "nothing if hours are not used; else extract anew")
@@ -783,13 +803,13 @@ def missing_time(facts: VideoFacts) -> Iterator[Finding]:
     elif text.expected and not text.rows and not text.faults:
         yield facts.finding("warning", f"{text.path} has no rows")
 
-# %% ../../nbs/validation/00_checks.ipynb #5fab6130
+# %% ../../nbs/validation/00_checks.ipynb #806b8b22
 def _clock(facts: VideoFacts) -> tuple[np.ndarray, np.ndarray]:
     """The runs that have a time, ascending, and their hours."""
     times = np.array(facts.times.rows, float).reshape(-1, 2)
     return times[:, 0].astype(int), times[:, 1]
 
-
+# %% ../../nbs/validation/00_checks.ipynb #f7855664
 @check("time-decreasing", "do not use the hours of these runs")
 def time_decreasing(facts: VideoFacts) -> Iterator[Finding]:
     """Hours do not decrease from run to run; they may repeat. Source: the times of the release."""
@@ -833,12 +853,12 @@ def time_step(facts: VideoFacts) -> Iterator[Finding]:
             told = f"{len(far):,} steps of up to {steps.max():.1f} h a run; the usual one is {usual:.2f} h"
             yield facts.finding("warning", told, runs_text(runs[far + 1]))
 
-# %% ../../nbs/validation/00_checks.ipynb #1ffc7acb
+# %% ../../nbs/validation/00_checks.ipynb #a6faac7c
 def _ungraded(facts: DatasetFacts) -> list[tuple[str, str]]:
     """Video and fault of each row of the grades that names a video and was not understood."""
     return [(cells[0], sentence) for cells, sentence in facts.grades.faults if cells]
 
-
+# %% ../../nbs/validation/00_checks.ipynb #8c3291f1
 @check("missing-grade", "nothing if grades are not used", "dataset")
 def missing_grade(facts: DatasetFacts) -> Iterator[Finding]:
     """Each video has a row in the grades; NA stands for not graded. Source: the grades' file of the release."""
@@ -879,7 +899,7 @@ def siblings(facts: DatasetFacts) -> Iterator[Finding]:
         if videos[1:]:
             yield facts.finding("info", f"code {code} has {len(videos)} videos: {_some(videos)}")
 
-# %% ../../nbs/validation/00_checks.ipynb #df1b3244
+# %% ../../nbs/validation/00_checks.ipynb #f759d18b
 class Known(NamedTuple):
     """What was published about a video."""
 
@@ -887,7 +907,7 @@ class Known(NamedTuple):
     defects: tuple[str, ...]
     cutoff: float | None  # hours after which labels mean nothing
 
-
+# %% ../../nbs/validation/00_checks.ipynb #b324ee54
 @cache
 def known_issues() -> dict[str, Known]:
     """What the CLEAVE audit (GitHub dyytnn/CLEAVE, data CC BY 4.0) found in the release, by video."""
@@ -901,7 +921,7 @@ def known_issues() -> dict[str, Known]:
         known[video] = had._replace(defects=(*had.defects, "truncated_jpeg"))
     return known
 
-# %% ../../nbs/validation/00_checks.ipynb #d94cef03
+# %% ../../nbs/validation/00_checks.ipynb #3cfb0155
 _SEEN_BY: dict[str, tuple[str, ...]] = {
     "timeline_mismatch": ("uniform-clock", "annotation-past-images", "doubled-frames"),
     "embryo_removed": ("empty-well",),
@@ -912,7 +932,7 @@ _SEEN_BY: dict[str, tuple[str, ...]] = {
     "truncated_jpeg": ("truncated-jpeg",),
 }
 
-
+# %% ../../nbs/validation/00_checks.ipynb #abf66412
 def _verdict(defect: str, facts: VideoFacts) -> str:
     """Whether this copy shows a published defect."""
     checks = _SEEN_BY.get(defect, ())

@@ -6,11 +6,11 @@
 __all__ = ['SIDE', 'RIM', 'FRAME_ROW', 'DARK', 'TEXTURE_RANGE', 'SHADE', 'SHARPNESS', 'BLANK', 'measure_plane', 'measure_video',
            'frame_states', 'PixelFacts', 'plot_measurements']
 
-# %% ../../nbs/validation/01_pixels.ipynb #b5f9faac
+# %% ../../nbs/validation/01_pixels.ipynb #434da911
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -22,16 +22,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-# %% ../../nbs/validation/01_pixels.ipynb #3dbb053a
+# %% ../../nbs/validation/01_pixels.ipynb #daa13265
 from nsw_da_medical_image.dataset_util.dataset import (
+    END_OF_IMAGE,
     PLANE_TYPE,
     EmbryoDataset,
     PhaseRow,
     Plane,
     Video,
-    decode,
 )
 from ..dataset_util.source import Source
 from nsw_da_medical_image.dataset_util.util import (
@@ -47,11 +47,11 @@ from nsw_da_medical_image.dataset_util.util import (
 from .checks import Finding, Severity, check
 from ..viewer.plots import DPI, FAINT, INK, PALE, PAPER, PlotFigure
 
-# %% ../../nbs/validation/01_pixels.ipynb #658fd843
+# %% ../../nbs/validation/01_pixels.ipynb #1ddc6d52
 #: Width and height of the pictures that are measured, in pixels.
 SIDE = 125
 
-
+# %% ../../nbs/validation/01_pixels.ipynb #ac8b627d
 class _Look(NamedTuple):
     """What the decoder says of a file: 0 x 0 and no pixels where it cannot be decoded at all."""
 
@@ -64,28 +64,38 @@ class _Look(NamedTuple):
 
 _EMPTY = "is empty"
 
-# %% ../../nbs/validation/01_pixels.ipynb #5ed9c743
-def _look(data: bytes) -> _Look:
-    """Decode a file as far as it can be."""
-    fault = ""
-    try:
-        try:
-            pixels = decode(data, SIDE)
-        except DataError as strict:
-            fault = str(strict)
-            pixels = decode(data, SIDE, tolerant=True)
-    except DataError as broken:
-        return _Look(0, 0, "", str(broken) if data else _EMPTY, None)
-    with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-        return _Look(*image.size, image.mode, fault, pixels)
+# %% ../../nbs/validation/01_pixels.ipynb #a4ec3175
+def _filled(pixels: np.ndarray) -> np.ndarray:
+    """A truncated picture whose missing rows have the mean of the others."""
+    there = np.flatnonzero((pixels != 128).any(axis=1))
+    if not len(there) or there[-1] == len(pixels) - 1:
+        return pixels
+    end = max(1, there[-1] - 1)  # a block is two rows high, and the last one may be missing in part
+    filled = pixels.copy()
+    filled[end:] = round(pixels[:end].mean())
+    return filled
 
-# %% ../../nbs/validation/01_pixels.ipynb #23595491
+# %% ../../nbs/validation/01_pixels.ipynb #55600c55
+def _look(data: bytes) -> _Look:
+    """Decode a file as far as it can be, in one opening: `decode` would need a second one for the header."""
+    fault = "" if data.endswith(END_OF_IMAGE) else "is truncated: it does not end with the end mark of a JPEG"
+    try:
+        with Image.open(io.BytesIO(data + END_OF_IMAGE if fault else data), formats=("JPEG",)) as image:
+            look = _Look(*image.size, image.mode, fault, None)
+            image.draft("L", (SIDE, SIDE))
+            grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as broken:
+        reason = "it is not a JPEG" if isinstance(broken, UnidentifiedImageError) else one_line(broken)
+        return _Look(0, 0, "", f"cannot be decoded: {reason}" if data else _EMPTY, None)
+    return look._replace(pixels=_filled(np.asarray(grey)) if fault else np.asarray(grey))
+
+# %% ../../nbs/validation/01_pixels.ipynb #e1e57eec
 def _summed(pictures: np.ndarray) -> np.ndarray:
     """Sums of 2 x 2 pixels: (n, 2 h, 2 w) to (n, h, w)."""
     rows = pictures[:, ::2] + pictures[:, 1::2]
     return rows[:, :, ::2] + rows[:, :, 1::2]
 
-
+# %% ../../nbs/validation/01_pixels.ipynb #198274bd
 def _contrast(pictures: np.ndarray) -> np.ndarray:
     """Difference of four times each pixel and its four neighbours, without sign; 0 along the edges."""
     flat, width = pictures.reshape(-1), pictures.shape[2]
@@ -148,13 +158,13 @@ def _locate(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     radius, y, x = place.T + np.array([[_RADII[0]], [near.start - _MARGIN + 0.5], [near.start - _MARGIN + 0.5]])
     return np.column_stack([x, y, radius]) * _CELL, height / np.maximum(level[:, 0, 0], 1e-3)
 
-# %% ../../nbs/validation/01_pixels.ipynb #c80ea988
-#: The lowest score of a rim that counts as a well. Real wells have 0.50 or more, the real frame without one 0.17.
+# %% ../../nbs/validation/01_pixels.ipynb #73a0ec35
+#: The lowest score of a rim that counts as a well. Real wells have 0.50 or more, the real frame without one 0.15.
 RIM = 0.25
 
 _MEASURES = ("mean", "spread", "well_x", "well_y", "well_radius", "rim", "texture", "sharpness", "shade")
 
-
+# %% ../../nbs/validation/01_pixels.ipynb #5986e600
 def _inside(wells: np.ndarray, rim: np.ndarray) -> np.ndarray:
     """Which cells (n, 1024) lie well inside the well; inside a disc in the middle, where there is none."""
     x, y, radius = np.where(rim[:, None] >= RIM, wells, (0.5, 0.5, 0.42)).T.astype(np.float32)
@@ -211,10 +221,11 @@ def _told(data: bytes, look: _Look) -> tuple[int | str, ...]:
     digest = int.from_bytes(sha1(data, usedforsecurity=False).digest()[:8])
     return len(data), digest, *look[:4]
 
-# %% ../../nbs/validation/01_pixels.ipynb #2eca00b3
+# %% ../../nbs/validation/01_pixels.ipynb #8954ff0e
 def _measure_files(source: Source, paths: dict[int, str]) -> np.ndarray:
     """The rows of some frames, given as {run: path}: read, decoded and measured together."""
-    told, pictures = [], {}
+    told: list[tuple[int | str, ...]] = []
+    pictures: dict[int, np.ndarray] = {}
     for run, path in paths.items():
         try:
             data = source.read(path)
@@ -226,7 +237,7 @@ def _measure_files(source: Source, paths: dict[int, str]) -> np.ndarray:
             pictures[len(told)] = look.pixels
         told.append((run, *_told(data, look)))
     rows = np.zeros(len(paths), FRAME_ROW)
-    rows[list(FRAME_ROW.names[:7])] = told
+    rows[list(FRAME_ROW.names or ())[:7]] = told
     values = np.full((len(paths), len(_MEASURES)), np.nan, np.float32)
     if pictures:
         values[list(pictures)] = _measure(np.stack(list(pictures.values())))
@@ -235,7 +246,7 @@ def _measure_files(source: Source, paths: dict[int, str]) -> np.ndarray:
     rows["sharpness"][rows["width"] < SIDE] = np.nan  # enlarged, every picture is soft
     return rows
 
-# %% ../../nbs/validation/01_pixels.ipynb #c37a8b5c
+# %% ../../nbs/validation/01_pixels.ipynb #86d218a5
 _VERSION = 1  # to be raised whenever a frame's row would come out otherwise
 
 
@@ -244,7 +255,7 @@ def _remember(path: Path, stamp: str, rows: np.ndarray) -> None:
     with new_file(path, replace=True) as hidden, open(hidden, "wb") as file:
         np.savez_compressed(file, stamp=np.array([stamp]), rows=rows)
 
-
+# %% ../../nbs/validation/01_pixels.ipynb #0cfc3cb7
 def _recall(path: Path, stamp: str) -> np.ndarray | None:
     """The rows that are kept under that stamp; None where there are none."""
     try:
@@ -290,38 +301,43 @@ def _recalled_plane(dataset: EmbryoDataset, video: str, plane: FocalPlane, worke
             _remember(place, stamp, rows)
     return rows
 
-# %% ../../nbs/validation/01_pixels.ipynb #471b0109
+# %% ../../nbs/validation/01_pixels.ipynb #10138899
 def measure_video(
-    dataset: EmbryoDataset, video: str | Video, planes: Iterable[Plane] | None = None, *, workers: int | None = None
+    dataset: EmbryoDataset,
+    video: str | Video,
+    planes: Plane | Iterable[Plane] | None = None,
+    *,
+    workers: int | None = None,
 ) -> pd.DataFrame:
-    """A row a frame, by plane and run: video, plane, and the columns of `FRAME_ROW`, in the given planes or in all of them.
+    """A row a frame, by plane and run: video, plane, the columns of `FRAME_ROW`, and whether a `well` was found.
 
-    Decodes in `workers` threads, by default one a core, and keeps what it found in the cache folder. A frame that cannot
+    Takes the given planes, or all. Decodes in `workers` threads, by default one a core, and keeps what it found in the cache folder. A frame that cannot
     be decoded has its reason in `fault` and no measures. `UnknownName` for a video or plane that does not exist,
     `DataError` where a folder cannot be listed or two files claim one run.
     """
     found = dataset[video if isinstance(video, str) else video.name]
-    chosen = found.planes if planes is None else [dataset.plane(plane) for plane in planes]
+    asked = [planes] if isinstance(planes, str | int) else found.planes if planes is None else planes
+    chosen = [dataset.plane(plane) for plane in asked]
     parts = [_recalled_plane(dataset, found.name, plane, workers or cores()) for plane in chosen]
     table = pd.DataFrame.from_records(np.concatenate([np.zeros(0, FRAME_ROW), *parts]))
     ranks = np.repeat(np.array([plane.rank for plane in chosen], np.int8), [len(part) for part in parts])
     named = {"video": found.name, "plane": pd.Categorical.from_codes(ranks, dtype=PLANE_TYPE)}
-    return pd.DataFrame(named, index=table.index).join(table)
+    return pd.DataFrame(named, index=table.index).join(table).assign(well=table["well_x"].notna())
 
-# %% ../../nbs/validation/01_pixels.ipynb #af6d557e
+# %% ../../nbs/validation/01_pixels.ipynb #db5b00b2
 DARK = 8.0  # grey levels
-TEXTURE_RANGE = (1.6, 4.5)  # percent
-SHADE = 4.5  # percent
-SHARPNESS = 0.40  # in the planes up to 15 micrometres from the middle
+TEXTURE_RANGE = (1.4, 3.5)  # percent
+SHADE = 5.0  # percent
+SHARPNESS = 0.37  # in the planes up to 15 micrometres from the middle
 BLANK = 0.95  # of the frames
 
-
+# %% ../../nbs/validation/01_pixels.ipynb #2ce9cb86
 def _standard(values: np.ndarray) -> float:
     """What the best quarter of the frames reach; not a number where there is nothing."""
     known = values[np.isfinite(values)]
     return float(np.percentile(known, 75)) if len(known) else np.nan
 
-
+# %% ../../nbs/validation/01_pixels.ipynb #74cc6da5
 def _stretches(flags: np.ndarray) -> list[tuple[int, int]]:
     """Begin and end, exclusive, of each stretch of set flags."""
     return [(a, b) for a, b in np.flatnonzero(np.diff(flags, prepend=False, append=False)).reshape(-1, 2).tolist()]
@@ -334,13 +350,14 @@ def _lasting(flags: np.ndarray, least: int = 3) -> np.ndarray:
         kept[first:end] = end - first >= least or first == 0 or end == len(flags)
     return kept
 
-# %% ../../nbs/validation/01_pixels.ipynb #db60543e
+# %% ../../nbs/validation/01_pixels.ipynb #e9cee90a
 def _lit_states(lit: pd.DataFrame, blurred_below: float) -> np.ndarray:
     """The words for frames that were measured and are not dark."""
     measures = (lit[name].to_numpy() for name in ("rim", "texture", "shade", "sharpness"))
     rim, texture, shade, sharpness = measures
     own_texture, own_sharpness = _standard(texture), _standard(sharpness[texture > TEXTURE_RANGE[1]])
-    well = (rim >= RIM) | (np.mean(rim >= RIM) < 0.5)  # where no rim is seen in most frames, it is not asked for
+    well = (rim >= RIM) | (lit["fault"] != "").to_numpy()  # a truncated picture lacks a part of the rim
+    well |= np.mean(well) < 0.5  # where no rim is seen in most frames, it is not asked for
     bare = texture < np.clip(0.3 * own_texture, *TEXTURE_RANGE)
     empty = bare & (shade < SHADE) & well
     lasting = _lasting(empty)
@@ -370,7 +387,7 @@ def frame_states(frames: pd.DataFrame) -> np.ndarray:
     states[lit] = _lit_states(frames[lit], SHARPNESS if middle else 0.0)
     return states
 
-# %% ../../nbs/validation/01_pixels.ipynb #d1003628
+# %% ../../nbs/validation/01_pixels.ipynb #f4d90f9c
 class PixelFacts(NamedTuple):
     """What a check of the scope "pixels" gets: the frames as `measure_video` gives them, in any planes."""
 
@@ -378,149 +395,143 @@ class PixelFacts(NamedTuple):
     phases: list[PhaseRow]
     frames: pd.DataFrame
 
-
-def _planes(facts: PixelFacts) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The frames by plane, in the order of their runs."""
-    for plane, rows in facts.frames.groupby("plane", observed=True):
-        yield str(plane), rows.sort_values("run")
-
-
+# %% ../../nbs/validation/01_pixels.ipynb #c2524f18
 def _count(frames: pd.DataFrame) -> str:
     return "1 frame" if len(frames) == 1 else f"{len(frames)} frames"
 
-# %% ../../nbs/validation/01_pixels.ipynb #e8f02f3d
-def _merged(facts: PixelFacts, findings: Iterable[Finding]) -> list[Finding]:
+
+def _middle(frames: pd.DataFrame, name: str) -> str:
+    """The median of a measure in words; 'none' where there is none."""
+    return f"{frames[name].median():.2f}" if frames[name].notna().any() else "none"
+
+
+def _against(frames: pd.DataFrame, others: pd.DataFrame, name: str) -> str:
+    return f"{_middle(frames, name)} against {_middle(others, name)}"
+
+# %% ../../nbs/validation/01_pixels.ipynb #a5a5d4da
+_Marks = Callable[[pd.DataFrame], np.ndarray]
+_Says = Callable[[pd.DataFrame, pd.DataFrame], tuple[Severity, str]]
+
+
+def _find(facts: PixelFacts, marks: _Marks, says: _Says) -> list[Finding]:
+    """A finding for each plane in which `marks(frames)` are set; severity and message are `says(marked, others)`."""
+    found = []
+    for plane, rows in facts.frames.groupby("plane", observed=True):
+        rows = rows.sort_values("run")
+        marked = np.asarray(marks(rows))
+        if marked.any():
+            severity, message = says(rows[marked], rows[~marked])
+            found.append(Finding(severity, facts.video, str(plane), runs_text(rows["run"][marked]), message))
+    return _merged(found, facts.frames["plane"].nunique())
+
+# %% ../../nbs/validation/01_pixels.ipynb #eef5d53d
+def _merged(found: list[Finding], planes: int) -> list[Finding]:
     """The findings, as one where all planes have one about the same runs."""
-    found, planes = list(findings), facts.frames["plane"].nunique()
-    alike = len(found) == planes > 1 and len({(each.severity, each.runs) for each in found}) == 1
-    if not alike:
+    if not len(found) == planes > 1 or len({(each.severity, each.runs) for each in found}) > 1:
         return found
     middle = min(found, key=lambda each: abs(FocalPlane.parse(each.plane).micrometres))
-    return [middle._replace(plane="", message=f"{middle.message}; in all {planes} planes, numbers of {middle.plane}")]
+    return [
+        middle._replace(plane="", message=f"{middle.message} ({middle.plane}, the same runs in all {planes} planes)")
+    ]
 
-# %% ../../nbs/validation/01_pixels.ipynb #4652dcaf
+# %% ../../nbs/validation/01_pixels.ipynb #2e81d8c5
 @check("undecodable-jpeg", "Extract the archive again; leave the runs out if they stay unreadable.", scope="pixels")
-def _undecodable_jpeg(facts: PixelFacts) -> Iterator[Finding]:
+def _undecodable_jpeg(facts: PixelFacts) -> Iterable[Finding]:
     """A frame's file decodes to a picture. Truncated ones do, to a part of it, and empty files have a check of their own."""
-    for plane, rows in _planes(facts):
-        broken = rows[rows["mean"].isna() & (rows["fault"] != _EMPTY)]
-        if len(broken):
-            reasons = "; ".join(f"RUN {r.run} {r.fault}" for r in broken.head(3).itertuples())
-            more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
-            yield Finding(Severity.error, facts.video, plane, runs_text(broken["run"]), f"{reasons}{more}")
 
-# %% ../../nbs/validation/01_pixels.ipynb #e8a5b299
+    def says(broken: pd.DataFrame, _: pd.DataFrame) -> tuple[Severity, str]:
+        reasons = [f"RUN {run} {fault}" for run, fault in zip(broken["run"], broken["fault"], strict=True)]
+        return Severity.error, "; ".join(reasons[:3]) + (f" and {len(reasons) - 3} more" if reasons[3:] else "")
+
+    return _find(facts, lambda rows: (rows["mean"].isna() & (rows["fault"] != _EMPTY)).to_numpy(), says)
+
+# %% ../../nbs/validation/01_pixels.ipynb #2a7b505a
 @check("frame-size", "Scale the frames to one size, or leave these runs out.", scope="pixels")
-def _frame_size(facts: PixelFacts) -> Iterator[Finding]:
+def _frame_size(facts: PixelFacts) -> Iterable[Finding]:
     """All frames of a video have one size, that of most of them. In the release it is 500 x 500 throughout."""
-    decoded = facts.frames[facts.frames["width"] > 0]
-    sizes = decoded["width"].astype(str) + "x" + decoded["height"].astype(str)
-    usual = sizes.mode().iloc[0] if len(sizes) else ""
+    sizes = facts.frames.loc[facts.frames["width"] > 0, ["width", "height"]].value_counts()
+    width, height = sizes.index[0] if len(sizes) else (0, 0)
 
-    def find() -> Iterator[Finding]:
-        for plane, rows in _planes(facts._replace(frames=decoded[sizes != usual])):
-            others = ", ".join(sizes[rows.index].unique()[:5])
-            message = f"{_count(rows)} of {others} pixels among frames of {usual}"
-            yield Finding(Severity.warning, facts.video, plane, runs_text(rows["run"]), message)
+    def marks(rows: pd.DataFrame) -> np.ndarray:
+        return ((rows["width"] > 0) & ((rows["width"] != width) | (rows["height"] != height))).to_numpy()
 
-    yield from _merged(facts, find())
+    def says(others: pd.DataFrame, _: pd.DataFrame) -> tuple[Severity, str]:
+        kinds = sorted({f"{w}x{h}" for w, h in zip(others["width"], others["height"], strict=True)})
+        return Severity.warning, f"{_count(others)} of {', '.join(kinds[:5])} pixels among frames of {width}x{height}"
 
-# %% ../../nbs/validation/01_pixels.ipynb #d2b97694
+    return _find(facts, marks, says)
+
+# %% ../../nbs/validation/01_pixels.ipynb #883c5307
 @check("frame-mode", "Read them as grey (tolerant=True does), or leave these runs out.", scope="pixels")
-def _frame_mode(facts: PixelFacts) -> Iterator[Finding]:
+def _frame_mode(facts: PixelFacts) -> Iterable[Finding]:
     """A frame is 8-bit grey (Pillow's mode L), as all released frames are."""
 
-    def find() -> Iterator[Finding]:
-        for plane, rows in _planes(facts):
-            other = rows[(rows["mode"] != "L") & (rows["width"] > 0)]
-            if len(other):
-                message = f"{len(other)} of {len(rows)} frames are {', '.join(other['mode'].unique())} instead of L"
-                yield Finding(Severity.warning, facts.video, plane, runs_text(other["run"]), message)
+    def says(others: pd.DataFrame, _: pd.DataFrame) -> tuple[Severity, str]:
+        return Severity.warning, f"{_count(others)} in {', '.join(others['mode'].unique())} instead of L"
 
-    yield from _merged(facts, find())
+    return _find(facts, lambda rows: ((rows["mode"] != "L") & (rows["width"] > 0)).to_numpy(), says)
 
-# %% ../../nbs/validation/01_pixels.ipynb #333d2f47
-def _repeats(facts: PixelFacts, single: bool) -> Iterator[Finding]:
-    """A finding for each plane with frames that repeat their predecessor: single ones, or those in stretches."""
-    for plane, rows in _planes(facts):
-        digest, runs, filled = (rows[name].to_numpy() for name in ("digest", "run", "bytes"))
-        same = np.append(False, (digest[1:] == digest[:-1]) & (filled[1:] > 0))[: len(rows)]
-        chosen = [(a, b) for a, b in _stretches(same) if (b - a == 1) == single]
-        if chosen:
-            repeats = [run for a, b in chosen for run in runs[a:b].tolist()]
-            shown = "; ".join(f"RUN {runs_text(runs[a:b])} as RUN {runs[a - 1]}" for a, b in chosen[:5])
-            message = f"{len(repeats)} of {len(rows)} frames are the same bytes as the frame before: {shown}"
-            yield Finding(Severity.warning, facts.video, plane, runs_text(repeats), message)
+# %% ../../nbs/validation/01_pixels.ipynb #3102890f
+def _repeats(rows: pd.DataFrame, single: bool) -> np.ndarray:
+    """Which frames are the same bytes as the frame before: single ones, or those in stretches."""
+    digest, filled = rows["digest"].to_numpy(), rows["bytes"].to_numpy() > 0
+    same = np.append(False, (digest[1:] == digest[:-1]) & filled[1:])[: len(rows)]
+    for first, end in _stretches(same):
+        same[first:end] = (end - first == 1) == single
+    return same
 
-# %% ../../nbs/validation/01_pixels.ipynb #8d195d80
+# %% ../../nbs/validation/01_pixels.ipynb #c70a3f5e
+def _says_repeats(repeats: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
+    of = len(repeats) + len(others)
+    return Severity.warning, f"the same bytes as the frame before: {len(repeats)} of {of} frames"
+
+# %% ../../nbs/validation/01_pixels.ipynb #9c78d91b
 @check("duplicate-frame", "Leave the repeats out; their hours are not those of their pictures.", scope="pixels")
-def _duplicate_frame(facts: PixelFacts) -> Iterator[Finding]:
+def _duplicate_frame(facts: PixelFacts) -> Iterable[Finding]:
     """A frame is not the same file, bit for bit, as the frame before it: a camera's noise never repeats."""
-    yield from _merged(facts, _repeats(facts, single=True))
+    return _find(facts, lambda rows: _repeats(rows, single=True), _says_repeats)
 
-
+# %% ../../nbs/validation/01_pixels.ipynb #19c6eef2
 @check("frozen-frames", "Leave the repeats out; nothing is known of the embryo at these runs.", scope="pixels")
-def _frozen_frames(facts: PixelFacts) -> Iterator[Finding]:
+def _frozen_frames(facts: PixelFacts) -> Iterable[Finding]:
     """Two or more frames in a row are not the same file, bit for bit, as the frame before them."""
-    yield from _merged(facts, _repeats(facts, single=False))
+    return _find(facts, lambda rows: _repeats(rows, single=False), _says_repeats)
 
-# %% ../../nbs/validation/01_pixels.ipynb #e5d8fe7e
-def _in_state(facts: PixelFacts, state: str) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
-    """Plane by plane: the frames in a state, where there are some, and those that show an embryo."""
-    for plane, rows in _planes(facts):
-        states = frame_states(rows)
-        if (states == state).any():
-            yield plane, rows[states == state], rows[states == "embryo"]
-
-
-def _middle(rows: pd.DataFrame, name: str) -> str:
-    """The median of a measure in words; 'none' where there is none."""
-    return f"{rows[name].median():.2f}" if rows[name].notna().any() else "none"
-
-# %% ../../nbs/validation/01_pixels.ipynb #68abf488
+# %% ../../nbs/validation/01_pixels.ipynb #acce1d97
 @check("blank-video", "Leave the video out.", scope="pixels")
-def _blank_video(facts: PixelFacts) -> Iterator[Finding]:
+def _blank_video(facts: PixelFacts) -> Iterable[Finding]:
     """In more than 5 of 100 frames a well or an embryo is seen. Published for EJ393-3 (CLEAVE); the bounds are our own."""
 
-    def find() -> Iterator[Finding]:
-        for plane, blank, _ in _in_state(facts, "blank"):
-            message = (
-                f"{_count(blank)} without a sight of well or embryo: mean grey {_middle(blank, 'mean')}, "
-                f"rim {_middle(blank, 'rim')} (a well has {RIM} or more), texture {_middle(blank, 'texture')} % "
-                f"(an embryo has {TEXTURE_RANGE[1]} or more)"
-            )
-            yield Finding(Severity.error, facts.video, plane, runs_text(blank["run"]), message)
+    def says(blank: pd.DataFrame, _: pd.DataFrame) -> tuple[Severity, str]:
+        rim = f"rim {_middle(blank, 'rim')} (a well has {RIM} or more)"
+        texture = f"texture {_middle(blank, 'texture')} % (an embryo has {TEXTURE_RANGE[1]} or more)"
+        return (
+            Severity.error,
+            f"{_count(blank)} without well or embryo: grey level {_middle(blank, 'mean')}, {rim}, {texture}",
+        )
 
-    yield from _merged(facts, find())
+    return _find(facts, lambda rows: frame_states(rows) == "blank", says)
 
-# %% ../../nbs/validation/01_pixels.ipynb #2ef2dcfa
+# %% ../../nbs/validation/01_pixels.ipynb #7800f13b
 @check("dark-frames", "Leave these runs out.", scope="pixels")
-def _dark_frames(facts: PixelFacts) -> Iterator[Finding]:
+def _dark_frames(facts: PixelFacts) -> Iterable[Finding]:
     """A frame has a quarter of the light of its video at least, and a mean of 8 grey levels. Published for 8 videos (CLEAVE)."""
 
-    def find() -> Iterator[Finding]:
-        for plane, dark, rest in _in_state(facts, "dark"):
-            others = f", those with an embryo {_middle(rest, 'mean')}" if len(rest) else ""
-            message = f"{_count(dark)} near black: mean grey {_middle(dark, 'mean')}{others}"
-            yield Finding(Severity.warning, facts.video, plane, runs_text(dark["run"]), message)
+    def says(dark: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
+        return Severity.warning, f"{_count(dark)} near black: grey level {_against(dark, others, 'mean')} elsewhere"
 
-    yield from _merged(facts, find())
+    return _find(facts, lambda rows: frame_states(rows) == "dark", says)
 
-# %% ../../nbs/validation/01_pixels.ipynb #e1fbea7e
+# %% ../../nbs/validation/01_pixels.ipynb #e21578fa
 @check("defocused-frames", "Leave these runs out, or look whether another plane is in focus.", scope="pixels")
-def _defocused_frames(facts: PixelFacts) -> Iterator[Finding]:
+def _defocused_frames(facts: PixelFacts) -> Iterable[Finding]:
     """A lit frame shows the well and details of an embryo as sharp as half its video's standard. Published for 4 videos (CLEAVE)."""
 
-    def find() -> Iterator[Finding]:
-        for plane, soft, sharp in _in_state(facts, "blurred"):
-            numbers = ", ".join(
-                f"{name} {_middle(soft, name)} against {_middle(sharp, name)}"
-                for name in ("sharpness", "texture", "rim")
-            )
-            message = f"{_count(soft)} out of focus: {numbers} in those with an embryo"
-            yield Finding(Severity.warning, facts.video, plane, runs_text(soft["run"]), message)
+    def says(soft: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
+        numbers = ", ".join(f"{name} {_against(soft, others, name)}" for name in ("sharpness", "texture", "rim"))
+        return Severity.warning, f"{_count(soft)} out of focus: {numbers} elsewhere"
 
-    yield from _merged(facts, find())
+    return _find(facts, lambda rows: frame_states(rows) == "blurred", says)
 
 # %% ../../nbs/validation/01_pixels.ipynb #bf5d5908
 def _held(phases: Iterable[PhaseRow], runs: Iterable[int]) -> str:
@@ -529,32 +540,26 @@ def _held(phases: Iterable[PhaseRow], runs: Iterable[int]) -> str:
     over = [(row.phase, sorted(empty & set(range(row.first, row.last + 1)))) for row in phases]
     return ", ".join(f"{phase} ({runs_text(held)})" for phase, held in over if held)
 
-# %% ../../nbs/validation/01_pixels.ipynb #b09e1506
+# %% ../../nbs/validation/01_pixels.ipynb #768079e8
 @check("empty-well", "Leave these runs out; their labels mean nothing.", scope="pixels")
-def _empty_well(facts: PixelFacts) -> Iterator[Finding]:
+def _empty_well(facts: PixelFacts) -> Iterable[Finding]:
     """The well holds an embryo as long as a phase is held. Published for 19 videos (CLEAVE); the bounds are our own."""
 
-    def find() -> Iterator[Finding]:
-        for plane, empty, rest in _in_state(facts, "empty"):
-            runs = empty["run"].tolist()
-            held = _held(facts.phases, runs)
-            last = f"from RUN {runs[0]} on" if runs[-1] == facts.frames["run"].max() else f"first in RUN {runs[0]}"
-            numbers = ", ".join(
-                f"{name} {_middle(empty, name)} % against {_middle(rest, name)} %" for name in ("texture", "shade")
-            )
-            message = (
-                f"no embryo in {_count(empty)}, {last}: {numbers}; {f'{held} held over it' if held else 'no label'}"
-            )
-            severity = Severity.error if held else Severity.warning
-            yield Finding(severity, facts.video, plane, runs_text(runs), message)
+    def says(empty: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
+        runs = empty["run"].tolist()
+        since = f"from RUN {runs[0]} on" if runs[-1] == facts.frames["run"].max() else f"first in RUN {runs[0]}"
+        numbers = ", ".join(f"{name} {_against(empty, others, name)} %" for name in ("texture", "shade"))
+        held = _held(facts.phases, runs)
+        message = f"no embryo in {_count(empty)}, {since}: {numbers} elsewhere; "
+        return (Severity.error, f"{message}{held} held over it") if held else (Severity.warning, f"{message}no label")
 
-    yield from _merged(facts, find())
+    return _find(facts, lambda rows: frame_states(rows) == "empty", says)
 
-# %% ../../nbs/validation/01_pixels.ipynb #ab28c6d5
+# %% ../../nbs/validation/01_pixels.ipynb #7d15f84e
 _PANELS = {"mean": "grey level", "texture": "texture, %", "shade": "shade, %", "sharpness": "sharpness"}
 _SEVERITY_COLOURS = {"error": "#b3261e", "warning": "#c77700", "info": FAINT}
 
-
+# %% ../../nbs/validation/01_pixels.ipynb #b29b035a
 def _draw_panel(axes: Axes, frames: pd.DataFrame, name: str) -> None:
     """A measure of all planes over the runs; points where there are few frames."""
     for plane, rows in frames.groupby("plane", observed=True):
@@ -570,7 +575,7 @@ def _draw_panel(axes: Axes, frames: pd.DataFrame, name: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
 
-# %% ../../nbs/validation/01_pixels.ipynb #e4b62936
+# %% ../../nbs/validation/01_pixels.ipynb #ff4e5f9a
 def _draw_findings(panels: list[Axes], bars: Axes, findings: pd.DataFrame, runs: tuple[int, int]) -> None:
     """The runs of each finding; those without runs are about all of them."""
     told = findings.to_dict("records")
@@ -581,8 +586,8 @@ def _draw_findings(panels: list[Axes], bars: Axes, findings: pd.DataFrame, runs:
             for axes in panels:
                 axes.axvspan(first - 0.5, last + 0.5, color=colour, alpha=0.12, lw=0)
     names = [f"{row['check']} {row['plane']}".strip() for row in told]
-    bars.set_yticks(range(len(names)), names)
-    bars.set_ylim(len(names) - 0.4, -0.6)
+    bars.set_yticks(range(max(1, len(names))), names or ["no findings"])
+    bars.set_ylim(max(1, len(names)) - 0.4, -0.6)
     bars.tick_params(axis="y", length=0, labelsize=8, labelcolor=INK)
     bars.spines[:].set_visible(False)
 

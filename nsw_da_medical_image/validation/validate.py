@@ -5,17 +5,20 @@
 # %% auto #0
 __all__ = ['chosen_checks', 'Task', 'Judged', 'judge_video', 'validate', 'main']
 
-# %% ../../nbs/validation/03_validate.ipynb #ecf028a7
+# %% ../../nbs/validation/03_validate.ipynb #84758cc3
 import argparse
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import NamedTuple
 
-# %% ../../nbs/validation/03_validate.ipynb #8d37c45f
-from ..dataset_util.dataset import EmbryoDataset
+import pandas as pd
+
+# %% ../../nbs/validation/03_validate.ipynb #4046475c
+from ..dataset_util.dataset import EmbryoDataset, Plane
 from nsw_da_medical_image.dataset_util.util import (
     DataError,
     FocalPlane,
@@ -37,6 +40,7 @@ from nsw_da_medical_image.validation.checks import (
     read_dataset,
     read_video,
 )
+from .pixels import PixelFacts, measure_video
 from .report import Report
 
 # %% ../../nbs/validation/03_validate.ipynb #4046af24
@@ -54,7 +58,7 @@ def chosen_checks(checks: Iterable[str] | None = None, pixels: bool = False) -> 
         raise ValueError(f"{', '.join(sorted(names)) or 'no check'} without pixels is no check; ask for pixels too")
     return chosen
 
-# %% ../../nbs/validation/03_validate.ipynb #8268502b
+# %% ../../nbs/validation/03_validate.ipynb #ec9c16a1
 class Task(NamedTuple):
     """One video to judge."""
 
@@ -63,73 +67,124 @@ class Task(NamedTuple):
     planes: tuple[FocalPlane, ...]  # in which it has a folder
     strays: tuple[str, ...]  # files named after it that are no part of a data set
     checks: tuple[str, ...]
+    measured: tuple[FocalPlane, ...] = ()  # whose frames are to be decoded
+    threads: int = 1  # that decode
 
-
+# %% ../../nbs/validation/03_validate.ipynb #18ac6cd8
 class Judged(NamedTuple):
-    """What was found in one video: (check, finding)."""
+    """What was found in one video, (check, finding), and the measures of its frames where they were asked for."""
 
     found: list[tuple[str, Finding]]
+    frames: pd.DataFrame | None = None
 
-# %% ../../nbs/validation/03_validate.ipynb #63699fc2
-def _judge(facts: VideoFacts, checks: Iterable[str]) -> Iterator[tuple[str, Finding]]:
-    """What the checks of videos find in the facts."""
+# %% ../../nbs/validation/03_validate.ipynb #3f0c0a71
+def _measure(task: Task) -> tuple[pd.DataFrame | None, list[tuple[str, str]]]:
+    """The measures of the frames, None where there are none, and a sentence for each plane that has none."""
+    parts, refused = [], []
+    for plane in task.measured:
+        try:
+            parts.append(measure_video(task.dataset, task.video, [plane], workers=task.threads))
+        except (DataError, OSError, UnknownName, UnicodeError) as fault:  # the last: names that are no text
+            refused.append((str(plane), f"cannot be measured: {one_line(fault)}"))
+    return pd.concat(parts, ignore_index=True) if parts else None, refused
+
+# %% ../../nbs/validation/03_validate.ipynb #59aca40d
+def _facts(task: Task) -> tuple[VideoFacts, pd.DataFrame | None]:
+    """The facts of a task's video, and the measures of its frames."""
+    facts = read_video(task.dataset, task.video, task.planes, task.strays)
+    frames, refused = _measure(task)
+    known = {plane for plane, _ in facts.refused}
+    more = tuple(each for each in refused if each[0] not in known)
+    return facts._replace(refused=(*facts.refused, *more)), frames
+
+# %% ../../nbs/validation/03_validate.ipynb #6831d62b
+def _judge(facts: VideoFacts, frames: pd.DataFrame | None, checks: Iterable[str]) -> Iterator[tuple[str, Finding]]:
+    """What the checks of videos and of pixels find."""
+    seen = None
+    if frames is not None and len(frames):
+        seen = PixelFacts(facts.name, list(facts.annotation.rows), frames)
     for name in checks:
-        if CHECKS[name].scope == "video":
-            yield from ((name, finding) for finding in CHECKS[name].find(facts))
+        given = {"video": facts, "pixels": seen}.get(CHECKS[name].scope)
+        if given is not None:
+            yield from ((name, finding) for finding in CHECKS[name].find(given))
 
-
+# %% ../../nbs/validation/03_validate.ipynb #250fc72d
 def judge_video(task: Task) -> Judged:
     """What the checks of a task find in its video."""
-    facts = read_video(task.dataset, task.video, task.planes, task.strays)
-    found = list(_judge(facts, task.checks))
+    facts, frames = _facts(task)
+    found = list(_judge(facts, frames, task.checks))
     facts = facts._replace(found=frozenset(name for name, _ in found), ran=frozenset(task.checks))
     last = [name for name in task.checks if CHECKS[name].scope == "findings"]
-    return Judged([*found, *((name, each) for name in last for each in CHECKS[name].find(facts))])
+    return Judged([*found, *((name, each) for name in last for each in CHECKS[name].find(facts))], frames)
 
-# %% ../../nbs/validation/03_validate.ipynb #a8926d92
-def _tasks(dataset: EmbryoDataset, facts: DatasetFacts, checks: tuple[str, ...]) -> list[Task]:
-    """A task a video."""
-    return [
-        Task(dataset, video, tuple(facts.planes_of(video)), facts.strays.get(video, ()), checks)
-        for video in facts.videos
-    ]
+# %% ../../nbs/validation/03_validate.ipynb #35bf7afc
+def _tasks(
+    dataset: EmbryoDataset, facts: DatasetFacts, checks: tuple[str, ...], planes: Iterable[FocalPlane], threads: int
+) -> list[Task]:
+    """A task a video; the frames of `planes` are measured."""
+    tasks = []
+    for video in facts.videos:
+        here = tuple(facts.planes_of(video))
+        measured = tuple(plane for plane in planes if plane in here)
+        tasks.append(Task(dataset, video, here, facts.strays.get(video, ()), checks, measured, threads))
+    return tasks
 
+# %% ../../nbs/validation/03_validate.ipynb #342fa41f
+def _here(tasks: list[Task], workers: int | None) -> Iterator[Judged]:
+    """What is found in each video, in turn or by threads: as many as asked for, by default where the first video had to wait."""
+    began, worked = time.perf_counter(), time.thread_time()
+    yield from map(judge_video, tasks[:1])
+    waited = time.perf_counter() - began > 2 * (time.thread_time() - worked)
+    threads = workers or (4 * cores() if waited else 1)
+    if threads == 1 or any(task.measured for task in tasks):
+        yield from map(judge_video, tasks[1:])
+        return
+    with ThreadPoolExecutor(threads, "validate") as pool:
+        yield from pool.map(judge_video, tasks[1:])
 
+# %% ../../nbs/validation/03_validate.ipynb #244fc3d0
 def _run(tasks: list[Task], executor: Executor | None, workers: int | None) -> list[Judged]:
     """What was found in each video, in the order of the tasks."""
-    if executor is not None:
-        return list(progress(executor.map(judge_video, tasks), total=len(tasks), desc="validating", unit="video"))
-    pool = ThreadPoolExecutor(workers or cores(), "validate")
-    try:
-        return _run(tasks, pool, None)
-    finally:  # after Ctrl-C nothing more is begun
-        pool.shutdown(cancel_futures=True)
+    judged = _here(tasks, workers) if executor is None else executor.map(judge_video, tasks)
+    return list(progress(judged, total=len(tasks), desc="validating", unit="video"))
 
-# %% ../../nbs/validation/03_validate.ipynb #c121494d
+# %% ../../nbs/validation/03_validate.ipynb #54654709
+def _report(dataset: EmbryoDataset, facts: DatasetFacts, checks: tuple[str, ...], judged: list[Judged]) -> Report:
+    """The report of what was found in the data set and in its videos."""
+    found = [(name, each) for name in checks if CHECKS[name].scope == "dataset" for each in CHECKS[name].find(facts)]
+    found += [each for video in judged for each in video.found]
+    found.sort(key=lambda each: checks.index(each[0]))
+    frames = [video.frames for video in judged if video.frames is not None]
+    table = pd.concat(frames, ignore_index=True) if frames else None
+    whole = not {entry for entry, _ in facts.refused} & {plane.folder for plane in dataset.planes}
+    return Report(findings_table(found), table, dataset if whole else None, checks, facts.videos, dataset.path)
+
+# %% ../../nbs/validation/03_validate.ipynb #3a3257bc
 def validate(
     dataset: EmbryoDataset | str | os.PathLike,
     checks: Iterable[str] | None = None,
     pixels: bool = False,
     executor: Executor | None = None,
     workers: int | None = None,
+    planes: Iterable[Plane] | None = None,
 ) -> Report:
     """What the checks find in a data set, given itself or by its folder; nothing in the data makes it raise.
 
-    `checks` names some of `CHECKS`, by default all. `executor` is any `concurrent.futures.Executor` whose workers see
-    the folder; without one, `workers` threads, by default one a core. Raises `DataError` where there is no data set,
-    `UnknownName` for a check that does not exist.
+    `checks` names some of `CHECKS`, by default all. `pixels` decodes the frames of `planes`, by default of all.
+    `executor` is any `concurrent.futures.Executor` whose workers see the folder; without one, `workers` threads do the
+    work, by default one a core for pixels, and for the rest one, or several where the disk is slow. Raises `DataError` where there is no data set, `UnknownName` for a check or plane that does not
+    exist.
     """
     chosen = chosen_checks(checks, pixels)
     if not isinstance(dataset, EmbryoDataset):
         dataset = EmbryoDataset(dataset)
+    measured = dataset.planes if planes is None else [dataset.plane(plane) for plane in planes]
     facts = read_dataset(dataset)
-    judged = _run(_tasks(dataset, facts, chosen), executor, workers)
-    found = [(name, each) for name in chosen if CHECKS[name].scope == "dataset" for each in CHECKS[name].find(facts)]
-    found += [each for video in judged for each in video.found]
-    found.sort(key=lambda each: chosen.index(each[0]))
-    return Report(findings_table(found), None, dataset, chosen, facts.videos)
+    threads = 1 if executor is not None else workers or cores()
+    tasks = _tasks(dataset, facts, chosen, measured if pixels else (), threads)
+    return _report(dataset, facts, chosen, _run(tasks, executor, workers))
 
-# %% ../../nbs/validation/03_validate.ipynb #d76e4ae8
+# %% ../../nbs/validation/03_validate.ipynb #13706f7e
 def _parser() -> argparse.ArgumentParser:
     """The command's options; --help lists the checks."""
     wide = max(map(len, CHECKS))
@@ -142,14 +197,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("folder", metavar="DIR", help="the folder of an extracted data set, or of a part of it")
-    add("--pixels", action="store_true", help="decode and measure every frame of a plane")
+    add("--pixels", action="store_true", help="decode and measure every frame too")
     add("--checks", metavar="A,B", help="only these checks, separated by commas")
     for kind in ("json", "csv", "html"):
         add(f"--{kind}", metavar="FILE", help=f"write the report as {kind.upper()} to a new file")
-    add("--workers", type=int, metavar="N", help="number of threads (one a core)")
+    add("--workers", type=int, metavar="N", help="number of threads (for pixels one a core)")
     return parser
 
-# %% ../../nbs/validation/03_validate.ipynb #98660ca4
+# %% ../../nbs/validation/03_validate.ipynb #f78e2acf
 class _Asked(NamedTuple):
     """What the command line asks for, understood."""
 
@@ -159,7 +214,7 @@ class _Asked(NamedTuple):
     workers: int | None
     files: dict[str, str]  # 'json', 'csv', 'html' -> file
 
-
+# %% ../../nbs/validation/03_validate.ipynb #4960ed94
 def _ask(argv: list[str] | None) -> _Asked:
     """The options, or exit with status 2."""
     parser = _parser()

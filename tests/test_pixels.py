@@ -1,0 +1,488 @@
+"""The checks on pixels: planted defects, damaged files, the cache; and real frames, altered in ways that are known."""
+
+import io
+import os
+import random
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageFilter
+
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
+from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
+from nsw_da_medical_image.dataset_util.sample import Sample, make_archives
+from nsw_da_medical_image.dataset_util.util import FocalPlane, natural_key, run_of, runs_text
+from nsw_da_medical_image.validation.checks import CHECKS, findings_table
+from nsw_da_medical_image.validation.pixels import (
+    PixelFacts,
+    _look,
+    _measure,
+    frame_states,
+    measure_plane,
+    measure_video,
+    plot_measurements,
+)
+
+QUIRKS = [
+    "undecodable-jpeg",
+    "frame-size",
+    "frame-mode",
+    "duplicate-frame",
+    "frozen-frames",
+    "blank-video",
+    "dark-frames",
+    "defocused-frames",
+    "empty-well",
+]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "pixels"
+
+
+def findings(dataset: EmbryoDataset, video: str) -> pd.DataFrame:
+    """What the checks on pixels find in a video."""
+    facts = PixelFacts(video, dataset.phase_rows(video), measure_video(dataset, video))
+    rules = [rule for rule in CHECKS.values() if rule.scope == "pixels"]
+    return findings_table((rule.name, finding) for rule in rules for finding in rule.find(facts))
+
+
+def told(table: pd.DataFrame) -> set[tuple[str, ...]]:
+    return {tuple(row) for row in table[["check", "video", "plane", "runs"]].to_numpy()}
+
+
+# Planted defects -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=[500, 96])
+def spoilt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[EmbryoDataset, Sample]:
+    """A defect a video, and a tenth video without."""
+    folder = tmp_path_factory.mktemp("spoilt")
+    quirks = {quirk: [(place + 4) % 9] for place, quirk in enumerate(QUIRKS)}
+    sample = make_archives(folder / "archives", videos=10, frames=16, size=request.param, quirks=quirks)
+    extract_dataset(folder / "archives", folder / "extracted")
+    return EmbryoDataset(folder / "extracted"), sample
+
+
+@pytest.mark.parametrize("quirk", QUIRKS)
+def test_a_planted_defect_is_found_and_nothing_else(spoilt: tuple[EmbryoDataset, Sample], quirk: str) -> None:
+    dataset, sample = spoilt
+    (planted,) = (planted for planted in sample.planted if planted.quirk == quirk)
+    found = findings(dataset, planted.video)
+    assert told(found) == {(quirk, planted.video, planted.plane or "", runs_text(planted.runs))}
+    assert found.message.str.len().min() > 10
+    assert found.remedy.str.len().min() > 10
+
+
+def test_a_clean_video_has_no_findings(spoilt: tuple[EmbryoDataset, Sample]) -> None:
+    dataset, sample = spoilt
+    assert findings(dataset, sample.videos[-1]).empty
+
+
+# Files that are not what they should be -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def jpeg() -> bytes:
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200)).astype(np.uint8)
+    Image.fromarray(noise).save(out := io.BytesIO(), "JPEG")
+    return out.getvalue()
+
+
+def data_set(folder: Path, files: dict[str, bytes]) -> EmbryoDataset:
+    """A data set of one video in plane F0."""
+    home = folder / "data" / FocalPlane.F0.folder / "SAM1-2"
+    home.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (home / f"D1_S1_I1_WELL2_{name}.jpeg").write_bytes(data)
+    return EmbryoDataset(folder / "data")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_damaged_bytes_never_raise(jpeg: bytes) -> None:
+    rng = random.Random(0)
+    for _ in range(400):
+        data = bytearray(jpeg[: rng.randrange(len(jpeg))] if rng.random() < 0.5 else jpeg)
+        for _ in range(rng.randrange(4) if data else 0):
+            data[min(int(rng.expovariate(1 / 200)), len(data) - 1)] = rng.randrange(256)  # mostly in the header
+        look = _look(bytes(data))
+        assert (look.pixels is None) == (look.width == 0)
+        assert look.pixels is not None or look.fault
+
+
+def test_each_file_is_a_row_whatever_it_holds(jpeg: bytes, tmp_path: Path) -> None:
+    files = {"RUN1": jpeg, "RUN2": b"", "RUN3": b"noise", "RUN4": jpeg[:-900], "RUN5": jpeg[:60]}
+    dataset = data_set(tmp_path, files)
+    (tmp_path / "data/embryo_dataset/SAM1-2/D1_S1_I1_WELL2_RUN6.jpeg").symlink_to(tmp_path / "nowhere")
+    frames = measure_video(dataset, "SAM1-2").set_index("run")
+    assert frames.index.tolist() == [1, 2, 3, 4, 5, 6]
+    assert frames.bytes.tolist() == [*map(len, files.values()), 0]
+    assert frames["mean"].notna().tolist() == [True, False, False, True, False, False]
+    assert (frames.fault != "").tolist() == [False, True, True, True, True, True]
+    assert findings(dataset, "SAM1-2").set_index("check").runs["undecodable-jpeg"] == "3, 5-6"
+
+
+def test_a_video_without_frames_has_no_rows_and_no_findings(tmp_path: Path) -> None:
+    dataset = data_set(tmp_path, {})
+    assert measure_video(dataset, "SAM1-2").empty
+    assert findings(dataset, "SAM1-2").empty
+
+
+def test_unknown_names_are_told(jpeg: bytes, tmp_path: Path) -> None:
+    dataset = data_set(tmp_path, {"RUN1": jpeg})
+    with pytest.raises(KeyError, match="nearest: SAM1-2"):
+        measure_video(dataset, "SAM1-3")
+    with pytest.raises(KeyError, match="has no plane F15"):
+        measure_video(dataset, "SAM1-2", ["F15"])
+
+
+# The cache -----------------------------------------------------------------------------------------------------------
+
+
+def count_reads(dataset: EmbryoDataset, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths that are read from now on."""
+    reads: list[str] = []
+    read = dataset.source.read
+    monkeypatch.setattr(dataset.source, "read", lambda path: (reads.append(path), read(path))[1])
+    return reads
+
+
+def test_what_was_measured_is_not_read_again_until_a_file_changes(
+    jpeg: bytes, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = data_set(tmp_path, {"RUN1": jpeg, "RUN2": jpeg})
+    reads = count_reads(dataset, monkeypatch)
+    first = measure_video(dataset, "SAM1-2")
+    pd.testing.assert_frame_equal(measure_video(dataset, "SAM1-2"), first)
+    assert len(reads) == 2
+    (kept,) = own_cache.iterdir()
+    kept.write_bytes(kept.read_bytes()[:-10])  # damaged: measured again
+    pd.testing.assert_frame_equal(measure_video(dataset, "SAM1-2"), first)
+    assert len(reads) == 4
+    path = tmp_path / "data" / reads[0]
+    os.utime(path, ns=(1, 1))  # the same bytes at another time
+    measure_video(dataset, "SAM1-2")
+    assert len(reads) == 6
+    assert len(list(own_cache.iterdir())) == 1
+
+
+def test_two_copies_do_not_share_a_cache(jpeg: bytes, tmp_path: Path) -> None:
+    datasets = [
+        data_set(tmp_path / name, {"RUN1": jpeg, "RUN2": data}) for name, data in (("a", jpeg), ("b", jpeg[::-1]))
+    ]
+    for dataset in datasets:
+        for path in (Path(dataset.path) / "embryo_dataset/SAM1-2").iterdir():
+            os.utime(path, ns=(7, 7))  # names, sizes and times are the same
+    faults = [measure_video(dataset, "SAM1-2").fault.tolist() for dataset in datasets]
+    assert faults[0] == ["", ""]
+    assert "not a JPEG" in faults[1][1]
+
+
+@pytest.mark.parametrize("place", ["a file", "a file/below"])
+def test_a_cache_that_cannot_be_written_is_done_without(
+    jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "a file").write_text("in the way")
+    monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / place))
+    assert len(measure_video(data_set(tmp_path, {"RUN1": jpeg}), "SAM1-2")) == 1
+    assert (tmp_path / "a file").read_text() == "in the way"
+
+
+def test_an_interrupted_pass_loses_a_plane_at_most(
+    jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = data_set(tmp_path, {"RUN1": jpeg})
+    home = tmp_path / "data" / FocalPlane.F15.folder / "SAM1-2"
+    home.mkdir(parents=True)
+    (home / "D1_S1_I1_WELL2_RUN1.jpeg").write_bytes(jpeg)
+    dataset = EmbryoDataset(dataset.path)
+    reads = count_reads(dataset, monkeypatch)
+    read = dataset.source.read
+
+    def interrupted(path: str) -> bytes:
+        if "F15" in path:
+            raise KeyboardInterrupt
+        return read(path)
+
+    monkeypatch.setattr(dataset.source, "read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure_video(dataset, "SAM1-2")
+    monkeypatch.setattr(dataset.source, "read", read)
+    assert len(measure_video(dataset, "SAM1-2")) == 2
+    assert [path.split("/")[0] for path in reads] == ["embryo_dataset", "embryo_dataset_F15"]
+
+
+def test_memory_does_not_grow_with_the_pictures(jpeg: bytes, tmp_path: Path) -> None:
+    dataset = data_set(tmp_path, {f"RUN{run}": jpeg for run in range(1, 401)})
+    peaks = []
+    for runs in (80, 400):
+        dataset._listings.clear()
+        listing = dataset.listing("SAM1-2", "F0")
+        dataset._listings["SAM1-2", FocalPlane.F0] = listing._replace(runs=listing.runs[:runs])
+        tracemalloc.start()
+        rows = measure_plane(dataset, "SAM1-2", FocalPlane.F0, 1)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    more = peaks[1] - peaks[0]
+    assert len(rows) == 400
+    assert more < 320 * 125 * 125 / 4  # the rows; the pictures alone would be four times that
+
+
+# Real frames ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real(real_data: Path) -> EmbryoDataset:
+    return EmbryoDataset(real_data)
+
+
+@pytest.mark.parametrize("video", ["AA83-7", "AB028-6"])
+def test_sound_real_videos_have_no_findings(real: EmbryoDataset, video: str) -> None:
+    assert findings(real, video).empty
+
+
+def test_the_empty_well_and_the_lost_focus_are_found(real: EmbryoDataset) -> None:
+    found = findings(real, "CF946-6")
+    assert told(found) == {("empty-well", "CF946-6", "F0", "331"), ("defocused-frames", "CF946-6", "F0", "300")}
+    assert "from RUN 331 on" in found.set_index("check").message["empty-well"]
+    assert len(plot_measurements(measure_video(real, "CF946-6"), found).axes) == 5
+
+
+def picture(real: EmbryoDataset, video: str, run: int) -> Image.Image:
+    return Image.open(io.BytesIO(real[video].jpeg(run)))
+
+
+Change = Callable[[Image.Image], Image.Image]
+
+
+def grey(values: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8))
+
+
+def noisy(image: Image.Image, sigma: float = 1.0) -> Image.Image:
+    noise = np.random.default_rng(image.tobytes()[60000]).standard_normal((image.height, image.width))
+    return grey(np.asarray(image, float) + sigma * noise)
+
+
+def light(factor: float) -> Change:
+    return lambda image: noisy(grey(np.asarray(image, float) * factor), 0.7)
+
+
+def blur(sigma: float) -> Change:
+    return lambda image: image.filter(ImageFilter.GaussianBlur(sigma))
+
+
+def shift(right: int, down: int) -> Change:
+    def change(image: Image.Image) -> Image.Image:
+        wide = np.pad(np.asarray(image), 100, "edge")
+        return Image.fromarray(wide[100 - down : 600 - down, 100 - right : 600 - right])
+
+    return change
+
+
+def gamma(power: float) -> Change:
+    return lambda image: grey(255 * (np.asarray(image, float) / 255) ** power)
+
+
+def slope(steep: float) -> Change:
+    """More light at the right than at the left."""
+    return lambda image: grey(np.asarray(image, float) * np.linspace(1 - steep, 1 + steep, image.width))
+
+
+def recompressed(quality: int) -> Change:
+    def change(image: Image.Image) -> Image.Image:
+        image.save(out := io.BytesIO(), "JPEG", quality=quality)
+        return Image.open(out)
+
+    return change
+
+
+def uniform(level: float) -> Change:
+    return lambda image: noisy(Image.new("L", image.size, round(level)))
+
+
+def disc(image: Image.Image) -> tuple[np.ndarray, float, float, float]:
+    """How far each pixel is from the middle of the well; its x, y and radius."""
+    small = np.asarray(image.resize((125, 125), Image.Resampling.BOX))
+    x, y, radius = 500 * _measure(small[None])[0][2:5]
+    down, right = np.mgrid[:500, :500]
+    return np.hypot(right - x, down - y), x, y, radius
+
+
+def painted_over(image: Image.Image) -> Image.Image:
+    """Without the embryo: the well in the colour of its own bright part, fading into the rim."""
+    away, _, _, radius = disc(image)
+    values = np.asarray(image, float)
+    soft = np.clip((0.88 * radius - away) / 12, 0, 1)
+    plain = np.full_like(values, np.percentile(values[away < 0.86 * radius], 70))
+    return noisy(grey(values * (1 - soft) + plain * soft))
+
+
+def with_debris(number: int, size: int) -> Change:
+    """Without the embryo, but for some pieces of it in a circle."""
+
+    def change(image: Image.Image) -> Image.Image:
+        _, x, y, radius = disc(image)
+        plain = painted_over(image)
+        piece = image.crop((270 - size // 2, 200 - size // 2, 270 + size // 2, 200 + size // 2))
+        for angle in np.linspace(0, 2 * np.pi, number, endpoint=False):
+            place = (round(x + 0.4 * radius * np.cos(angle)), round(y + 0.4 * radius * np.sin(angle)))
+            plain.paste(piece, (place[0] - size // 2, place[1] - size // 2))
+        return plain
+
+    return change
+
+
+def shrunk(factor: float) -> Change:
+    """With all that the well holds made smaller, in the middle of the same well."""
+
+    def change(image: Image.Image) -> Image.Image:
+        away, x, y, radius = disc(image)
+        inner = Image.fromarray(np.uint8(255 * np.clip((0.85 * radius - away) / 16, 0, 1)))
+        side = round(500 * factor)
+        small, mask = (each.resize((side, side), Image.Resampling.LANCZOS) for each in (image, inner))
+        plain = painted_over(image)
+        plain.paste(small, (round(x - x * factor), round(y - y * factor)), mask)
+        return plain
+
+    return change
+
+
+def haze(contrast: float) -> Change:
+    def change(image: Image.Image) -> Image.Image:
+        values = np.asarray(image.filter(ImageFilter.GaussianBlur(2)), float)
+        return noisy(grey(0.8 * values.mean() * (1 - contrast) + contrast * values))
+
+    return change
+
+
+def altered(real: EmbryoDataset, folder: Path, video: str, part: tuple[float, float], change: Change) -> pd.DataFrame:
+    """The measures of every twelfth frame of a real video, some of them changed: with columns `changed` and `state`."""
+    runs = real[video].runs()[::12].tolist()
+    first, end = round(part[0] * len(runs)), max(round(part[1] * len(runs)), round(part[0] * len(runs)) + 1)
+    files = {}
+    for place, run in enumerate(runs):
+        data = real[video].jpeg(run)
+        if first <= place < end:
+            change(Image.open(io.BytesIO(data))).save(out := io.BytesIO(), "JPEG", quality=90)
+            data = out.getvalue()
+        files[f"RUN{run}"] = data
+    frames = measure_video(data_set(folder, files), "SAM1-2")
+    return frames.assign(changed=[first <= place < end for place in range(len(runs))], state=frame_states(frames))
+
+
+PART, END, BEGIN, ALL = (0.6, 0.75), (0.8, 1.0), (0.0, 0.15), (0.0, 1.0)
+
+HARMLESS = {
+    "a third of the light": (light(0.35), PART),
+    "half of the light throughout": (light(0.5), ALL),
+    "more light": (light(1.6), PART),
+    "more light at one side": (slope(0.3), PART),
+    "less contrast": (gamma(0.7), PART),
+    "more contrast": (gamma(1.4), PART),
+    "noise": (lambda image: noisy(image, 6), PART),
+    "recompressed": (recompressed(30), PART),
+    "slightly soft": (blur(2), PART),
+    "an embryo that has shrunk": (shrunk(0.6), END),
+    "haze": (haze(0.5), PART),
+    "the dish moved right": (shift(60, 0), PART),
+    "the dish moved up and left": (shift(-45, -50), PART),
+    "the dish moved down": (shift(0, 60), END),
+}
+
+HARMFUL = {
+    "soft": (blur(4), PART, "blurred"),
+    "soft throughout": (blur(4), ALL, "blurred"),
+    "far out of focus": (blur(9), PART, "blurred"),
+    "far out of focus at the end": (blur(13), END, "blurred"),
+    "hopelessly out of focus": (blur(20), PART, "blurred"),
+    "out of focus throughout": (blur(9), ALL, "blurred"),
+    "a fifth of the light": (light(0.2), PART, "dark"),
+    "hardly any light": (light(0.03), BEGIN, "dark"),
+    "thick haze": (haze(0.3), PART, "blurred"),
+    "painted over": (painted_over, END, "empty"),
+    "painted over throughout": (painted_over, ALL, "empty"),
+    "nothing for a while": (uniform(90), PART, "blurred"),
+    "nothing at all": (uniform(90), ALL, "blank"),
+    "no light at all": (uniform(1), ALL, "blank"),
+}
+
+
+@pytest.mark.parametrize("video", ["AA83-7", "AB028-6"])
+@pytest.mark.parametrize("name", HARMLESS)
+def test_harmless_changes_are_no_findings(real: EmbryoDataset, tmp_path: Path, video: str, name: str) -> None:
+    frames = altered(real, tmp_path, video, HARMLESS[name][1], HARMLESS[name][0])
+    assert set(frames.state) == {"embryo"}
+
+
+@pytest.mark.parametrize("video", ["AA83-7", "AB028-6"])
+@pytest.mark.parametrize("name", HARMFUL)
+def test_harmful_changes_are_told_frame_by_frame(real: EmbryoDataset, tmp_path: Path, video: str, name: str) -> None:
+    change, part, state = HARMFUL[name]
+    frames = altered(real, tmp_path, video, part, change)
+    assert set(frames.state[frames.changed]) == {state}
+    assert set(frames.state[~frames.changed]) <= {"embryo"}
+
+
+@pytest.mark.parametrize("video", ["AA83-7", "AB028-6"])
+@pytest.mark.parametrize("part", [END, BEGIN, ALL, (0.1, 1.0), (0.97, 1.0), (0.5, 0.65)])
+@pytest.mark.parametrize("moved", [(0, 0), (40, -40), (-60, 20)])
+def test_the_real_empty_well_in_another_video_is_found(
+    real: EmbryoDataset, tmp_path: Path, video: str, part: tuple[float, float], moved: tuple[int, int]
+) -> None:
+    empty = shift(*moved)(picture(real, "CF946-6", 331))
+    level = np.asarray(empty)[150:350, 150:350].mean()
+
+    def change(image: Image.Image) -> Image.Image:
+        own = np.median(np.asarray(image)[150:350, 150:350])
+        return noisy(grey(np.asarray(empty, float) * own / level))
+
+    frames = altered(real, tmp_path, video, part, change)
+    assert set(frames.state[frames.changed]) == {"empty"}
+    assert set(frames.state[~frames.changed]) <= {"embryo"}
+
+
+@pytest.mark.parametrize("video", ["AA83-7", "AB028-6"])
+@pytest.mark.parametrize("part", [0.98, 0.9, 0.8, 0.65])
+def test_truncated_frames_are_measured_by_what_is_there(
+    real: EmbryoDataset, tmp_path: Path, video: str, part: float
+) -> None:
+    jpegs = {run: real[video].jpeg(run) for run in real[video].runs()[::12].tolist()}
+    dataset = data_set(tmp_path, {f"RUN{run}": data[: int(part * len(data))] for run, data in jpegs.items()})
+    frames = measure_video(dataset, "SAM1-2")
+    assert frames.fault.str.contains("truncated").all()
+    assert set(frame_states(frames)) == {"embryo"}
+    assert findings(dataset, "SAM1-2").empty
+
+
+@pytest.mark.parametrize("video", ["AA83-7", "AB028-6"])
+def test_a_little_debris_is_no_embryo(real: EmbryoDataset, tmp_path: Path, video: str) -> None:
+    frames = altered(real, tmp_path, video, END, with_debris(4, 24))
+    assert set(frames.state[frames.changed]) <= {"empty", "blurred"}
+
+
+@pytest.mark.parametrize(("right", "down"), [(60, 0), (-60, 0), (0, 60), (0, -60), (40, -40), (-30, 45), (-40, -50)])
+def test_the_well_is_followed_when_the_dish_moves(real: EmbryoDataset, tmp_path: Path, right: int, down: int) -> None:
+    cases = [("AA83-7", 100), ("AB028-6", 200), ("CF946-6", 33), ("CF946-6", 289), ("CF946-6", 331)]
+    files = {}
+    for place, (video, run) in enumerate(cases):
+        for moved, image in enumerate((picture(real, video, run), shift(right, down)(picture(real, video, run)))):
+            image.save(out := io.BytesIO(), "JPEG", quality=90)
+            files[f"RUN{2 * place + moved + 1}"] = out.getvalue()
+    frames = measure_video(data_set(tmp_path, files), "SAM1-2")
+    wells = frames[["well_x", "well_y", "well_radius"]].to_numpy()
+    assert np.abs(wells[1::2] - wells[::2] - (right, down, 0)).max() < 9  # of 500 pixels
+
+
+def test_runs_and_names_of_real_frames_are_those_of_the_measures(real: EmbryoDataset, real_data: Path) -> None:
+    names = sorted(os.listdir(real_data / "embryo_dataset" / "CF946-6"), key=natural_key)
+    frames = measure_video(real, "CF946-6")
+    assert frames.run.tolist() == [run_of(name) for name in names]
+    assert set(zip(frames.width, frames.height, frames["mode"], frames.fault, strict=True)) == {(500, 500, "L", "")}
+    assert frames.digest.is_unique

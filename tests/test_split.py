@@ -1,0 +1,227 @@
+"""Splits for any counts, weights and seeds; the same anywhere; whatever file is called a split; hostile commands."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nsw_da_medical_image.dataset_util.dataset import PHASE_TYPE, EmbryoDataset
+from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
+from nsw_da_medical_image.dataset_util.sample import make_archives
+from nsw_da_medical_image.dataset_util.split import (
+    UNLABELLED,
+    Split,
+    check,
+    leaks,
+    main,
+    make_split,
+    read_split,
+    split_counts,
+    worst_deviation,
+    write_split,
+)
+from nsw_da_medical_image.dataset_util.util import DataError, code_of, natural_key, released_videos
+
+COLUMNS = [*PHASE_TYPE.categories, UNLABELLED]
+
+
+def counts_of(rows: dict[str, list[int]]) -> pd.DataFrame:
+    return pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
+
+
+def drawn_counts() -> pd.DataFrame:
+    """Counts for the ids of the release that are the same everywhere; no more is claimed for them."""
+    digests = {video: hashlib.sha512(video.encode()).digest() for video in released_videos()}
+    return counts_of({video: [byte if byte % 3 else 0 for byte in digests[video][:17]] for video in digests})
+
+
+@pytest.fixture(scope="module")
+def ds(tmp_path_factory: pytest.TempPathFactory) -> EmbryoDataset:
+    folder = tmp_path_factory.mktemp("split")
+    make_archives(folder / "archives", videos=8, frames=20, size=32)
+    extract_dataset(folder / "archives", folder / "extracted")
+    return EmbryoDataset(folder / "extracted")
+
+
+videos = st.builds(lambda code, embryo: f"{code}-{embryo}", st.sampled_from("ABCDEFGH"), st.integers(1, 20))
+frames = st.lists(st.integers(0, 1200) | st.just(0), min_size=17, max_size=17)
+weights = st.dictionaries(st.sampled_from(["train", "val", "test", "x", "y"]), st.floats(0, 1e9) | st.integers(0, 9))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(videos, frames, max_size=30), weights, st.integers())
+def test_any_split_keeps_siblings_together_and_loses_nobody(rows: dict, weights: dict, seed: int) -> None:
+    counts = counts_of(rows)
+    codes = {code_of(video) for video in rows}
+    wanted = [name for name, weight in weights.items() if weight]
+    if not wanted:
+        with pytest.raises(ValueError, match="weights are 0"):
+            split_counts(counts, weights, seed)
+        return
+    if len(codes) < len(wanted):
+        with pytest.raises(DataError, match="embryo codes at least"):
+            split_counts(counts, weights, seed)
+        return
+    split = split_counts(counts, weights, seed)
+    assert list(split) == list(weights)
+    assert Counter(chain.from_iterable(split.values())) == Counter(list(rows))
+    assert sum(len({code_of(video) for video in part}) for part in split.values()) == len(codes)
+    assert {name for name, part in split.items() if part} == set(wanted)
+    assert all(part == sorted(part, key=natural_key) for part in split.values())
+    assert split_counts(counts.sample(frac=1, random_state=0), weights, seed) == split  # whatever the order of the rows
+    assert split.made["worst"]["deviation"] == round(worst_deviation(split, counts, weights)[0], 6) <= 1
+    assert json.loads(json.dumps(split.made)) == split.made
+
+
+def test_no_single_move_or_exchange_of_codes_would_help() -> None:
+    counts = drawn_counts().iloc[:60]
+    split = split_counts(counts, (0.6, 0.2, 0.2), 1)
+    part_of = {code_of(video): name for name, part in split.items() for video in part}
+
+    def squares(part_of: dict[str, str]) -> float:
+        sums = counts.assign(videos=1).groupby([part_of[code_of(video)] for video in counts.index]).sum()
+        share = sums / sums.sum()
+        return float(((share.T - pd.Series(split.made["weights"])) ** 2).to_numpy().sum())
+
+    best = squares(part_of)
+    codes = sorted(part_of)
+    for place, one in enumerate(codes):
+        for other in codes[place + 1 :]:
+            if part_of[one] != part_of[other]:
+                assert squares({**part_of, one: part_of[other], other: part_of[one]}) > best - 1e-4
+        for part in split:
+            assert squares({**part_of, one: part}) > best - 1e-4
+
+
+def test_the_split_of_the_release_is_the_same_on_every_machine() -> None:
+    split = split_counts(drawn_counts(), (0.8, 0.1, 0.1), 7)
+    digest = hashlib.sha256(json.dumps(split).encode()).hexdigest()
+    assert digest == "0712684855912e95cbaa086ba77878932ab4ffa0a234825004e97664fa9f7d25"
+
+
+def test_the_file_is_the_same_whatever_the_hash_seed(ds: EmbryoDataset, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "nsw_da_medical_image.dataset_util.split", ds.path, "--seed", "5", "--out"]
+    texts = set()
+    for seed in "1", "2":
+        out = tmp_path / f"{seed}.json"
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([*command, str(out)], check=True, capture_output=True, timeout=120, env=environment)
+        texts.add(out.read_bytes())
+    assert len(texts) == 1
+    assert read_split(out) == make_split(ds, seed=5)
+
+
+def test_another_seed_gives_another_split() -> None:
+    counts = drawn_counts()
+    assert len({json.dumps(split_counts(counts, seed=seed)) for seed in range(5)}) == 5
+
+
+def test_balance_beats_dealing_out_codes_at_random() -> None:
+    counts = drawn_counts()
+    codes = sorted({code_of(video) for video in counts.index}, key=natural_key)
+    by_code = counts.groupby([code_of(video) for video in counts.index]).sum().loc[codes]
+    at_random = []
+    for seed in range(20):
+        shuffled = by_code.sample(frac=1, random_state=seed)
+        ends = [0, round(0.8 * len(codes)), round(0.9 * len(codes)), len(codes)]
+        sums = pd.DataFrame({i: shuffled.iloc[ends[i] : ends[i + 1], :16].sum() for i in range(3)})
+        share = sums.div(sums.sum(axis=1), axis=0)
+        at_random.append(float((share - [0.8, 0.1, 0.1]).abs().to_numpy().max()))
+    for seed in range(3):
+        assert split_counts(counts, seed=seed).made["worst"]["deviation"] < min(at_random) / 5
+
+
+names = st.sampled_from(["train", "val", "test", "made", "fold", ""])
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(anything | st.dictionaries(names, anything | st.lists(st.text(max_size=5))) | st.binary(max_size=20))
+def test_whatever_the_file_it_is_a_split_or_a_clear_error(tmp_path_factory: pytest.TempPathFactory, held: Any) -> None:
+    file = tmp_path_factory.mktemp("any") / "split.json"
+    file.write_bytes(held if isinstance(held, bytes) else json.dumps(held).encode())
+    try:
+        split = read_split(file)
+    except DataError as error:
+        fault = str(error)
+    else:
+        fault = ""
+    assert fault == "" or fault.startswith(f"{file} is not ")
+    if fault:
+        return
+    assert split
+    assert all(isinstance(video, str) for part in split.values() for video in part)
+    check(split).lines()
+    write_split(Split(split, split.made), again := file.with_name("again.json"))
+    assert read_split(again) == split
+
+
+def test_a_split_by_videos_leaks_and_is_told_so() -> None:
+    shuffled = sorted(released_videos(), key=lambda video: hashlib.sha256(video.encode()).digest())
+    split = {"train": shuffled[:563], "val": shuffled[563:634], "test": shuffled[634:]}
+    found = {(leak.part, leak.other): leak for leak in leaks(split)}
+    for (part, other), leak in found.items():
+        siblings = {code_of(video) for video in split[other]}
+        assert leak.videos == tuple(video for video in split[part] if code_of(video) in siblings)
+        assert leak.of == len(split[part])
+    assert len(found["test", "train"].videos) > 10
+    assert "of 70 videos of test have a sibling in train" in str(found["test", "train"])
+    assert check(split)[1:] == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["--out", "there.json"], 1, "exists already"),
+        (["--out", "no/such/new.json"], 1, "no such folder"),
+        (["--out", "new.json", "--exclude", "nowhere.csv"], 1, "nowhere.csv"),
+        (["--out", "new.json", "--exclude", "all.csv"], 1, "3 parts need 3 embryo codes at least, and there are 0"),
+        (
+            ["--out", "new.json", "--weights", ",".join(f"p{i}=1" for i in range(50))],
+            1,
+            "50 parts need 50 embryo codes",
+        ),
+        (["--check", "there.json"], 1, "is not JSON"),
+        (["--check", "nowhere.json"], 1, "nowhere.json"),
+        (["--out", "new.json", "--weights", "0.8,<b>,0.1"], 2, "the weight of val is '<b>'"),
+        (["--out", "new.json", "--weights", ""], 2, "give three"),
+        (["--out", "new.json", "--seed", "1.5"], 2, "invalid int"),
+    ],
+)
+def test_the_command_says_no_in_one_line_and_writes_nothing(
+    ds: EmbryoDataset, tmp_path: Path, monkeypatch, capsys, arguments: list[str], status: int, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there.json").write_text("mine")
+    Path("all.csv").write_text("\n".join(["video", *ds.videos]))
+    if status == 2:
+        with pytest.raises(SystemExit, match="2"):
+            main([ds.path, *arguments])
+    else:
+        assert main([ds.path, *arguments]) == 1
+    said = capsys.readouterr()
+    assert says in said.err.splitlines()[-1]
+    assert said.out == ""
+    assert status == 2 or said.err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.csv", "there.json"]
+    assert Path("there.json").read_text() == "mine"
+
+
+def test_no_data_set_is_said_in_one_line(tmp_path: Path, capsys) -> None:
+    assert main([str(tmp_path / "nowhere"), "--out", str(tmp_path / "new.json")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,798 @@
+"""Validation as a whole: every check finds its defect and nothing else does, nothing raises, and any executor will do."""
+
+import csv
+import io
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
+from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
+from nsw_da_medical_image.dataset_util.sample import Planted, make_archives
+from nsw_da_medical_image.dataset_util.util import (
+    ANNOTATIONS,
+    ARCHIVES,
+    GRADES,
+    TIMES,
+    DataError,
+    released_videos,
+    runs_text,
+)
+from nsw_da_medical_image.validation.checks import CHECKS
+from nsw_da_medical_image.validation.report import Report
+from nsw_da_medical_image.validation.validate import main, validate
+
+FRAMES = 24
+
+Row = tuple[str, str, str, str]  # severity, video, plane, runs
+
+
+class Case(NamedTuple):
+    """A defect of sample data and what its check must say of it: the planted plane and runs, or the whole video."""
+
+    quirk: str
+    severity: str
+    whole: bool = False  # the finding is about all runs, whichever were touched
+    video: bool = True  # False: the finding names no video
+    also: tuple[str, ...] = ()  # other checks that have something grave to say of the same defect
+
+
+#: The checks whose defect `make_archives` plants.
+PLANTED = {
+    "plane-mismatch": Case("missing-frame", "warning"),
+    "run-gap": Case("run-gap", "warning"),
+    "first-run": Case("late-start", "info"),
+    "frame-name": Case("frame-name", "warning"),
+    "mixed-prefix": Case("mixed-prefix", "warning"),
+    "wrong-well": Case("wrong-well", "error", whole=True),
+    "duplicate-f0": Case("different-f0", "warning"),
+    "stray-file": Case("stray-file", "info"),
+    "doubled-frames": Case("doubled-frames", "error", whole=True),
+    "empty-file": Case("empty-file", "error"),
+    "truncated-jpeg": Case("truncated-jpeg", "error", whole=True),
+    "missing-annotation": Case("missing-annotation", "warning"),
+    "unknown-phase": Case("unknown-phase", "warning", also=("unreadable",)),
+    "malformed-row": Case("malformed-row", "warning", also=("unreadable",)),
+    "phase-order": Case("phase-order", "error"),
+    "phase-overlap": Case("phase-overlap", "warning"),
+    "phase-gap": Case("phase-gap", "warning"),
+    "annotation-past-images": Case("annotation-past-images", "error", whole=True),
+    "images-past-annotation": Case("images-past-annotation", "info"),
+    "annotation-past-time": Case("annotation-past-time", "warning"),
+    "missing-time": Case("missing-time", "warning"),
+    "time-decreasing": Case("time-decreasing", "warning"),
+    "uniform-clock": Case("uniform-clock", "error", whole=True),
+    "images-without-time": Case("images-without-time", "info"),
+    "time-step": Case("time-step", "warning"),
+    "missing-grade": Case("missing-grade", "info"),
+    "unknown-grade": Case("unknown-grade", "warning"),
+    "duplicate-grade": Case("duplicate-grade", "warning"),
+}
+
+#: The same for those that look at pixels, which need larger pictures.
+PIXELS = {
+    "undecodable-jpeg": Case("undecodable-jpeg", "error", also=("truncated-jpeg",)),
+    "frame-size": Case("frame-size", "warning"),
+    "frame-mode": Case("frame-mode", "warning"),
+    "duplicate-frame": Case("duplicate-frame", "warning"),
+    "frozen-frames": Case("frozen-frames", "warning"),
+    "blank-video": Case("blank-video", "error"),
+    "dark-frames": Case("dark-frames", "warning"),
+    "defocused-frames": Case("defocused-frames", "warning"),
+    "empty-well": Case("empty-well", "error"),
+}
+
+
+class Tree(NamedTuple):
+    """Sample data with each quirk in a video of its own, and what is found in it."""
+
+    root: Path
+    planted: dict[str, Planted]
+    report: Report
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Measurements go to a folder of the test's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NSW_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def plant(folder: Path, cases: dict[str, Case], size: int, pixels: bool) -> Tree:
+    """A sample with a video for each case, and a sound one before them."""
+    quirks = {case.quirk: place for place, case in enumerate(cases.values(), 1)}
+    sample = make_archives(folder / "archives", len(quirks) + 1, FRAMES, size=size, quirks=quirks)
+    extract_dataset(folder / "archives", folder / "extracted")
+    for plane in "_F-45", "_F-30", "_F-15", "_F45":  # nothing is planted in these alone
+        shutil.rmtree(folder / "extracted" / f"embryo_dataset{plane}")
+    root = folder / "extracted"
+    return Tree(root, {each.quirk: each for each in sample.planted}, validate(root, pixels=pixels))
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    return plant(tmp_path_factory.mktemp("planted"), PLANTED, 32, False)
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    return plant(tmp_path_factory.mktemp("pictured"), PIXELS, 250, True)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sample data without a defect: SAM1-2, SAM1-7 and SAM2-4, of which SAM1-2 and SAM1-7 are siblings."""
+    folder = tmp_path_factory.mktemp("clean")
+    make_archives(folder / "archives", 3, FRAMES, size=32)
+    extract_dataset(folder / "archives", folder / "extracted")
+    return folder / "extracted"
+
+
+@pytest.fixture
+def tree(clean: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(clean, tmp_path / "tree"))
+
+
+def rows(report: Report, check: str, video: str | None = None) -> list[Row]:
+    """What a check found: severity, video, plane, runs."""
+    found = report.findings[report.findings["check"] == check]
+    if video is not None:
+        found = found[found["video"] == video]
+    return list(found[["severity", "video", "plane", "runs"]].itertuples(index=False, name=None))
+
+
+def grave(report: Report) -> set[tuple[str, str]]:
+    """Check and video of all findings above info."""
+    found = report.findings[report.findings["severity"] != "info"]
+    return set(found[["check", "video"]].itertuples(index=False, name=None))
+
+
+# --- planted defects -----------------------------------------------------------------------------
+
+
+def wanted(case: Case, planted: Planted) -> Row:
+    """The finding that a case asks for."""
+    runs = "" if case.whole else runs_text(planted.runs)
+    return case.severity, planted.video, planted.plane or "", runs
+
+
+@pytest.mark.parametrize("check", PLANTED)
+def test_planted_defect_is_found(check: str, planted: Tree) -> None:
+    """Exactly the video, the plane and the runs; and without the check, nothing."""
+    case = PLANTED[check]
+    defect = planted.planted[case.quirk]
+    assert rows(planted.report, check, defect.video) == [wanted(case, defect)]
+    assert not rows(validate(planted.root, set(CHECKS) - {check}), check)
+
+
+@pytest.mark.parametrize("check", PIXELS)
+def test_defect_planted_in_pixels_is_found(check: str, pictured: Tree) -> None:
+    case = PIXELS[check]
+    defect = pictured.planted[case.quirk]
+    assert rows(pictured.report, check, defect.video) == [wanted(case, defect)]
+    assert not rows(validate(pictured.root, set(CHECKS) - {check}, pixels=True), check)
+
+
+def grave_of(cases: dict[str, Case], tree: Tree) -> set[tuple[str, str]]:
+    """The findings above info that cases ask for."""
+    return {
+        (name, tree.planted[case.quirk].video)
+        for check, case in cases.items()
+        for name in (check, *case.also)
+        if case.severity != "info" or name != check
+    }
+
+
+def test_nothing_grave_beyond_what_was_planted(planted: Tree) -> None:
+    unread = {("unreadable-entry", "")}  # the grades, which are not understood
+    assert grave(planted.report) == grave_of(PLANTED, planted) | unread
+
+
+def test_nothing_grave_in_pixels_beyond_what_was_planted(pictured: Tree) -> None:
+    assert grave(pictured.report) == grave_of(PIXELS, pictured)
+
+
+def test_clean_sample_has_nothing_above_info(clean: Path) -> None:
+    report = validate(clean)
+    assert not grave(report)
+    assert set(report.findings["check"]) == {"annotation-past-images", "siblings", "unknown-video"}
+
+
+def test_real_frames_have_nothing_above_info_but_for_the_known(real_data: Path) -> None:
+    """CF946-6 is ten single frames, of which RUN331 shows an empty well and RUN300 is out of focus."""
+    report = validate(real_data, pixels=True)
+    found = grave(report)
+    assert {check for check, video in found if video == "CF946-6"} == {
+        "run-gap",
+        "first-run",
+        "empty-well",
+        "defocused-frames",
+    }
+    assert {video for _, video in found} == {"CF946-6"}
+    assert [row[3] for row in rows(report, "empty-well") + rows(report, "defocused-frames")] == ["331", "300"]
+
+
+# --- defects planted by hand ---------------------------------------------------------------------
+
+VIDEO = "SAM2-4"
+
+
+def frames(tree: Path, plane: str = "", video: str = VIDEO) -> Path:
+    return tree / f"embryo_dataset{plane}" / video
+
+
+def frame(tree: Path, run: int, plane: str = "", video: str = VIDEO) -> Path:
+    return next(frames(tree, plane, video).glob(f"*_RUN{run}.jpeg"))
+
+
+def rename_video(tree: Path, old: str, new: str) -> None:
+    """The video by another name, everywhere; a well keeps its number where the embryo keeps his."""
+    for path in tree.glob(f"*/{old}*"):
+        path.rename(path.with_name(path.name.replace(old, new)))
+    grades = tree / GRADES
+    grades.write_text(grades.read_text().replace(old, new))
+
+
+def without_folder(tree: Path) -> list[Row]:
+    shutil.rmtree(tree / "embryo_dataset_F15")
+    return [("info", "", "F15", "")]
+
+
+def file_for_folder(tree: Path) -> list[Row]:
+    shutil.rmtree(tree / TIMES)
+    (tree / TIMES).touch()
+    return [("error", "", "", "")]
+
+
+def notes_beside(tree: Path) -> list[Row]:
+    (tree / "notes.txt").touch()
+    return [("info", "", "", "")]
+
+
+def misspelt_video(tree: Path) -> list[Row]:
+    rename_video(tree, "SAM2-4", "FV709-4")
+    rename_video(tree, "SAM1-7", "AA83-7")
+    rename_video(tree, "SAM1-2", "FC048-2")
+    return [("warning", name, "", "") for name in ("FC048-2", "FV709-4") if name not in released_videos()]
+
+
+def nearly_all_videos(tree: Path) -> list[Row]:
+    for plane in tree.glob("embryo_dataset_F*"):
+        shutil.rmtree(plane)
+    for name in released_videos()[2:]:
+        (tree / "embryo_dataset" / name).mkdir()
+    return [("warning", name, "", "") for name in released_videos()[:2]]
+
+
+def twice_a_run(tree: Path) -> list[Row]:
+    path = frame(tree, 5)
+    shutil.copy(path, path.with_name(path.name.replace("RUN5", "RUN05")))
+    return [("error", VIDEO, "F0", "")]
+
+
+def broken_link(tree: Path) -> list[Row]:
+    path = frame(tree, 5, "_F30")
+    path.unlink()
+    path.symlink_to(path)
+    return [("error", VIDEO, "F30", "5")]
+
+
+def without_plane(tree: Path) -> list[Row]:
+    shutil.rmtree(frames(tree, "_F-45"))
+    for path in frames(tree, "_F45").iterdir():
+        path.unlink()
+    return [("warning", VIDEO, "F-45", ""), ("warning", VIDEO, "F45", "")]
+
+
+def three_siblings(tree: Path) -> list[Row]:
+    return [("info", "", "", "")]
+
+
+def published(tree: Path) -> list[Row]:
+    rename_video(tree, "SAM2-4", "LP284-3")  # tier B, embryo removed at 71.2 hpi
+    times = [float(row.split(",")[1]) for row in (tree / TIMES / "LP284-3_timeElapsed.csv").read_text().split()[1:]]
+    after = [run for run, hours in enumerate(times) if hours > 71.2]
+    assert 0 < len(after) < FRAMES
+    return [("warning", "LP284-3", "", runs_text(after))]
+
+
+#: The checks whose defect is planted by hand: what plants it, and returns all that the check must say.
+BY_HAND: dict[str, list[Callable[[Path], list[Row]]]] = {
+    "missing-folder": [without_folder],
+    "unreadable-entry": [file_for_folder],
+    "unexpected-entry": [notes_beside],
+    "unknown-video": [misspelt_video],
+    "missing-video": [nearly_all_videos],
+    "unreadable": [twice_a_run, broken_link],
+    "missing-plane": [without_plane],
+    "siblings": [three_siblings],
+    "known-issue": [published],
+}
+
+
+@pytest.mark.parametrize(("check", "plant"), [(name, plant) for name, plants in BY_HAND.items() for plant in plants])
+def test_defect_planted_by_hand_is_found(check: str, plant: Callable[[Path], list[Row]], tree: Path) -> None:
+    want = plant(tree)
+    assert want
+    assert rows(validate(tree), check) == want
+    assert not rows(validate(tree, set(CHECKS) - {check}), check)
+
+
+def test_every_check_has_a_planted_defect() -> None:
+    assert set(PLANTED) | set(BY_HAND) | set(PIXELS) == set(CHECKS)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_every_check_names_its_rule_its_source_and_a_remedy(check: str) -> None:
+    assert CHECKS[check].scope == "pixels" or " Source: " in CHECKS[check].rule
+    assert CHECKS[check].rule
+    assert CHECKS[check].remedy
+    assert check == CHECKS[check].name
+
+
+def test_copies_of_frames_are_told_as_such(tree: Path) -> None:
+    inner = frames(tree) / "F0"
+    inner.mkdir()
+    for path in frames(tree).glob("*.jpeg"):
+        shutil.copy(path, inner)
+    assert rows(validate(tree), "duplicate-f0") == [("info", VIDEO, "F0", "")]
+
+
+def test_published_findings_say_whether_this_copy_confirms_them(tree: Path) -> None:
+    """The published names stand on sample data here, whose defects are known."""
+    rename_video(tree, "SAM2-4", "LM184-4")
+    report = validate(tree)
+    [told] = report.findings.query("check == 'known-issue'")["message"]
+    assert "embryo_removed (not looked at)" in told
+    assert "after 120.0 hpi" in told
+
+
+def test_exclusions_leave_only_what_the_reader_takes(planted: Tree) -> None:
+    """The table of all frames cannot be made of what EmbryoDataset refuses; without what the report names it can."""
+    ds = EmbryoDataset(planted.root)
+    with pytest.raises(DataError):
+        ds.table()
+    out = set(planted.report.exclude().query("plane == '' and runs == ''")["video"])
+    for quirk in "unknown-phase", "malformed-row", "uniform-clock", "annotation-past-images", "wrong-well":
+        assert planted.planted[quirk].video in out
+    for severity in "error", "warning", "info":
+        table = ds.table(exclude=planted.report.exclude(severity))
+        assert len(table)
+        assert not set(table["video"]) & out
+
+
+def test_exclusions_may_name_released_videos_that_are_missing(tree: Path) -> None:
+    """The sample's own videos are none of the release, so that nothing is left; but nothing is refused."""
+    nearly_all_videos(tree)
+    out = validate(tree).exclude("warning")
+    assert released_videos()[0] in set(out["video"])
+    assert not len(EmbryoDataset(tree).table(exclude=out))
+
+
+# --- whatever is done to a valid tree ------------------------------------------------------------
+
+CSVS = (f"{ANNOTATIONS}/*.csv", f"{TIMES}/*.csv", GRADES)
+
+
+class Dice:
+    """Chooses for a mutation, by a seed that hypothesis draws and can shrink."""
+
+    def __init__(self, seed: int):
+        self.random = random.Random(seed)
+
+    def of(self, tree: Path, *patterns: str) -> Path:
+        """One of the paths that match one of the patterns."""
+        found = sorted(path for path in tree.glob(self.random.choice(patterns)) if not path.is_symlink())
+        return self.random.choice(found) if found else tree / "nothing"
+
+    def file(self, tree: Path) -> Path:
+        return self.of(tree, "embryo_dataset*/*/*.jpeg", *CSVS)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """New contents, where there is still a file."""
+    if path.is_file():
+        path.unlink()  # the copy may be made of links
+        path.write_bytes(data)
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def remove_file(tree: Path, dice: Dice) -> None:
+    path = dice.file(tree)
+    if path.is_file():
+        path.unlink()
+
+
+def flip_bytes(tree: Path, dice: Dice) -> None:
+    path = dice.file(tree)
+    data = bytearray(_read(path))
+    for _ in range(min(len(data), 8)):
+        data[dice.random.randrange(len(data))] ^= 1 << dice.random.randrange(8)
+    _write(path, bytes(data))
+
+
+def cut_file(tree: Path, dice: Dice) -> None:
+    path = dice.file(tree)
+    data = _read(path)
+    _write(path, data[: dice.random.randrange(len(data))] if data else b"")
+
+
+def empty_file(tree: Path, dice: Dice) -> None:
+    _write(dice.file(tree), b"")
+
+
+def noise(tree: Path, dice: Dice) -> None:
+    _write(dice.file(tree), dice.random.randbytes(dice.random.randrange(3000)))
+
+
+def shuffle_rows(tree: Path, dice: Dice) -> None:
+    path = dice.of(tree, *CSVS)
+    lines = _read(path).splitlines(keepends=True)
+    dice.random.shuffle(lines)
+    _write(path, b"".join(lines))
+
+
+def rename_columns(tree: Path, dice: Dice) -> None:
+    path = dice.of(tree, f"{TIMES}/*.csv", GRADES)
+    _write(path, b"a;b;c\n" + b"".join(_read(path).splitlines(keepends=True)[1:]))
+
+
+def swap_cells(tree: Path, dice: Dice) -> None:
+    path = dice.of(tree, *CSVS)
+    cells = list(csv.reader(io.StringIO(_read(path).decode("utf-8", "replace"))))
+    for row in cells:
+        dice.random.shuffle(row)
+    text = io.StringIO()
+    csv.writer(text).writerows(cells)
+    _write(path, text.getvalue().encode())
+
+
+def other_encoding(tree: Path, dice: Dice) -> None:
+    path = dice.of(tree, *CSVS)
+    text = _read(path).decode("utf-8", "replace")
+    _write(path, text.encode(dice.random.choice(["utf-16", "utf-32-le", "utf-8-sig", "cp037"]), "replace"))
+
+
+def byte_order_mark(tree: Path, dice: Dice) -> None:
+    path = dice.of(tree, *CSVS)
+    _write(path, b"\xef\xbb\xbf" * dice.random.randint(1, 2) + _read(path))
+
+
+def huge_table(tree: Path, dice: Dice) -> None:
+    path = dice.of(tree, *CSVS)
+    _write(path, (_read(path) or b"\n") + dice.random.choice([b"t2,1,2\n", b"x", b"\n", b"\0", b'"']) * 10_000_000)
+
+
+def odd_rows(tree: Path, dice: Dice) -> None:
+    path = dice.of(tree, *CSVS)
+    odd = [
+        "t2,0,999999",
+        "t2,-1,4",
+        "t4,9,3",
+        "x,1e400",
+        "5,nan",
+        "5,1e308",
+        "6,-1e308",
+        ",,",
+        '"',
+        "\0",
+        "t2,１,２",
+        "SAM,A,\ud7ff",
+    ]
+    _write(path, _read(path) + "\n".join(dice.random.choices(odd, k=4)).encode())
+
+
+def folder_for_file(tree: Path, dice: Dice) -> None:
+    path = dice.file(tree)
+    if path.is_file():
+        path.unlink()
+        path.mkdir()
+
+
+def file_in_place_of_folder(tree: Path, dice: Dice) -> None:
+    path = dice.of(tree, "embryo_dataset*/*/", "embryo_dataset_F*/", f"{TIMES}/")
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.write_bytes(b"not a folder")
+
+
+def link_loop(tree: Path, dice: Dice) -> None:
+    path = dice.of(tree, "embryo_dataset*/*", "embryo_dataset/*/*.jpeg", *CSVS)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    path.symlink_to(path.name)
+
+
+def link_to_parent(tree: Path, dice: Dice) -> None:
+    folder = dice.of(tree, "embryo_dataset*/*/")
+    if folder.is_dir() and not (folder / "again").is_symlink():
+        (folder / "again").symlink_to("..")
+
+
+def odd_name(tree: Path, dice: Dice) -> None:
+    path = dice.of(tree, "embryo_dataset/*", "embryo_dataset/*/*.jpeg", *CSVS)
+    names = [b"new\nline", b"sur\xff\xferogate", b" ", b"-", "été-٣".encode(), b"a" * 250, b"=1+1", b"<b>x<!-- &amp;"]
+    if path.exists():
+        os.rename(os.fsencode(path), os.fsencode(path.parent) + b"/" + dice.random.choice(names))
+
+
+def odd_frame_name(tree: Path, dice: Dice) -> None:
+    path = dice.of(tree, "embryo_dataset*/*/*.jpeg")
+    start = os.fsencode(path).rpartition(b"_RUN")[0]
+    names = [
+        b"_RUN0.jpeg",
+        b"_RUN007.JPG",
+        b"_RUN999999.jpeg",
+        b"_RUN1234567.jpeg",
+        b"_RUN\xd9\xa3.jpeg",
+        b"_RUN1.jpeg.tmp",
+    ]
+    if path.is_file():
+        os.rename(path, start + dice.random.choice(names))
+
+
+def named_pipe(tree: Path, dice: Dice) -> None:
+    path = dice.of(tree, "embryo_dataset*/*/*.jpeg")
+    if path.is_file():
+        path.unlink()
+        os.mkfifo(path)
+
+
+def no_permission(tree: Path, dice: Dice) -> None:
+    path = dice.of(tree, "embryo_dataset*/*/", "embryo_dataset*/*/*.jpeg", *CSVS, "embryo_dataset_F*/", f"{TIMES}/")
+    if path.exists():
+        path.chmod(dice.random.choice([0o000, 0o400, 0o100]) if path.is_dir() else 0)
+
+
+#: The mutations, and whether each of them must leave a trace in the findings.
+MUTATIONS: dict[Callable[[Path, Dice], None], bool] = {
+    remove_file: True,
+    cut_file: True,
+    empty_file: True,
+    rename_columns: True,
+    huge_table: True,
+    folder_for_file: True,
+    file_in_place_of_folder: True,
+    link_loop: True,
+    named_pipe: True,
+    no_permission: True,
+    odd_frame_name: True,
+    odd_name: True,
+    link_to_parent: True,
+    flip_bytes: False,
+    noise: False,
+    shuffle_rows: False,
+    swap_cells: False,
+    other_encoding: False,
+    byte_order_mark: False,
+    odd_rows: False,
+}
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """As a user for whom permissions hold; the superuser reads everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture(scope="module")
+def small(clean: Path) -> Iterator[Path]:
+    """Two planes of two clean videos, where anybody may read."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    for entry in ("embryo_dataset", "embryo_dataset_F15", ANNOTATIONS, TIMES):
+        for path in sorted((clean / entry).rglob("*")):
+            if path.is_file() and "SAM1-2" not in str(path):
+                target = folder / "tree" / path.relative_to(clean)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, target)
+    shutil.copy(clean / GRADES, folder / "tree" / GRADES)
+    all_forms(validate(folder / "tree", pixels=True))  # what is imported late is imported now, while it may be read
+    yield folder
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def spoilt(small: Path, mutations: list[Callable[[Path, Dice], None]], seed: int) -> Iterator[Path]:
+    """A copy of the small tree after some mutations; it is gone afterwards."""
+    tree = small / "spoilt"
+    shutil.copytree(small / "tree", tree, copy_function=os.link)
+    try:
+        dice = Dice(seed)
+        for mutate in mutations:
+            mutate(tree, dice)
+        yield tree
+    finally:
+        subprocess.run(["rm", "-rf", tree], check=True)  # rmtree stumbles over what was done to it
+
+
+def all_forms(report: Report) -> None:
+    """Every form in which a report is told can be made."""
+    assert len(report.summary().splitlines()) <= 40
+    assert report.to_json()
+    assert report.to_csv()
+    assert report.to_html()
+    report.exclude("info")
+
+
+many = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+
+
+@many
+@given(st.lists(st.sampled_from(list(MUTATIONS)), min_size=1, max_size=5), st.integers(0, 2**32))
+def test_no_mutation_makes_it_raise(small: Path, mutations: list[Callable[[Path, Dice], None]], seed: int) -> None:
+    with spoilt(small, mutations, seed) as tree, nobody():
+        all_forms(validate(tree, pixels=True, workers=1))
+
+
+@pytest.mark.parametrize(
+    "mutate", [mutate for mutate, seen in MUTATIONS.items() if seen], ids=lambda mutate: mutate.__name__
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_damage_becomes_a_finding(small: Path, mutate: Callable[[Path, Dice], None], seed: int) -> None:
+    before = validate(small / "tree").findings
+    with spoilt(small, [mutate], seed) as tree, nobody():
+        after = validate(tree, workers=1).findings
+    new = after.merge(before.drop_duplicates(), how="left", indicator=True).query("_merge == 'left_only'")
+    assert len(new)
+
+
+# --- who does the work ---------------------------------------------------------------------------
+
+
+def same(one: Report, other: Report) -> bool:
+    """Whether two reports tell the same, byte by byte."""
+    pd.testing.assert_frame_equal(one.findings, other.findings)
+    if one.frames is not None:
+        pd.testing.assert_frame_equal(one.frames, other.frames)
+    return one.to_json() == other.to_json() and one.to_csv() == other.to_csv()
+
+
+@contextmanager
+def dask() -> Iterator[Executor]:
+    """A Dask cluster of two worker processes on this machine, reachable from nowhere else."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+        client.get_executor() as executor,
+    ):
+        yield executor
+
+
+def test_a_dask_cluster_gives_the_same_report(planted: Tree, pictured: Tree) -> None:
+    with dask() as executor:
+        assert same(planted.report, validate(planted.root, executor=executor))
+        assert same(pictured.report, validate(pictured.root, pixels=True, executor=executor))
+
+
+class Backwards(Executor):
+    """Does the last task first, and each in a thread of its own."""
+
+    def map(self, fn, *iterables, timeout=None, chunksize=1):  # type: ignore[no-untyped-def, override]
+        tasks = list(zip(*iterables, strict=True))
+        with ThreadPoolExecutor(len(tasks)) as pool:
+            futures = [pool.submit(fn, *task) for task in reversed(tasks)]
+        return [future.result() for future in reversed(futures)]
+
+
+def test_the_order_of_the_work_does_not_show(planted: Tree) -> None:
+    assert same(planted.report, validate(planted.root, executor=Backwards()))
+    assert same(planted.report, validate(planted.root, workers=1))
+    assert same(planted.report, validate(planted.root, workers=7))
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_command_reports_and_tells_by_its_status(tree: Path, planted: Tree, tmp_path: Path) -> None:
+    """As a user calls it, with a file for each form."""
+    files = {kind: tmp_path / f"report.{kind}" for kind in ("json", "csv", "html")}
+    options = [text for kind, path in files.items() for text in (f"--{kind}", str(path))]
+    command = [sys.executable, "-m", "nsw_da_medical_image.validation.validate"]
+    done = subprocess.run(
+        [*command, str(planted.root), *options], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert 24 <= len(done.stdout.splitlines()) <= 40
+    assert all(path.stat().st_size for path in files.values())
+    done = subprocess.run([*command, str(tree)], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_command_refuses_before_it_works(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "old.json").write_text("mine")
+    assert main([str(tree), "--json", str(tmp_path / "old.json"), "--csv", str(tmp_path / "new.csv")]) == 1
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.count("\n") == 1
+    assert "old.json" in err
+    assert (tmp_path / "old.json").read_text() == "mine"
+    assert not (tmp_path / "new.csv").exists()
+
+
+def test_command_stopped_by_hand_leaves_no_file(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> Report:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nsw_da_medical_image.validation.validate.judge_video", stop)
+    before = set(tmp_path.iterdir())
+    assert main([str(tree), "--json", str(tmp_path / "new.json")]) == 130
+    assert "no report was written" in capsys.readouterr().err
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--checks", "run-gapp"], "nearest: run-gap"),
+        (["--workers", "0"], "--workers is 0"),
+        (["--json", "a", "--html", "a"], "one file"),
+        (["--checks", "dark-frames"], "pixels"),
+        (["--checks", "run-gap,dark-frames"], "--pixels"),
+    ],
+)
+def test_command_tells_wrong_usage(
+    tree: Path, options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(tree), *options])
+    assert stopped.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_command_says_in_one_line_that_there_is_no_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_summary_of_a_release_full_of_defects_fits_a_screen(tmp_path: Path) -> None:
+    """704 videos, each without anything that it should have."""
+    for entry in ARCHIVES.values():
+        if entry != GRADES:
+            (tmp_path / entry).mkdir()
+    (tmp_path / GRADES).write_text("video_name,TE,ICM\n" + "AA83-7,D,D\n" * 3)
+    for name in released_videos():
+        folder = tmp_path / "embryo_dataset" / name
+        folder.mkdir()
+        for file in "D1_S1_I1_WELL99_RUN3.jpeg", "D1_S2_I1_WELL99_RUN7.jpeg", "x.jpeg", "Thumbs.db":
+            (folder / file).touch()
+    lines = validate(tmp_path).summary().splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 120
