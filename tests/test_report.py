@@ -23,7 +23,7 @@ from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.util import FocalPlane, released_videos, runs_ranges, runs_text
 from nsw_da_medical_image.validation.checks import FINDING_COLUMNS, Finding, Severity, findings_table
-from nsw_da_medical_image.validation.report import Report, heat_map, worst_frames
+from nsw_da_medical_image.validation.report import Report, heat_map, notebook_html, worst_frames
 from nsw_da_medical_image.validation.validate import validate
 
 HERE = Path(__file__).parent
@@ -288,6 +288,17 @@ def test_a_video_stands_once_for_a_kind(validated: Report, small: Report) -> Non
         ("empty-well", "SAM2-4"),
     }
     assert {shown.plane for shown in frames} == {"F0"}
+
+
+def test_a_notebook_gets_no_more_than_it_can_hold(release: Report, small: Report) -> None:
+    page = _Elements(release._repr_html_())
+    assert len(release._repr_html_()) < 500_000
+    assert len([tag for tag, _ in page.elements if tag == "tr"]) < 50 * 22 + 42
+    assert "to_csv() and to_json() hold them all" in page.text
+    buttons = [
+        attributes for tag, attributes in _Elements(notebook_html(small, buttons=True)).elements if tag == "button"
+    ]
+    assert len(buttons) == 3 + 4  # videos with errors or warnings, and the worst frames
 
 
 def test_every_video_with_a_fault_is_in_the_heat_map(release: Report) -> None:
