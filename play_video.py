@@ -2,8 +2,10 @@
 
     python play_video.py data/extracted AA83-7
     python play_video.py data/extracted AA83-7 AB028-6 --plane F15 --out page.html --no-open
+    python play_video.py data/archives AA83-7
 
-Writes one self-contained page, which can be sent to anyone, and opens it. Several videos show side by side.
+Writes one self-contained page, which can be sent to anyone, and opens it. Several videos show side by side. From the
+archives nothing is unpacked; the first time, the archive of the plane is indexed.
 """
 
 import argparse
@@ -22,10 +24,10 @@ from nsw_da_medical_image.viewer.player import EmbryoPlayer
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python play_video.py",
-        description="Write videos of an extracted data set into one self-contained page, and open it in the browser.",
+        description="Write videos of a data set, extracted or as archives, into one self-contained page, and open it in the browser.",
         epilog="Exit status: 0 done, 1 there is no such video, plane or data set, or the page exists, 2 wrong usage.",
     )
-    parser.add_argument("folder", help="the folder of an extracted data set, or of a part of it")
+    parser.add_argument("folder", help="the folder of an extracted data set, or of the archives, or of a part of them")
     parser.add_argument("video", nargs="+", help="a video such as AA83-7; several show side by side")
     parser.add_argument("--plane", default="F0", help="focal plane, F-45 to F45 (F0)")
     parser.add_argument("--fps", type=float, default=25, help="frames a second (25)")
@@ -47,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     out = args.out or Path(tempfile.mkdtemp(prefix="embryo-")) / f"{'_'.join(args.video[:4])}.html"
     try:
-        dataset = EmbryoDataset(args.folder)
+        dataset = EmbryoDataset(args.folder, planes=args.plane)  # of the archives, only this one is looked into
         player = EmbryoPlayer([dataset[name] for name in args.video], plane=args.plane, fps=args.fps)
         player.to_html(out)
     except ValueError as fault:

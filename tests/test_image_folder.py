@@ -120,7 +120,7 @@ print(json.dumps([*facts, sorted(set(images["text"]))]))
         (["--videos", "SAM1-3"], 1, "has no video 'SAM1-3'; nearest: SAM1-"),
         (["--videos", "SAM1-7", "--phases", "tHB"], 1, "error: no frame is chosen, so there is nothing to write"),
         (["--pick", "0"], 2, "error: pick is 0"),
-        (["--videos", "SAM2-4", "--planes", "F0"], 1, "is truncated; leave it out (--exclude)"),
+        (["--videos", "SAM2-4", "--planes", "F0"], 1, "is truncated; leave it out with exclude"),
         (["--synthetic", "nowhere"], 1, "error: nowhere is not there"),
         (["--exclude", "nowhere.csv"], 1, "error: No such file or directory: nowhere.csv"),
         (["--size", "64", "--link"], 2, "error: link and size exclude each other"),

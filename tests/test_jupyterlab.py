@@ -21,6 +21,7 @@ NOTEBOOKS = [
     "dataset_util/00_util.ipynb",
     "tutorials/trust.ipynb",
     "viewer/00_plots.ipynb",
+    "tutorials/augment.ipynb",
     "yolo.ipynb",
 ]
 

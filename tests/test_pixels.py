@@ -408,6 +408,7 @@ HARMFUL = {
     "thick haze": (haze(0.3), PART, "blurred"),
     "painted over": (painted_over, END, "empty"),
     "painted over throughout": (painted_over, ALL, "empty"),
+    "painted over, with more light at one side": (lambda image: slope(0.4)(painted_over(image)), END, "empty"),
     "nothing for a while": (uniform(90), PART, "blurred"),
     "nothing at all": (uniform(90), ALL, "blank"),
     "no light at all": (uniform(1), ALL, "blank"),
@@ -446,6 +447,19 @@ def test_the_real_empty_well_in_another_video_is_found(
     frames = altered(real, tmp_path, video, part, change)
     assert set(frames.state[frames.changed]) == {"empty"}
     assert set(frames.state[~frames.changed]) <= {"embryo"}
+
+
+@pytest.mark.parametrize("video", ["AA83-7", "AB028-6"])
+@pytest.mark.parametrize("part", [0.98, 0.9, 0.8, 0.65])
+def test_truncated_frames_are_measured_by_what_is_there(
+    real: EmbryoDataset, tmp_path: Path, video: str, part: float
+) -> None:
+    jpegs = {run: real[video].jpeg(run) for run in real[video].runs()[::12].tolist()}
+    dataset = data_set(tmp_path, {f"RUN{run}": data[: int(part * len(data))] for run, data in jpegs.items()})
+    frames = measure_video(dataset, "SAM1-2")
+    assert frames.fault.str.contains("truncated").all()
+    assert set(frame_states(frames)) == {"embryo"}
+    assert findings(dataset, "SAM1-2").empty
 
 
 @pytest.mark.parametrize("video", ["AA83-7", "AB028-6"])

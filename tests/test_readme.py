@@ -60,7 +60,7 @@ def differences(text: str, folder: Path) -> list[str]:
 def test_readme_shows_what_its_commands_print(tmp_path: Path) -> None:
     text = README.read_text(encoding="utf-8")
     assert len(list(steps(text))) >= 4
-    assert sum(line.startswith("$ ") for line in text.splitlines()) == text.count("```console") == 3
+    assert sum(line.startswith("$ ") for line in text.splitlines()) == text.count("```console") == 5
     assert differences(text, tmp_path) == []
 
 

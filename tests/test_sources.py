@@ -1,6 +1,8 @@
 """The archives as a data set: the same answers as from the extracted folder, hostile archives, processes, the cache."""
 
+import gzip
 import hashlib
+import io
 import multiprocessing
 import os
 import pickle
@@ -18,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_extract import HARMLESS, HOSTILE, TOP, VICTIM, digest, files
 
@@ -200,6 +202,60 @@ def test_harmless_quirks(archives, tmp_path, quirk):
     }
     assert found == files(tmp_path / "tree")
     assert source.faults() == {}
+
+
+def everything(archive: Archive) -> dict[str, Any]:
+    """What can be read of an archive: bytes, or the error."""
+    names = [f"{folder}/{name}" for folder in archive._folders for name in archive.files(folder)]
+    return {name: answer(lambda name=name: archive.read(name)) for name in names}
+
+
+@settings(
+    max_examples=int(os.environ.get("NSW_EXAMPLES", "12")) * 10,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_mutated_archive(archives, tmp_path, data):
+    """Whatever happens to an archive's bytes: what an extraction gives is given, and what it refuses has a fault."""
+    good = (archives / VICTIM).read_bytes()
+    inside = data.draw(st.booleans(), label="change the tar inside")
+    new = bytearray(gzip.decompress(good) if inside else good)
+    # one damage to the gzip file: behind a second one nothing vouches for what lies before the first
+    for _ in range(data.draw(st.integers(1, 3), label="changes") if inside else 1):
+        at = data.draw(st.integers(0, len(new) - 1), label="at")
+        kind = data.draw(st.sampled_from(["set", "cut", "insert", "remove"]), label="kind")
+        if kind == "set":
+            new[at] = data.draw(st.integers(0, 255), label="byte")
+        elif kind == "cut":
+            del new[max(1, at) :]
+        else:
+            new[at : at + (kind == "remove") * 600] = data.draw(st.binary(max_size=600), label="bytes")
+        new = new or bytearray(b"x")
+    with tempfile.TemporaryDirectory(dir=tmp_path) as name:
+        path, tree = Path(name) / VICTIM, Path(name) / "tree"
+        tree.mkdir()
+        path.write_bytes(gzip.compress(new, 1) if inside else new)
+        extraction = answer(lambda: extract_archive(path, tree))
+        archive = Archive(path, build(path))
+        found = everything(archive)
+        if isinstance(extraction, tuple):
+            told = archive.note["fault"]
+            assert without_place(told) == without_place(extraction[1]) or not archive.note["refused"], (
+                told,
+                extraction,
+            )
+            whole = files(tree) if inside else contents_of(good)
+            assert all(whole.get(name) == data for name, data in found.items() if isinstance(data, bytes))
+        else:
+            assert "fault" not in archive.note
+            assert found == files(tree)
+
+
+def contents_of(packed: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -452,6 +508,15 @@ def test_the_commands_take_the_archives(archives, tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "page.html").stat().st_size > 10_000
+
+
+def test_play_video_indexes_one_plane(archives, tmp_path, cache):
+    options = ["--plane", "F15", "--out", tmp_path / "page.html", "--no-open"]
+    command = [sys.executable, ROOT / "play_video.py", archives, "SAM1-2", *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(command, env=environment, timeout=120, check=False).returncode == 0
+    indexed = {path.name.rpartition("-")[0] for path in (cache / "index").iterdir()}
+    assert {name for name in indexed if "annot" not in name and "time" not in name} == {"embryo_dataset_F15"}
 
 
 def test_the_order_of_the_members_does_not_matter(archives, extracted, tmp_path):

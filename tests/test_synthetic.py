@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
+from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, write_run
+from nsw_da_medical_image.validation.checks import FINDING_COLUMNS, Severity
 
 ROOT = Path(__file__).parent.parent
 HTML = "<img src=x onerror=alert(1)> an embryo at phase t2"
@@ -54,8 +57,8 @@ def hostile(tmp_path: Path) -> Path:
     return folder
 
 
-def command(*args: object) -> subprocess.CompletedProcess[str]:
-    full = [sys.executable, "-m", "nsw_da_medical_image.dataset_util.synthetic", *map(str, args)]
+def command(*args: object, module: str = "dataset_util.synthetic") -> subprocess.CompletedProcess[str]:
+    full = [sys.executable, "-m", f"nsw_da_medical_image.{module}", *map(str, args)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(full, capture_output=True, text=True, env=env, check=False, timeout=60)
 
@@ -70,6 +73,14 @@ def test_what_is_wrong_is_a_finding_and_the_rest_is_served(hostile: Path) -> Non
     served = runs.frames(exclude=findings)
     assert [served.label(i) for i in range(len(served))] == ["F+00_good_0", "F+00_good_1", "F+00_pictures_0"]
     assert [record.phase for record in served] == ["t2", "t2", "t4"]
+
+
+def test_the_findings_stand_below_those_of_the_validation(hostile: Path) -> None:
+    """`dataset_util` does not import the validation, so only a test can hold the two together."""
+    findings = SyntheticRuns(hostile).findings()
+    assert tuple(findings.columns[: len(FINDING_COLUMNS)]) == FINDING_COLUMNS
+    assert set(findings.severity) <= set(Severity)
+    assert set(findings.video) == {""}
 
 
 def test_no_markup_of_a_stranger_reaches_a_page(hostile: Path) -> None:
@@ -101,3 +112,55 @@ def test_the_command_without_faults_and_without_a_folder(tmp_path: Path) -> None
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    make_archives(folder / "archives", videos=1, frames=40, size=64)
+    extract_dataset(folder / "archives", folder / "extracted")
+    return folder / "extracted"
+
+
+def test_other_commands_use_what_is_sound_and_say_so(data: Path, hostile: Path, tmp_path: Path) -> None:
+    done = command(data, tmp_path / "out", "--phases", "t2", "--synthetic", hostile, module="dataset_util.image_folder")
+    assert done.returncode == 0
+    assert done.stderr.startswith("note: 12 findings are errors, and what they speak of is left out; python -m ")
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "out" / "metadata.csv").read_text().count("F+00_good_") == 2
+
+    page = tmp_path / "page.html"
+    done = command(data, hostile, "--out", page, module="viewer.compare")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"{page}: ")
+    text = page.read_text()
+    assert "&lt;img src=x onerror=alert(1)&gt;" in text
+    assert "<img src=x" not in text
+    assert "<script" not in text
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (["{data}", "{runs}", "--out", "{taken}"], "exists already"),
+        (["{data}", "{runs}", "--out", "{new}", "--names", "god"], "has no synthetic run 'god'; nearest: good"),
+        (
+            ["{data}", "{runs}", "--out", "{new}", "--names", "no-json"],
+            "there is no synthetic frame to compare: 12 findings are errors",
+        ),
+        (["{data}", "{runs}", "--out", "{new}", "--videos", "SAM1-3"], "has no video 'SAM1-3'; nearest: SAM1-2"),
+        (["{data}", "{data}", "--out", "{new}"], "there is no synthetic frame to compare: "),
+        (["{runs}", "{runs}", "--out", "{new}"], "is not a data set"),
+    ],
+)
+def test_the_comparison_refuses_in_one_line(
+    data: Path, hostile: Path, tmp_path: Path, args: list[str], why: str
+) -> None:
+    (tmp_path / "taken.html").write_text("mine")
+    places = {"data": data, "runs": hostile, "new": tmp_path / "new.html", "taken": tmp_path / "taken.html"}
+    done = command(*(arg.format(**places) for arg in args), module="viewer.compare")
+    assert done.returncode == 1
+    assert why in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "new.html").exists()
+    assert (tmp_path / "taken.html").read_text() == "mine"

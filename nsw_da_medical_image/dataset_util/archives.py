@@ -438,7 +438,7 @@ def _better(path: Path, index: Index) -> Index:
             return old._replace(notes=_octets(json.dumps(kept).encode()))
     return index
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #77661a81
+# %% ../../nbs/dataset_util/03_archives.ipynb #045418a6
 class Stopped(Exception):
     """The work was asked to stop."""
 
@@ -461,8 +461,12 @@ def _build_all(paths: Sequence[Path]) -> dict[Path, Index]:
     with progress(total=total, unit="B", unit_scale=True, desc="indexing") as bar, ThreadPoolExecutor(cores()) as pool:
         try:
             jobs = {path: pool.submit(work, path) for path in paths}
-            while wait(jobs.values(), timeout=0.2, return_when=FIRST_EXCEPTION).not_done:
+            running = set(jobs.values())
+            while running:
+                done, running = wait(running, timeout=0.2, return_when=FIRST_EXCEPTION)
                 bar.update(sum(positions.values()) - bar.n)
+                for job in done:
+                    job.result()
             return {path: job.result() for path, job in jobs.items()}
         finally:
             stop.set()
@@ -476,7 +480,13 @@ def indices(paths: Sequence[Path]) -> list[Index]:
         found |= _build_all(absent)
     return [found[path] for path in paths]
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #3f0f2d24
+# %% ../../nbs/dataset_util/03_archives.ipynb #2dd705cb
+def _names(index: Index, i: int) -> list[str]:
+    """The names of the files in folder `i`."""
+    start, end = index.name_ends[i : i + 2]
+    return list(filter(None, zlib.decompress(index.names[start:end].tobytes()).decode().split("/")))
+
+# %% ../../nbs/dataset_util/03_archives.ipynb #6d31854b
 class _Opened:
     """An archive and its index: which files lie in which folder, and the bytes of the inflated stream."""
 
@@ -489,12 +499,8 @@ class _Opened:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # `pread` has no position that processes would share
         weakref.finalize(self, os.close, self._fd)
         points = Points(index.bits, index.starts, index.windows, index.ends)
-        self._names = lru_cache(64)(self._names_of)
+        self._names = lru_cache(64)(partial(_names, index))
         self._span = lru_cache(32)(partial(_span, self._fd, points))
-
-    def _names_of(self, i: int) -> list[str]:
-        names, ends = self._index.names, self._index.name_ends
-        return list(filter(None, zlib.decompress(names[ends[i] : ends[i + 1]].tobytes()).decode().split("/")))
 
     def _row(self, path: str) -> int | None:
         """The row of a file; None where there is none."""

@@ -781,7 +781,7 @@ class _Tables(_Mapping):
         """
         return table_without(self, exclude, videos, planes, phases)
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #2f269040
+# %% ../../nbs/dataset_util/04_dataset.ipynb #b0495612
 class _Trainable(_Tables):
     """The frames of a data set as a model takes them."""
 
@@ -798,6 +798,7 @@ class _Trainable(_Tables):
         """The frames of `table` as a sequence of records, decoded when they are asked for: what torch's DataLoader takes.
 
         `pick` is "all", of each phase the "median" or the "onset", or a number of frames a phase: see `frames.picked`.
+        Unlabelled frames are in "all" only, and only where `phases` is not given.
         `transform` is applied to each image, a `PIL.Image`, or with `as_="numpy"` a uint8 array (height, width).
         """
         from nsw_da_medical_image.dataset_util.frames import DatasetSource, Frames, check_options, picked

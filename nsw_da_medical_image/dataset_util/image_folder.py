@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['Form', 'IMAGES', 'DESCRIPTIONS', 'TABLE', 'LINES', 'describe', 'ImageFolder', 'make_image_folder', 'main']
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #da8acd7f
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #f8dbbcbc
 import csv
 import io
 import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -21,7 +22,7 @@ from PIL import Image
 from .dataset import END_OF_IMAGE, EmbryoDataset, decode
 from .frames import DatasetSource, Frames
 from .source import FolderSource
-from .synthetic import SyntheticRuns
+from .synthetic import SyntheticRuns, sound_frames
 from nsw_da_medical_image.dataset_util.util import (
     DataError,
     FocalPlane,
@@ -38,11 +39,11 @@ def describe(phase: str, plane: str | None = None) -> str:
     where = f" recorded at focal plane {FocalPlane.parse(plane).label}" if plane is not None else ""
     return f"a microscopic image of a human embryo at phase {Phase.parse(phase)}{where}"
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #f20658e3
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #bca90f70
 def _refuse_truncated(data: bytes, label: str, tolerant: bool) -> None:
     """Raise `DataError` for the bytes of a truncated JPEG."""
     if not data.endswith(END_OF_IMAGE) and not tolerant:
-        raise DataError(f"frame {label} is truncated; leave it out (--exclude), or take it as it is (--tolerant)")
+        raise DataError(f"frame {label} is truncated; leave it out with exclude, or take it as it is with tolerant")
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #758700f4
 def _resized(data: bytes, size: int, label: str) -> bytes:
@@ -62,47 +63,38 @@ def _link(file: str, target: Path) -> None:
     except OSError as fault:
         raise DataError(f"{file} cannot be linked ({fault.strerror}); leave --link out, and it is copied") from fault
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #6b7fc940
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #2d0bcc18
 def _file(frames: Frames, index: int) -> str:
     """The path of the file that holds a frame; `DataError` where there is none."""
     source, row = frames._part(index).source, frames._row(index)
     if isinstance(source, SyntheticRuns):
-        run = source[row["origin"]]
-        return os.path.join(run.path, run.files.names[row["run"]])
-    if isinstance(source, DatasetSource):
-        video = source.dataset[row["video"]]
-        if isinstance(folder := video.dataset.source, FolderSource):
-            return os.path.join(folder.root, video.path(row["run"], row["plane"]))
-    raise DataError(
-        "these frames lie in archives, so there are no files to link to; leave --link out, or extract first"
-    )
+        return source[row["origin"]].file(row["run"])
+    video = source.dataset[row["video"]] if isinstance(source, DatasetSource) else None
+    if video is not None and isinstance(folder := video.dataset.source, FolderSource):
+        return os.path.join(folder.root, video.path(row["run"], row["plane"]))
+    raise DataError("there are no files to link to, as in archives; leave --link out, or extract the archives first")
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #0f821d40
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #9cd70024
 Form: TypeAlias = Literal["classic", "huggingface"]
 IMAGES, DESCRIPTIONS, TABLE, LINES = "images", "descriptions", "metadata.csv", "metadata.jsonl"
 
 
-def _entries(frames: Frames) -> pd.DataFrame:
-    """What is told of each frame: file, label, phase, text; `DataError` where there is nothing to tell."""
-    table = frames.table
+def _texts(table: pd.DataFrame) -> list[str]:
+    """The description of each frame of a table; `DataError` where there is nothing to describe."""
     if not len(table):
         raise DataError("no frame is chosen, so there is nothing to write")
     if missing := int(table["phase"].isna().sum()):
         raise DataError(f"{missing:,} of the frames have no phase to be described by; choose phases")
-    several = table["plane"].nunique() > 1
-    texts = {
-        (phase, plane): describe(phase, plane if several else None)
-        for phase, plane in table[["phase", "plane"]].drop_duplicates().itertuples(index=False)
-    }
-    pairs = zip(table["phase"], table["plane"], strict=True)
-    return pd.DataFrame(
-        {
-            "file": [f"{number}.jpeg" for number in range(len(table))],
-            "label": [frames.label(number) for number in range(len(table))],
-            "phase": table["phase"].astype(str),
-            "text": [texts[pair] for pair in pairs],
-        }
-    )
+    planes = table["plane"] if table["plane"].nunique() > 1 else [None] * len(table)
+    told = cache(describe)  # of the same few pairs, again and again
+    return [told(phase, plane) for phase, plane in zip(table["phase"], planes, strict=True)]
+
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #a6b2abb9
+def _entries(frames: Frames) -> pd.DataFrame:
+    """What is told of each frame: file, label, phase, text; `DataError` where there is nothing to tell."""
+    texts, numbers = _texts(frames.table), range(len(frames))
+    names = {"file": [f"{number}.jpeg" for number in numbers], "label": [frames.label(number) for number in numbers]}
+    return pd.DataFrame({**names, "phase": frames.table["phase"].astype(str), "text": texts})
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #7a449c58
 def _write_classic(folder: Path, entries: pd.DataFrame) -> None:
@@ -126,43 +118,35 @@ def _write_huggingface(folder: Path, entries: pd.DataFrame) -> None:
 
 _WRITERS = {"classic": _write_classic, "huggingface": _write_huggingface}
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #39c24a4c
-def _write_images(folder: Path, count: int, write: Callable[[int, Path], int], step: int = 32) -> list[int]:
-    """Calls `write(index, path)` for all images, in threads; what it returned."""
-
-    def some(first: int) -> list[int]:
-        return [write(i, folder / IMAGES / f"{i}.jpeg") for i in range(first, min(first + step, count))]
-
-    (folder / IMAGES).mkdir()
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #c1b2335c
+def _in_threads(work: Callable[[int], int], count: int, step: int = 32) -> list[int]:
+    """What `work` returns for each number below `count`."""
     pool = ThreadPoolExecutor(cores() + 2)  # two more: some wait for the disk
-    written: list[int] = []
+    done: list[int] = []
     try:
         with progress(total=count, desc="writing", unit="image") as bar:
-            for each in pool.map(some, range(0, count, step)):
-                written += each
-                bar.update(len(each))
+            for some in pool.map(
+                lambda first: [*map(work, range(first, min(first + step, count)))], range(0, count, step)
+            ):
+                done += some
+                bar.update(len(some))
     finally:
         pool.shutdown(cancel_futures=True)
-    return written
+    return done
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #c06e90ac
-def _writer(frames: Frames, size: int | None, link: bool, tolerant: bool) -> Callable[[int, Path], int]:
-    """A function that writes the frame `index` to `path` and returns the number of bytes."""
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #dab7ad7b
+def _write_image(frames: Frames, index: int, path: Path, size: int | None, link: bool, tolerant: bool) -> int:
+    """Writes a frame to `path`; the number of its bytes."""
+    data, label = frames.jpeg(index), frames.label(index)
+    _refuse_truncated(data, label, tolerant)
+    if link:
+        _link(_file(frames, index), path)
+        return len(data)
+    return path.write_bytes(data if size is None else _resized(data, size, label))
 
-    def write(index: int, path: Path) -> int:
-        if link:
-            _link(_file(frames, index), path)
-        data = frames.jpeg(index)
-        _refuse_truncated(data, frames.label(index), tolerant)
-        if size is not None:
-            data = _resized(data, size, frames.label(index))
-        return path.write_bytes(data) if not link else len(data)
-
-    return write
-
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #8ba6948d
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #48a5ce2c
 class ImageFolder(NamedTuple):
-    """What `make_image_folder` made: the path, the numbers of images, by phase, and of bytes, and the focal planes."""
+    """What `make_image_folder` made; `videos` and `images` are numbers, `phases` the number of images of each."""
 
     path: str
     images: int
@@ -174,11 +158,28 @@ class ImageFolder(NamedTuple):
 
     def __str__(self) -> str:
         phases = ", ".join(f"{count:,} {phase}" for phase, count in self.phases.items())
-        how = "linked" if self.linked else "written"
         what = f"{self.images:,} images of {self.videos:,} videos, plane {', '.join(self.planes)}"
-        return f"{self.path}: {what}, {self.bytes / 1e6:.1f} MB {how}\n  {phases}"
+        return f"{self.path}: {what}, {self.bytes / 1e6:.1f} MB {'linked' if self.linked else 'written'}\n  {phases}"
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #73502136
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #8ce61873
+def _summary(path: str | os.PathLike, table: pd.DataFrame, written: int, link: bool) -> ImageFolder:
+    """What was made of the frames of a table."""
+    counts = table["phase"].value_counts(sort=False)
+    phases = {str(phase): int(count) for phase, count in counts.items() if count}
+    planes = [str(plane) for plane in FocalPlane if (table["plane"] == plane).any()]
+    return ImageFolder(os.fspath(path), len(table), phases, planes, table["video"].nunique(), written, link)
+
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #40050728
+def _check_options(form: str, size: int | None, link: bool) -> None:
+    """Raise `ValueError` for options that cannot be."""
+    if form not in _WRITERS:
+        raise ValueError(f"form is {form!r}; choose from {', '.join(_WRITERS)}{nearest(form, _WRITERS)}")
+    if size is not None and link:
+        raise ValueError("link and size exclude each other")
+    if size is not None and size < 8:
+        raise ValueError(f"size is {size}; it must be 8 or more pixels")
+
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #33224a95
 def make_image_folder(
     frames: Frames,
     path: str | os.PathLike,
@@ -194,20 +195,17 @@ def make_image_folder(
     `tolerant` takes truncated files too. `FileExistsError` where `path` exists, `ValueError` for an unknown form, `DataError`
     where no frame is chosen, one is damaged, or links cannot be made.
     """
-    if form not in _WRITERS:
-        raise ValueError(f"form is {form!r}; choose from {', '.join(_WRITERS)}{nearest(form, _WRITERS)}")
-    if size is not None and (size < 8 or link):
-        raise ValueError("link and size exclude each other" if link else f"size is {size}; it must be 8 or more pixels")
+    _check_options(form, size, link)
     with new_folder(path) as folder:
-        entries = _entries(frames)
-        _WRITERS[form](folder, entries)
-        written = _write_images(folder, len(frames), _writer(frames, size, link, tolerant))
-    table = frames.table
-    phases = {str(phase): count for phase, count in table["phase"].value_counts(sort=False).items() if count}
-    planes = [str(plane) for plane in FocalPlane if (table["plane"] == plane).any()]
-    return ImageFolder(os.fspath(path), len(frames), phases, planes, table["video"].nunique(), sum(written), link)
+        _WRITERS[form](folder, _entries(frames))
+        images = folder / IMAGES
+        images.mkdir()
+        written = _in_threads(
+            lambda index: _write_image(frames, index, images / f"{index}.jpeg", size, link, tolerant), len(frames)
+        )
+    return _summary(path, frames.table, sum(written), link)
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #3fa31251
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #aacf0e04
 import argparse
 import sys
 from typing import get_args
@@ -215,7 +213,11 @@ from typing import get_args
 from .split import read_split
 from .util import UnknownName, _refuse_existing, one_line, tell
 
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #ac701724
+def _pick(text: str) -> str | int:
+    return int(text) if text.isascii() and text.isdigit() else text
 
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #1d9fd631
 def _add_choice(parser: argparse.ArgumentParser) -> None:
     """The options that choose frames."""
     parser.add_argument("--videos", nargs="+", metavar="VIDEO", help="these videos (all)")
@@ -229,10 +231,6 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exclude", type=Path, metavar="FILE.csv", help=table)
     runs = "add the images of the synthetic runs in this folder that show these planes and phases"
     parser.add_argument("--synthetic", metavar="RUNS", help=runs)
-
-
-def _pick(text: str) -> str | int:
-    return int(text) if text.isascii() and text.isdigit() else text
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #661939d2
 def _parser() -> argparse.ArgumentParser:
@@ -263,17 +261,22 @@ def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | Non
     asked = dataset if args.videos is None else [dataset[name].name for name in args.videos]
     return [name for name in asked if name in split[args.part]]
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #c8b21458
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #293d164d
 def _chosen(args: argparse.Namespace) -> Frames:
     """The frames that the command's options mean."""
     _refuse_existing(Path(args.out))
     dataset = EmbryoDataset(args.folder)
+    if Path(args.out).resolve().is_relative_to(Path(args.folder).resolve()):
+        raise DataError(f"{args.out} lies inside the data set; give a place outside of it")
     frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, args.exclude)
     if args.synthetic:
-        frames += SyntheticRuns(args.synthetic).frames(planes=args.planes, phases=args.phases)
+        made, note = sound_frames(SyntheticRuns(args.synthetic), None, args.planes, args.phases)
+        frames += made
+        if note:
+            print(f"note: {note}", file=sys.stderr)
     return frames
 
-
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #0b1586cd
 def _refused(fault: BaseException, status: int) -> int:
     """One line on standard error, and the exit status."""
     print(f"error: {one_line(fault)}", file=sys.stderr)

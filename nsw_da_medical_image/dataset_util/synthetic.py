@@ -4,21 +4,23 @@
 
 # %% auto #0
 __all__ = ['REMEDIES', 'METADATA', 'FINDING_COLUMNS', 'Fault', 'Metadata', 'parse_metadata', 'Images', 'list_images',
-           'decode_image', 'SyntheticRun', 'write_run', 'SyntheticRuns', 'main']
+           'decode_image', 'SyntheticRun', 'write_run', 'sound_frames', 'SyntheticRuns', 'main']
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #1b29ef18
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #825b0f32
 import argparse
 import html
 import io
 import json
 import os
 import re
+import shlex
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +48,7 @@ from nsw_da_medical_image.dataset_util.util import (
     tell,
 )
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #4d8dcc19
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #2aa66fa4
 class Fault(NamedTuple):
     """What a check found in a run; `numbers` is '' where it is about the whole run, else text such as '0-3, 7'."""
 
@@ -55,7 +57,7 @@ class Fault(NamedTuple):
     numbers: str
     message: str
 
-
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #792194cf
 #: What to do about what each check finds.
 REMEDIES: dict[str, str] = {
     "synthetic-metadata": "write the metadata.json that is missing or wrong, or remove the run",
@@ -91,11 +93,11 @@ def _json_object(data: bytes) -> dict[str, Any]:
         raise ValueError("is not a JSON object in braces")
     return value
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #1b2e8b75
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #4891cb5a
 def _wrong(severity: str, message: str, check: str = "synthetic-metadata") -> Fault:
     return Fault(check, severity, "", f"{METADATA} {message}" if check == "synthetic-metadata" else message)
 
-
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #c9b889f2
 def _phase(value: Any, faults: list[Fault]) -> Phase:
     """The phase that is meant; capital and small letters are not told apart, but it is noted."""
     by_folded = {phase.casefold(): phase for phase in Phase}
@@ -104,7 +106,7 @@ def _phase(value: Any, faults: list[Fault]) -> Phase:
         faults.append(_wrong("info", f"says phase {value!r}, read as {phase}"))
     return phase or Phase.parse(value)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #5e231c35
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #4c468adf
 def _made(value: Any, faults: list[Fault]) -> datetime | None:
     """The moment that an ISO text tells; None, noted, where it tells none."""
     try:
@@ -113,7 +115,7 @@ def _made(value: Any, faults: list[Fault]) -> datetime | None:
         faults.append(_wrong("warning", f"has a datetime that is not in ISO form: {str(value)[:40]!r}"))
         return None
 
-
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #244df529
 def _prompt(value: Any, phase: Phase, faults: list[Fault]) -> str:
     """The prompt, '' where there is none; noted where it is no text or names another phase."""
     if value is not None and not isinstance(value, str):
@@ -177,7 +179,17 @@ def decode_image(data: bytes, size: int | None = None) -> np.ndarray:
         raise DataError("is truncated or not a JPEG: it does not end with the end mark of a JPEG")
     return decode(data, size, tolerant=True)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #2154a4fa
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #8d72776e
+def _read_metadata(folder: str) -> tuple[Metadata | None, list[Fault]]:
+    """What the `metadata.json` in a folder says, and what is wrong with it, be it that there is none."""
+    try:
+        return parse_metadata(Path(folder, METADATA).read_bytes())
+    except FileNotFoundError:
+        return None, [_wrong("error", "is missing")]
+    except OSError as fault:
+        return None, [_wrong("error", f"cannot be read ({fault.strerror})")]
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #794abc69
 class _RunFolder:
     """A run's folder: its files and its metadata."""
 
@@ -190,20 +202,14 @@ class _RunFolder:
         """The names of the files."""
         return list_images(os.listdir(self.path))
 
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #f8258d31
+class _Described(_RunFolder):
+    """What a run's metadata says; `DataError` where it is missing or not understood."""
+
     @cached_property
     def described(self) -> tuple[Metadata | None, list[Fault]]:
         """What the metadata says, and what is wrong with it."""
-        try:
-            with open(os.path.join(self.path, METADATA), "rb") as f:
-                return parse_metadata(f.read())
-        except FileNotFoundError:
-            return None, [_wrong("error", "is missing")]
-        except OSError as fault:
-            return None, [_wrong("error", f"cannot be read ({fault.strerror})")]
-
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #b796f2ee
-class _Described(_RunFolder):
-    """What a run's metadata says; `DataError` where it is missing or not understood."""
+        return _read_metadata(self.path)
 
     @property
     def metadata(self) -> Metadata:
@@ -212,6 +218,10 @@ class _Described(_RunFolder):
         if found is None:
             raise DataError(f"{self.name}: {faults[0].message}")
         return found
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #afa4ae08
+class _Labelled(_Described):
+    """The labels by name."""
 
     @property
     def phase(self) -> Phase:
@@ -228,22 +238,30 @@ class _Described(_RunFolder):
         """What the generator was told, '' where it is not recorded. Anyone's text: escape it where you show it."""
         return self.metadata.prompt
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #82fb9efd
-class _Readable(_Described):
-    """The images of a run."""
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #aa956ee9
+class _Files(_Labelled):
+    """The images of a run, by number."""
 
     @property
     def numbers(self) -> list[int]:
         """The numbers of the images, ascending."""
         return list(self.files.names)
 
-    def jpeg(self, number: int) -> bytes:
-        """The bytes of an image's file, as they are; `UnknownName` where there is no such number."""
+    def file(self, number: int) -> str:
+        """The path of an image; `UnknownName` where there is no such number."""
         if number not in self.files.names:
-            near = sorted(self.files.names, key=lambda other: abs(other - number))[:2]
-            known = " and ".join(map(str, sorted(near))) or "none, it has no image"
+            near = sorted(sorted(self.numbers, key=lambda other: abs(other - number))[:2])
+            known = " and ".join(map(str, near)) or "none, it has no image"
             raise UnknownName(f"there is no img{number} in {self.name}; nearest: {known}")
-        return Path(self.path, self.files.names[number]).read_bytes()
+        return os.path.join(self.path, self.files.names[number])
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #87e38b40
+class _Readable(_Files):
+    """The images, read."""
+
+    def jpeg(self, number: int) -> bytes:
+        """The bytes of an image's file, as they are."""
+        return Path(self.file(number)).read_bytes()
 
     def frame(self, number: int, *, size: int | None = None) -> np.ndarray:
         """An image as uint8 grey (height, width), or (size, size); `DataError` where it is damaged."""
@@ -252,7 +270,7 @@ class _Readable(_Described):
         except DataError as fault:
             raise DataError(f"{self.name}/{self.files.names[number]} {fault}") from fault
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #444bcf2a
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #a5782765
 def _listing_faults(files: Images) -> Iterator[Fault]:
     """What is wrong with the names of a run's files."""
     numbers = list(files.names)
@@ -261,13 +279,15 @@ def _listing_faults(files: Images) -> Iterator[Fault]:
     for number, name in files.repeated.items():
         text = f"{files.names[number]} and {name} are both image {number}; only the first is read"
         yield Fault("synthetic-number", "warning", str(number), text)
-    absent = sorted(set(range(numbers[-1] + 1)) - set(numbers)) if numbers and numbers[-1] < 10_000_000 else []
-    if absent:
-        yield Fault("synthetic-number", "warning", "", f"lacks {len(absent):,} numbers: {runs_text(absent)[:80]}")
+    gaps = [(a + 1, b - 1) for a, b in pairwise([-1, *numbers]) if b - a > 1]
+    if gaps:
+        text = ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in gaps[:5])
+        count = sum(last - first + 1 for first, last in gaps)
+        yield Fault("synthetic-number", "warning", "", f"lacks {count:,} numbers: {text}{', ...' if gaps[5:] else ''}")
     for name in files.strays:
         yield Fault("synthetic-stray", "info", "", f"{name} is no image of the form img0.jpg and no {METADATA}")
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #91b1b7f6
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #f436588a
 def _look(run: _Readable, number: int) -> tuple[int, str, int]:
     """An image's number, what is wrong with it or '', and a hash of its bytes."""
     try:
@@ -277,7 +297,7 @@ def _look(run: _Readable, number: int) -> tuple[int, str, int]:
         return number, one_line(fault), 0
     return number, "shows a single grey" if flat else "", hash(data)
 
-
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #c5f2c7e4
 def _pixel_faults(run: _Readable) -> Iterator[Fault]:
     """What is wrong with the images of a run."""
     reasons: dict[str, list[int]] = {}
@@ -292,9 +312,9 @@ def _pixel_faults(run: _Readable) -> Iterator[Fault]:
         severity = "warning" if reason.startswith(("repeats", "shows")) else "error"
         yield Fault("synthetic-image", severity, runs_text(numbers), reason)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #ab5eccf0
-class SyntheticRun(_Readable):
-    """One folder of generated images, as `SyntheticRuns` gives it: its labels, its images by number, its faults."""
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #e99116fd
+class _Faulty(_Readable):
+    """What is wrong with a run."""
 
     def faults(self, pixels: bool = True) -> list[Fault]:
         """What is wrong with the run; `pixels` reads every image."""
@@ -303,6 +323,10 @@ class SyntheticRun(_Readable):
             return found + list(_pixel_faults(self)) if pixels else found
         except OSError as fault:
             return [_wrong("error", f"cannot be looked for ({fault.strerror})")]
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #de71e585
+class SyntheticRun(_Faulty):
+    """One folder of generated images, as `SyntheticRuns` gives it: its labels, its images by number, its faults."""
 
     def __repr__(self) -> str:
         return f"<SyntheticRun {self.path}>"
@@ -316,23 +340,27 @@ class SyntheticRun(_Readable):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path,)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #240e9001
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #95b17ddf
+def _picture(image: Any) -> Image.Image:
+    """A Pillow image, or an array, as a Pillow image that a JPEG can hold; `ValueError` for anything else."""
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or (image.ndim != 2 and image.shape[2:] != (3,)):
+            raise ValueError(
+                f"an array of {image.dtype} {image.shape}; give uint8 (height, width) or (height, width, 3)"
+            )
+        image = Image.fromarray(image)
+    if not isinstance(image, Image.Image):
+        raise ValueError(f"a {type(image).__name__}; give a Pillow image, a uint8 array, or the bytes of a JPEG")
+    return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #5ec7d853
 def _encoded(image: Any, number: int) -> bytes:
     """An image as the bytes of a JPEG; `ValueError` for what cannot be one."""
     try:
         if isinstance(image, bytes | bytearray | memoryview):
             decode_image(bytes(image))
             return bytes(image)
-        if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8 or (image.ndim != 2 and image.shape[2:] != (3,)):
-                raise ValueError(
-                    f"an array of {image.dtype} {image.shape}; give uint8 (height, width) or (height, width, 3)"
-                )
-            image = Image.fromarray(image)
-        if not isinstance(image, Image.Image):
-            raise ValueError(f"a {type(image).__name__}; give a Pillow image, a uint8 array, or the bytes of a JPEG")
-        encoded = image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
-        encoded.save(buffer := io.BytesIO(), "JPEG", quality=95)
+        _picture(image).save(buffer := io.BytesIO(), "JPEG", quality=95)
         return buffer.getvalue()
     except (DataError, ValueError, TypeError, OSError) as fault:
         raise ValueError(f"image {number} cannot be written: {one_line(fault)}") from fault
@@ -377,34 +405,33 @@ def write_run(
         (folder / METADATA).write_text(text, encoding="utf-8")
     return SyntheticRun(path)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #0b3736cd
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #fb086366
 def _findings_rows(name: str, faults: Iterable[Fault]) -> list[tuple[str, ...]]:
     """Rows of the table of findings."""
-    return [
-        (check, severity, "", "", "", f"{name}: {_at(numbers)}{message}", REMEDIES[check], name, numbers)
-        for check, severity, numbers, message in faults
-    ]
-
-
-def _at(numbers: str) -> str:
-    return f"img {numbers} " if numbers else ""
+    told = [(each, f"{name}: {'img ' + each.numbers + ' ' if each.numbers else ''}{each.message}") for each in faults]
+    return [(f.check, f.severity, "", "", "", text, REMEDIES[f.check], name, f.numbers) for f, text in told]
 
 
 #: Columns of the findings: those of the validation, then `origin`, the run, and the numbers of its images.
 FINDING_COLUMNS = ("check", "severity", "video", "plane", "runs", "message", "remedy", "origin", "numbers")
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #cb8aa3a8
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #8272002f
+def _check_folder(path: str | os.PathLike) -> None:
+    """Raise `DataError` where `path` does not hold runs."""
+    if not os.path.isdir(path):
+        what = "a file" if os.path.exists(path) else "not there"
+        raise DataError(f"{path} is {what}; give the folder that holds the synthetic runs")
+    if os.path.isfile(os.path.join(path, METADATA)):
+        raise DataError(f"{path} is a run itself; give the folder above, {os.path.dirname(os.path.abspath(path))}")
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #4d44e179
 class _Runs(Mapping[str, SyntheticRun]):
     """The synthetic runs of a folder by name."""
 
     def __init__(self, path: str | os.PathLike):
+        _check_folder(path)
         self.path = os.fspath(path)
         self.root = os.path.abspath(path)
-        if not os.path.isdir(path):
-            what = "a file" if os.path.exists(path) else "not there"
-            raise DataError(f"{path} is {what}; give the folder that holds the synthetic runs")
-        if os.path.isfile(os.path.join(path, METADATA)):
-            raise DataError(f"{path} is a run itself; give the folder above, {os.path.dirname(self.root)}")
 
     @cached_property
     def _known(self) -> dict[str, SyntheticRun]:
@@ -439,7 +466,12 @@ def _run_table(runs: Iterable[SyntheticRun], left_out: set[tuple[str, str]]) -> 
         }
     )
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #55235079
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #a2d67941
+def _numbers(text: str) -> list[str]:
+    """The numbers that a text such as '0-3, 7' means."""
+    return [str(number) for first, last in runs_ranges(text) for number in range(first, last + 1)]
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #f604e235
 def _excluded(findings: pd.DataFrame | None) -> set[tuple[str, str]]:
     """(run, number) of the images that findings of severity error leave out; the number is '' for a whole run."""
     if findings is None:
@@ -450,11 +482,7 @@ def _excluded(findings: pd.DataFrame | None) -> set[tuple[str, str]]:
     named = zip(errors.origin, errors.numbers, strict=True)
     return {(name, number) for name, text in named for number in _numbers(text) or [""]}
 
-
-def _numbers(text: str) -> list[str]:
-    return [str(number) for first, last in runs_ranges(text) for number in range(first, last + 1)]
-
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #5b128c8a
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #6ed93eef
 class _Tables(_Runs):
     """What the runs hold and what is wrong with them, as tables."""
 
@@ -477,6 +505,20 @@ class _Tables(_Runs):
         sound = [run for run in map(self.__getitem__, wanted) if run.described[0] and (run.name, "") not in left_out]
         return _run_table((run for run in sound if run.phase in phase and run.plane in plane), left_out)
 
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #36562f69
+def _stray_rows(root: str) -> list[tuple[str, ...]]:
+    """Findings about what lies beside the runs."""
+    with os.scandir(root) as entries:
+        names = sorted((entry.name for entry in entries if not entry.is_dir()), key=natural_key)
+    text = "lies among the runs and belongs to none of them"
+    return [
+        ("synthetic-stray", "info", "", "", "", f"{name} {text}", REMEDIES["synthetic-stray"], "", "") for name in names
+    ]
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #5d68eae1
+class _Checked(_Tables):
+    """What is wrong with the runs."""
+
     def findings(self, pixels: bool = True) -> pd.DataFrame:
         """A row a fault, the worst first: check, severity, video, plane, runs, message, remedy, origin, numbers.
 
@@ -488,16 +530,6 @@ class _Tables(_Runs):
         rows.sort(key=lambda row: ("error", "warning", "info").index(row[1]))
         return pd.DataFrame(rows, columns=list(FINDING_COLUMNS), dtype=str)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #36562f69
-def _stray_rows(root: str) -> list[tuple[str, ...]]:
-    """Findings about what lies beside the runs."""
-    with os.scandir(root) as entries:
-        names = sorted((entry.name for entry in entries if not entry.is_dir()), key=natural_key)
-    text = "lies among the runs and belongs to none of them"
-    return [
-        ("synthetic-stray", "info", "", "", "", f"{name} {text}", REMEDIES["synthetic-stray"], "", "") for name in names
-    ]
-
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #00b67579
 def _thumbnail(run: SyntheticRun, number: int) -> str:
     """An image of a run as HTML, or the reason why there is none."""
@@ -508,19 +540,22 @@ def _thumbnail(run: SyntheticRun, number: int) -> str:
     source = f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}"
     return f"<img src='{source}' width='64' height='64' alt='img{number}' style='border-radius:3px;margin:1px'>"
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #8d5d4b30
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #a7a196ff
 def _run_cells(run: SyntheticRun, pictures: int) -> list[str]:
     """The cells of a run's row, as HTML: name, labels, number of images, prompt, pictures."""
-    try:
-        numbers, count = run.numbers[:pictures], f"{len(run.numbers):,}"
-    except OSError as fault:
-        numbers, count = [], html.escape(str(fault.strerror))
     found, faults = run.described
     labels = f"{found.phase} {found.plane}" if found else f"left out: {html.escape(faults[0].message)}"
     prompt = html.escape(found.prompt) if found else ""
-    return [html.escape(run.name), labels, count, prompt, "".join(_thumbnail(run, number) for number in numbers)]
+    shown = "".join(_thumbnail(run, number) for number in run.numbers[:pictures])
+    return [
+        html.escape(run.name),
+        labels,
+        f"{len(run.numbers):,}",
+        prompt,
+        f"<div style='white-space:nowrap'>{shown}</div>",
+    ]
 
-
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #34711a50
 def _runs_html(runs: Iterable[SyntheticRun], title: str, pictures: int) -> str:
     """A table of runs, with a heading."""
     cell = "<td style='text-align:left;vertical-align:top'>{}</td>"
@@ -528,8 +563,8 @@ def _runs_html(runs: Iterable[SyntheticRun], title: str, pictures: int) -> str:
     head = "".join(f"<th style='text-align:left'>{name}</th>" for name in ("run", "labels", "images", "prompt", ""))
     return f"<div><strong>{html.escape(title)}</strong><table><tr>{head}</tr>{''.join(rows)}</table></div>"
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #7381402c
-class _Source(_Tables):
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #4d3ff4ab
+class _Source(_Checked):
     """The images, found by the row of a table."""
 
     def jpeg(self, row: Mapping[str, Any]) -> bytes:
@@ -539,6 +574,10 @@ class _Source(_Tables):
     def pixels(self, row: Mapping[str, Any]) -> np.ndarray:
         """An image as uint8 grey (height, width); `DataError` where it is damaged."""
         return self[row["origin"]].frame(row["run"])
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #ba54aef8
+class _Serving(_Source):
+    """The images as records."""
 
     def frames(
         self,
@@ -553,8 +592,19 @@ class _Source(_Tables):
         """The images as a sequence of records for a model: those of `table`, each given to `transform`."""
         return Frames(self.table(names, planes, phases, exclude=exclude), self, transform, as_)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #bffa0649
-class SyntheticRuns(_Source):
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #4fa726cc
+def sound_frames(
+    runs: _Serving, names: Iterable[str] | None = None, planes: Any = None, phases: Any = None
+) -> tuple[Frames, str]:
+    """The frames that no finding of severity error speaks of, and a sentence about the rest, '' where there is none."""
+    findings = runs.findings()
+    count = int((findings["severity"] == "error").sum())
+    command = f"python -m nsw_da_medical_image.dataset_util.synthetic {shlex.quote(runs.path)}"
+    note = f"{count} findings are errors, and what they speak of is left out; {command} lists them" if count else ""
+    return runs.frames(names, planes, phases, exclude=findings), note
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #3aef3250
+class SyntheticRuns(_Serving):
     """The synthetic runs in the folder `path` by name, in natural order; `DataError` where there is no such folder."""
 
     @property
@@ -574,20 +624,22 @@ class SyntheticRuns(_Source):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.root,)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #1d2c0777
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #f9713695
+def _run_line(run: SyntheticRun, count: int) -> str:
+    """A run, its labels, and how many of its images can be used."""
+    labels = f"{run.phase} {run.plane}, {count:,} images" if count else "nothing that can be used"
+    return f"  {run.name}: {labels}"
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #46a8c451
 def _lines(runs: SyntheticRuns, findings: pd.DataFrame) -> Iterator[str]:
     """The lines that the command prints."""
-    table = runs.table(exclude=findings)
-    yield f"{runs.path}: {len(runs):,} runs, {len(table):,} images that can be used"
-    counts = table.origin.value_counts()
-    for name, run in runs.items():
-        count = counts.get(name, 0)
-        labels = f"{run.phase} {run.plane}, {count:,} images" if count else "nothing that can be used"
-        yield one_line(ValueError(f"  {name}: {labels}"))
+    counts = runs.table(exclude=findings).origin.value_counts()
+    yield f"{runs.path}: {len(runs):,} runs, {counts.sum():,} images that can be used"
+    yield from (_run_line(run, counts.get(name, 0)) for name, run in runs.items())
     for severity, message, remedy in findings[["severity", "message", "remedy"]].itertuples(index=False):
-        yield one_line(ValueError(f"{severity}: {message}; {remedy}"))
+        yield f"{severity}: {message}; {remedy}"
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #fbd6de12
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #aed77a08
 def main(argv: list[str] | None = None) -> int:
     """The command: 0 done, 1 where there is no such folder or a finding is an error."""
     parser = argparse.ArgumentParser(
@@ -601,7 +653,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         runs = SyntheticRuns(args.folder)
         findings = runs.findings()
-        tell(findings.to_json(orient="records", indent=1) if args.json else "\n".join(_lines(runs, findings)))
+        tell(
+            findings.to_json(orient="records", indent=1)
+            if args.json
+            else "\n".join(" ".join(line.splitlines()) for line in _lines(runs, findings))
+        )
     except (DataError, OSError) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 1

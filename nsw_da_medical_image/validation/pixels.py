@@ -64,7 +64,18 @@ class _Look(NamedTuple):
 
 _EMPTY = "is empty"
 
-# %% ../../nbs/validation/01_pixels.ipynb #f7040396
+# %% ../../nbs/validation/01_pixels.ipynb #a4ec3175
+def _filled(pixels: np.ndarray) -> np.ndarray:
+    """A truncated picture whose missing rows have the mean of the others."""
+    there = np.flatnonzero((pixels != 128).any(axis=1))
+    if not len(there) or there[-1] == len(pixels) - 1:
+        return pixels
+    end = max(1, there[-1] - 1)  # a block is two rows high, and the last one may be missing in part
+    filled = pixels.copy()
+    filled[end:] = round(pixels[:end].mean())
+    return filled
+
+# %% ../../nbs/validation/01_pixels.ipynb #55600c55
 def _look(data: bytes) -> _Look:
     """Decode a file as far as it can be, in one opening: `decode` would need a second one for the header."""
     fault = "" if data.endswith(END_OF_IMAGE) else "is truncated: it does not end with the end mark of a JPEG"
@@ -76,7 +87,7 @@ def _look(data: bytes) -> _Look:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as broken:
         reason = "it is not a JPEG" if isinstance(broken, UnidentifiedImageError) else one_line(broken)
         return _Look(0, 0, "", f"cannot be decoded: {reason}" if data else _EMPTY, None)
-    return look._replace(pixels=np.asarray(grey))
+    return look._replace(pixels=_filled(np.asarray(grey)) if fault else np.asarray(grey))
 
 # %% ../../nbs/validation/01_pixels.ipynb #e1e57eec
 def _summed(pictures: np.ndarray) -> np.ndarray:
@@ -161,17 +172,34 @@ def _inside(wells: np.ndarray, rim: np.ndarray) -> np.ndarray:
     squared = (middle - x[:, None])[:, None, :] ** 2 + (middle - y[:, None])[:, :, None] ** 2
     return (squared <= (np.float32(0.78) * radius[:, None, None]) ** 2).reshape(len(wells), -1)
 
-# %% ../../nbs/validation/01_pixels.ipynb #5b5cb625
+# %% ../../nbs/validation/01_pixels.ipynb #54c0102f
+@cache
+def _axes() -> np.ndarray:
+    """The columns and rows of the cells (1024, 2), from -1 to 1."""
+    return np.indices((_CELLS, _CELLS), dtype=np.float32).reshape(2, -1).T[:, ::-1] / np.float32(_CELLS / 2) - 1
+
+
+def _light_inside(inside: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (n,) of the brightness of the cells inside, and its standard deviation (n,) beside an even slope."""
+    weight = inside / inside.sum(1, keepdims=True, dtype=np.float32)
+    level = np.einsum("nc,nc->n", weight, light)
+    differ = light - level[:, None]
+    weighted = weight * differ
+    spread = weight @ _axes() ** 2 - (weight @ _axes()) ** 2  # of the places; in a disc the two axes do not mix
+    slope = (weighted @ _axes()) ** 2 / spread
+    return level, np.sqrt(np.maximum(np.einsum("nc,nc->n", weighted, differ) - slope.sum(1), 0))
+
+# %% ../../nbs/validation/01_pixels.ipynb #860c7815
 def _in_the_well(inside: np.ndarray, light: np.ndarray, coarse: np.ndarray, fine: np.ndarray) -> Iterator[np.ndarray]:
     """Texture, sharpness and shade (n,) from the brightness and the contrasts, in grey levels, of the cells (n, 1024)."""
-    number = inside.sum(1)
-    level = np.maximum((light * inside).sum(1) / number, 1e-3)
+    level, shade = _light_inside(inside, light)
+    percent = 100 / np.maximum(level, 1e-3)
     ranked = np.sort(np.where(inside, -coarse, 1), axis=1)  # the outside comes last
-    eighth = -np.take_along_axis(ranked, (number // 8)[:, None], axis=1)
+    eighth = -np.take_along_axis(ranked, inside.sum(1, keepdims=True) // 8, axis=1)
     most = inside & (coarse >= eighth)
-    yield 100 * eighth[:, 0] / level
-    yield (fine * most).sum(1) / np.maximum((coarse * most).sum(1), 1e-3)
-    yield 100 * np.sqrt(((light - level[:, None]) ** 2 * inside).sum(1) / number) / level
+    yield percent * eighth[:, 0]
+    yield np.einsum("nc,nc->n", fine, most) / np.maximum(np.einsum("nc,nc->n", coarse, most), 1e-3)
+    yield percent * shade
 
 # %% ../../nbs/validation/01_pixels.ipynb #cb1599d4
 def _measure(pictures: np.ndarray) -> np.ndarray:
@@ -262,8 +290,8 @@ def _cache_place(dataset: EmbryoDataset, video: str, plane: FocalPlane) -> Path 
         return cache_folder("pixels") / f"{name}.npz"
     return None
 
-# %% ../../nbs/validation/01_pixels.ipynb #5f89d423
-_TOGETHER = 16  # frames that a thread measures in one go
+# %% ../../nbs/validation/01_pixels.ipynb #484e7279
+_TOGETHER = 12  # frames that a thread measures in one go: enough to amortise calls, few enough for its cache
 
 
 def measure_plane(dataset: EmbryoDataset, video: str, plane: FocalPlane, workers: int) -> np.ndarray:
@@ -339,13 +367,14 @@ def _lasting(flags: np.ndarray, least: int = 3) -> np.ndarray:
         kept[first:end] = end - first >= least or first == 0 or end == len(flags)
     return kept
 
-# %% ../../nbs/validation/01_pixels.ipynb #db60543e
+# %% ../../nbs/validation/01_pixels.ipynb #e9cee90a
 def _lit_states(lit: pd.DataFrame, blurred_below: float) -> np.ndarray:
     """The words for frames that were measured and are not dark."""
     measures = (lit[name].to_numpy() for name in ("rim", "texture", "shade", "sharpness"))
     rim, texture, shade, sharpness = measures
     own_texture, own_sharpness = _standard(texture), _standard(sharpness[texture > TEXTURE_RANGE[1]])
-    well = (rim >= RIM) | (np.mean(rim >= RIM) < 0.5)  # where no rim is seen in most frames, it is not asked for
+    well = (rim >= RIM) | (lit["fault"] != "").to_numpy()  # a truncated picture lacks a part of the rim
+    well |= np.mean(well) < 0.5  # where no rim is seen in most frames, it is not asked for
     bare = texture < np.clip(0.3 * own_texture, *TEXTURE_RANGE)
     empty = bare & (shade < SHADE) & well
     lasting = _lasting(empty)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SIDE', 'FEATURES', 'QUANTITIES', 'FEW', 'STYLE', 'features', 'shrunk_covariance', 'frechet_distance', 'Measured',
-           'measure', 'yardstick', 'Comparison', 'compare', 'compare_sheet', 'comparison_page', 'main']
+           'measure', 'yardstick', 'Comparison', 'statistics', 'compare', 'compare_sheet', 'comparison_page', 'main']
 
-# %% ../../nbs/viewer/04_compare.ipynb #9c6e7b26
+# %% ../../nbs/viewer/04_compare.ipynb #9c412e74
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ..dataset_util.frames import Frames
-from ..dataset_util.synthetic import SyntheticRuns
+from ..dataset_util.synthetic import SyntheticRuns, sound_frames
 from ..dataset_util.util import DataError, Phase, cores, one_line, progress
 from .plots import CAPTION, FAINT, GAP, MARGIN, PHASE_COLOURS, _draw_tile, _paper, _Tile
 
@@ -118,52 +118,55 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     apart = ((first.mean(0) - second.mean(0)) ** 2).sum()
     return max(0.0, float(apart + np.trace(one) + np.trace(two) - 2 * np.sqrt(np.clip(shared, 0, None)).sum()))
 
-# %% ../../nbs/viewer/04_compare.ipynb #41735219
+# %% ../../nbs/viewer/04_compare.ipynb #c1292685
 class Measured(NamedTuple):
-    """Features (n, 28) of some frames of a set, a table of them (phase, intensity, contrast, sharpness), and the size of the set."""
+    """Features (n, 28) of some frames of a set; a table of them: video, phase, intensity, contrast, sharpness; the set's size."""
 
     features: np.ndarray
     table: pd.DataFrame
     of: int
 
 
-def _measure_one(frames: Frames, index: int) -> tuple[np.ndarray, float, float, float]:
+def _measure_one(image: np.ndarray) -> tuple[np.ndarray, float, float, float]:
     """Features, mean and standard deviation of the grey levels, and sharpness of a frame."""
-    image = frames[index].image
     found = features(image)
     fine = 2 ** found[len(_QUANTILES) : len(_QUANTILES) + 2] - 0.5
     return found, float(np.mean(image)), float(np.std(image)), float(np.hypot(*fine))
 
-# %% ../../nbs/viewer/04_compare.ipynb #ddcf275a
+# %% ../../nbs/viewer/04_compare.ipynb #464f1208
+def _places(count: int, most: int) -> list[int]:
+    """Up to `most` of the numbers below `count`, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist()
+
+# %% ../../nbs/viewer/04_compare.ipynb #df9c7b6b
 def measure(frames: Frames, most: int = 2000) -> Measured:
     """Measure up to `most` of `frames`, evenly spread: about 5 ms each. `DataError` where there is none, or one is damaged.
 
     Intensity and contrast are mean and standard deviation in grey levels, sharpness the size of the finest gradient, likewise.
     """
-    if not len(frames):
+    chosen = _places(len(frames), most)
+    if not chosen:
         raise DataError("there is no frame to compare")
-    chosen = (
-        np.unique(np.linspace(0, len(frames) - 1, most).round().astype(int))
-        if len(frames) > most
-        else range(len(frames))
-    )
     with ThreadPoolExecutor(cores()) as pool:
-        jobs = pool.map(lambda index: _measure_one(frames, int(index)), chosen)
+        jobs = pool.map(lambda index: _measure_one(np.asarray(frames[index].image)), chosen)
         rows = list(progress(jobs, total=len(chosen), desc="measuring", unit="frame"))
-    table = frames.table.iloc[list(chosen)][["phase"]].reset_index(drop=True)
+    table = frames.table[["video", "phase"]].iloc[chosen].reset_index(drop=True)
     table[["intensity", "contrast", "sharpness"]] = np.array([row[1:] for row in rows])
     return Measured(np.array([row[0] for row in rows]), table, len(frames))
 
-# %% ../../nbs/viewer/04_compare.ipynb #5e30266d
-def yardstick(rows: np.ndarray, times: int = 9, seed: int = 0) -> float:
-    """The distance between two random halves of a set of features (n, d), the median of `times`; NaN below 4 frames."""
+# %% ../../nbs/viewer/04_compare.ipynb #7e14fb90
+def yardstick(measured: Measured, times: int = 9, seed: int = 0) -> float:
+    """The distance between two random halves of a set, the median of `times`: halves of its videos, or of its frames where
+    there are fewer than 4 videos. Not a number below 4 frames."""
+    rows, videos = measured.features, measured.table["video"].astype("category").cat.codes.to_numpy()
+    groups = videos if len(set(videos[videos >= 0])) >= 4 else np.arange(len(rows))
     if len(rows) < 4:
         return float("nan")
-    rng = np.random.default_rng(seed)
-    halves = (np.array_split(rng.permutation(len(rows)), 2) for _ in range(times))
-    return float(np.median([frechet_distance(rows[first], rows[second]) for first, second in halves]))
+    rng, names = np.random.default_rng(seed), np.unique(groups)
+    halves = (np.isin(groups, rng.permutation(names)[: len(names) // 2]) for _ in range(times))
+    return float(np.median([frechet_distance(rows[half], rows[~half]) for half in halves]))
 
-# %% ../../nbs/viewer/04_compare.ipynb #55533752
+# %% ../../nbs/viewer/04_compare.ipynb #74b8d06e
 QUANTITIES = {
     "intensity": "mean grey level",
     "contrast": "standard deviation of the grey levels",
@@ -180,21 +183,20 @@ class Comparison(NamedTuple):
     yardstick: float
     phases: pd.DataFrame
 
-    @property
-    def statistics(self) -> pd.DataFrame:
-        """Rows (quantity, set), columns lower quartile, median and upper quartile."""
-        rows = {
-            (quantity, name): dict(
-                zip(
-                    ("lower quartile", "median", "upper quartile"),
-                    np.quantile(each.table[quantity], (0.25, 0.5, 0.75)),
-                    strict=True,
-                )
-            )
-            for quantity in QUANTITIES
-            for name, each in (("real", self.real), ("synthetic", self.synthetic))
-        }
-        return pd.DataFrame.from_dict(rows, orient="index")
+    def __repr__(self) -> str:
+        sets = f"{self.real.of:,} real and {self.synthetic.of:,} synthetic frames"
+        return f"<Comparison of {sets}: distance {self.distance:.2f}, yardstick {self.yardstick:.2f}>"
+
+# %% ../../nbs/viewer/04_compare.ipynb #69e3753c
+def statistics(found: Comparison) -> pd.DataFrame:
+    """Intensity, contrast and sharpness of both sets: rows (quantity, set), columns lower quartile, median, upper quartile."""
+    sets = {"real": found.real.table, "synthetic": found.synthetic.table}
+    rows = {
+        (quantity, name): np.quantile(table[quantity], (0.25, 0.5, 0.75))
+        for quantity in QUANTITIES
+        for name, table in sets.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["lower quartile", "median", "upper quartile"])
 
 # %% ../../nbs/viewer/04_compare.ipynb #12c4623a
 FEW = 10
@@ -217,12 +219,12 @@ def _by_phase(real: Measured, synthetic: Measured) -> pd.DataFrame:
     phases = [str(phase) for phase in Phase if any((each.table["phase"] == phase).any() for each in (real, synthetic))]
     return pd.DataFrame.from_dict({phase: _phase_row(real, synthetic, phase) for phase in phases}, orient="index")
 
-# %% ../../nbs/viewer/04_compare.ipynb #002c8dbc
+# %% ../../nbs/viewer/04_compare.ipynb #40451491
 def compare(real: Frames, synthetic: Frames, most: int = 2000) -> Comparison:
     """Measure up to `most` frames of each set and compare them. `DataError` where a set is empty or a frame damaged."""
     one, two = measure(real, most), measure(synthetic, most)
     distance = frechet_distance(one.features, two.features)
-    return Comparison(one, two, distance, yardstick(one.features), _by_phase(one, two))
+    return Comparison(one, two, distance, yardstick(one), _by_phase(one, two))
 
 # %% ../../nbs/viewer/04_compare.ipynb #569524bf
 def _spread(table: pd.DataFrame, phase: str, count: int) -> list[int]:
@@ -245,7 +247,7 @@ def _tile(frames: Frames, index: int, size: int) -> _Tile:
     caption = label if len(label) <= room else f"{label[: room - 1]}\u2026"
     return _Tile(shown, row["phase"], caption, PHASE_COLOURS[Phase(row["phase"])])
 
-# %% ../../nbs/viewer/04_compare.ipynb #9c9b0223
+# %% ../../nbs/viewer/04_compare.ipynb #b49ea1cd
 def _draw_side(
     axes: Axes, frames: Frames, phases: list[Phase], columns: int, size: int, left: float, top: float
 ) -> None:
@@ -255,7 +257,7 @@ def _draw_side(
         for place, tile in enumerate(tiles or [_Tile("none", phase, "", PHASE_COLOURS[phase])]):
             _draw_tile(axes, tile, left + place * (size + GAP), top + row * (CAPTION + size + GAP), size)
 
-
+# %% ../../nbs/viewer/04_compare.ipynb #9504b6f6
 def _phases_of(*sets: Frames) -> list[Phase]:
     """The phases that occur in any of the sets, in their order."""
     return [phase for phase in Phase if any((each.table["phase"] == phase).any() for each in sets)]
@@ -342,11 +344,11 @@ def _histogram(found: Comparison, quantity: str) -> str:
     svg = f"<svg width='260' height='120' role='img' aria-label='Histograms of {label}'>{lines}{axis}{ticks}</svg>"
     return f"<figure>{svg}<figcaption><b>{quantity}</b><br><span class='faint'>{QUANTITIES[quantity]}</span></figcaption></figure>"
 
-# %% ../../nbs/viewer/04_compare.ipynb #6ebd3fea
+# %% ../../nbs/viewer/04_compare.ipynb #5cf931f7
 def _statistics_html(found: Comparison) -> str:
     """Histograms, and the medians with their quartiles."""
     charts = "".join(_histogram(found, quantity) for quantity in QUANTITIES)
-    table = found.statistics
+    table = statistics(found)
     rows = "".join(_cells([*names, *row]) for names, row in zip(table.index, table.to_numpy().tolist(), strict=True))
     head = _cells(["", "", *table.columns], "th")
     return f"<div class='charts'>{charts}</div><table>{head}{rows}</table>"
@@ -393,21 +395,17 @@ def _runs_html(synthetic: Frames) -> str:
     head = _cells(["run", "phase", "plane", "images", "prompt"], "th")
     return f"<h2>The runs</h2><div class='wide'><table>{head}{''.join(rows)}</table></div>"
 
-# %% ../../nbs/viewer/04_compare.ipynb #2c394f23
+# %% ../../nbs/viewer/04_compare.ipynb #ef1aed59
 _ABOUT = """This is the squared Fr\u00e9chet distance between normal distributions fitted to 28 classical features of the frames: grey
 levels, details at five scales, rings about the middle. It sees blur, noise, brightness and contrast, and is blind to what an embryologist would see. It
-is <b>not FID</b>, which uses a trained network, and its numbers cannot be compared with those of papers. The yardstick is the distance between two
-random halves of the real frames."""
+is <b>not FID</b>, which uses a trained network, and its numbers cannot be compared with those of papers. The yardstick beside it is the distance between random
+halves of the real videos, or of the real frames where there are fewer than four videos."""
 
-
+# %% ../../nbs/viewer/04_compare.ipynb #65259d65
 def _verdict(found: Comparison) -> str:
-    """The distance, and how it compares with the yardstick."""
-    times = found.distance / found.yardstick if found.yardstick > 0 else float("nan")
-    against = (
-        "there are too few real frames for a yardstick"
-        if math.isnan(times)
-        else f"two halves of the real frames: {found.yardstick:.2f}"
-    )
+    """The distance, and the yardstick."""
+    apart = f"two halves of the real frames are {found.yardstick:.2f} apart"
+    against = "there are too few real frames for a yardstick" if math.isnan(found.yardstick) else apart
     return (
         f"<p><span class='number'>{found.distance:.2f}</span> <span class='faint'>{against}</span></p><p>{_ABOUT}</p>"
     )
@@ -419,14 +417,14 @@ def _count(each: Measured) -> str:
         f" ({len(each.table):,} of them, evenly spread, were measured)" if len(each.table) < each.of else ""
     )
 
-# %% ../../nbs/viewer/04_compare.ipynb #f92e1816
+# %% ../../nbs/viewer/04_compare.ipynb #5c71b39d
 def _page(title: str, parts: Iterable[str]) -> str:
     """A whole page with the style in it."""
     view = "<meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
     head = f"<head>{view}<title>{html.escape(title)}</title><style>{STYLE}</style></head>"
     return f"<!doctype html><html lang='en'>{head}<body><h1>{html.escape(title)}</h1>{''.join(parts)}</body></html>\n"
 
-
+# %% ../../nbs/viewer/04_compare.ipynb #9c200a7e
 def _sections(found: Comparison) -> Iterator[str]:
     """What the numbers say."""
     sets = {"real": found.real, "synthetic": found.synthetic}
@@ -476,7 +474,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--most", type=int, default=2000, metavar="N", help="measure so many frames of each (2000)")
     return parser
 
-# %% ../../nbs/viewer/04_compare.ipynb #a3118ce1
+# %% ../../nbs/viewer/04_compare.ipynb #faace835
 def main(argv: list[str] | None = None) -> int:
     """The command: 0 done, 1 with one line on standard error where it cannot be done, 2 wrong usage."""
     parser = _parser()
@@ -484,13 +482,17 @@ def main(argv: list[str] | None = None) -> int:
     if args.most < 1:
         parser.error(f"--most is {args.most}; it must be 1 or more")
     try:
-        made = SyntheticRuns(args.runs).frames(args.names)
+        made, note = sound_frames(SyntheticRuns(args.runs), args.names)
+        if note and not len(made):
+            raise DataError(f"there is no synthetic frame to compare: {note}")
         planes, phases = (made.table[name].dropna().unique().tolist() for name in ("plane", "phase"))
         real = EmbryoDataset(args.folder).frames(args.videos, planes, phases)
         found = comparison_page(real, made, args.out, most=args.most)
     except (DataError, KeyError, ValueError, OSError) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 1
+    if note:
+        print(f"note: {note}", file=sys.stderr)
     tell(
         f"{args.out}: {len(real):,} real and {len(made):,} synthetic frames, {found.distance:.2f} apart (yardstick {found.yardstick:.2f})"
     )

@@ -1,0 +1,291 @@
+"""The archives as a data set, beside extracting them first, and beside ratarmountcore, which reads archives too.
+
+    python benchmarks/sources.py [--frames 42000] [--rounds 5] [--folder /dev/shm] [--full]
+
+Archives of the real layout are made first, as in extract.py: frames of about 25 kB in seven planes, one file order as the
+file system gives it. Everything is timed from the first call on, in fresh processes where an opening is timed, since
+importing takes the same for all. `--full` makes 2.4 million tiny files of it, seven planes of the 704 videos of the release,
+and shows opening, the table of all frames and memory; it takes some minutes and 400 MB.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from extract import make
+from isal import igzip
+
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
+from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
+from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, GRADES, TIMES, FocalPlane, Phase, cores, released_videos
+
+
+def timed(run: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def megabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
+#: Smaller archives ratarmountcore hands to `indexed_gzip`, a third package, and fails where that is not installed.
+RIVAL_NEEDS = 100_000_000  # bytes
+
+
+def rivalled(archive: Path) -> bool:
+    return archive.stat().st_size > RIVAL_NEEDS
+
+
+# --- what a fresh process does ----------------------------------------------------------------------------------------
+
+
+def first_frame(path: str, planes: str | None) -> dict[str, float]:
+    """Open, and decode one frame of the middle plane."""
+    dataset = EmbryoDataset(path, planes=planes)
+    dataset["BEN0-1"].frame(7)
+    return {}
+
+
+def extract_first(archives: str, to: str) -> dict[str, float]:
+    extract_dataset(archives, to)
+    EmbryoDataset(to)["BEN0-1"].frame(7)
+    return {}
+
+
+def open_all(path: str) -> dict[str, float]:
+    """Open, name the videos of all planes, and make the table of all frames, twice."""
+    dataset = EmbryoDataset(path)
+    told = {"opening": timed(lambda: dataset.videos), "opened MB": peak()}
+    told |= {"table": timed(dataset.table), "table again": timed(dataset.table), "MB": peak()}
+    return told | {"rows": len(dataset.table())}
+
+
+def ratarmount(path: str, index: str) -> dict[str, float]:
+    from ratarmountcore.mountsource.factory import open_mount_source
+
+    with open_mount_source(path, indexFilePath=index, writeIndex=True, parallelization=cores()) as source:
+        return {"members": len(source.list("/embryo_dataset/BEN0-1") or ())}
+
+
+def ratarmount_random(path: str, index: str) -> dict[str, float]:
+    from ratarmountcore.mountsource.factory import open_mount_source
+
+    random.seed(1)
+    with open_mount_source(path, indexFilePath=index, parallelization=1) as source:
+        videos = source.list("/embryo_dataset") or {}
+        paths = [
+            f"/embryo_dataset/{video}/{name}"
+            for video in videos
+            for name in source.list(f"/embryo_dataset/{video}") or {}
+        ]
+        times = sorted(
+            timed(lambda path=path: source.open(source.lookup(path)).read()) for path in random.sample(paths, 200)
+        )
+    return {"median": times[100], "95 %": times[190], "MB": peak()}
+
+
+def random_frames(path: str) -> dict[str, float]:
+    dataset = EmbryoDataset(path, planes="F0")
+    random.seed(1)
+    asked = random.sample([(name, int(run)) for name in dataset.videos for run in dataset[name].runs()], 200)
+    times = sorted(timed(lambda name=name, run=run: dataset[name].jpeg(run)) for name, run in asked)
+    return {"median": times[100], "95 %": times[190], "MB": peak()}
+
+
+def peak() -> float:
+    """Megabytes that this process has held at most; `ru_maxrss` counts what its parent held when it started it."""
+    with suppress(OSError):
+        return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+JOBS = {
+    job.__name__: job for job in (first_frame, extract_first, open_all, ratarmount, ratarmount_random, random_frames)
+}
+
+
+def fresh(job: str, *args: object, cache: Path) -> dict[str, float]:
+    """What a job tells and takes in a process of its own, which has imported everything when the clock starts."""
+    command = [sys.executable, __file__, "--job", job, *(json.dumps(arg, default=str) for arg in args)]
+    environment = {**os.environ, "NSW_CACHE_DIR": str(cache), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{job} ended with status {done.returncode}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def obey(job: str, args: list[str]) -> None:
+    began = time.perf_counter()
+    told = JOBS[job](*map(json.loads, args))
+    print(json.dumps({"seconds": time.perf_counter() - began, **told}))
+
+
+# --- the parts ----------------------------------------------------------------------------------------------------------
+
+
+def show(title: str, unit: str, times: dict[str, list[float]], factor: float) -> None:
+    """Rivals as rows; ratios are taken round by round, the first row against each."""
+    first = next(iter(times.values()))
+    print(f"\n| {title} | {unit} | times the first (median, range of rounds) |\n|---|---|---|")
+    for rival, seconds in times.items():
+        ratios = [other / mine for other, mine in zip(seconds, first, strict=True)]
+        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"| {rival} | {factor * statistics.median(seconds):.2f} | {spread} |")
+
+
+def opening(archives: Path, folder: Path, rounds: int) -> None:
+    """From the archives to the first frame."""
+    cache, out, index = folder / "cache", folder / "out", folder / "ratarmount.sqlite"
+    names = ["indexing plane F0", "indexing all planes", "opening again", "extracting all"]
+    times: dict[str, list[float]] = {name: [] for name in names}
+    archive = archives / "embryo_dataset.tar.gz"
+    if rivalled(archive):
+        times["ratarmountcore, plane F0"] = []
+    for _ in range(rounds):
+        for place in cache, out:
+            shutil.rmtree(place, ignore_errors=True)
+        index.unlink(missing_ok=True)
+        os.sync()
+        times["indexing plane F0"].append(fresh("first_frame", archives, "F0", cache=cache)["seconds"])
+        shutil.rmtree(cache)
+        times["indexing all planes"].append(fresh("open_all", archives, cache=cache)["seconds"])
+        times["opening again"].append(fresh("first_frame", archives, None, cache=cache)["seconds"])
+        times["extracting all"].append(fresh("extract_first", archives, out, cache=cache)["seconds"])
+        if rivalled(archive):
+            rival = fresh("ratarmount", archive, index, cache=cache)
+            times["ratarmountcore, plane F0"].append(rival["seconds"])
+    show("until the first frame is decoded", "seconds", times, 1)
+    print(f"\nindex: {megabytes(cache / 'index'):.2f} MB for {megabytes(archives):,.0f} MB of archives", end="")
+    print(f"; ratarmountcore: {index.stat().st_size / 1e6:.2f} MB for plane F0" if rivalled(archive) else "")
+
+
+def reading(archives: Path, extracted: Path, rounds: int) -> None:
+    """One plane of a video, from the archive and from files that are in the page cache."""
+    names = EmbryoDataset(extracted).videos
+    stacks: dict[str, list[float]] = {"files": [], "archive": []}
+    bytes_: dict[str, list[float]] = {"files": [], "archive": []}
+    for turn in range(rounds):
+        name = names[turn % len(names)]
+        for rival, path in {"files": extracted, "archive": archives}.items():
+            video = EmbryoDataset(path, planes="F0")[name]
+            runs = video.runs().tolist()
+            [video.jpeg(run) for run in runs] if rival == "files" else None  # into the page cache
+            stacks[rival].append(timed(video.stack))
+            video = EmbryoDataset(path, planes="F0")[name]
+            video.runs()
+            bytes_[rival].append(timed(lambda video=video, runs=runs: [video.jpeg(run) for run in runs]))
+    show(f"a plane of a video, {len(runs)} frames, decoded: video.stack()", "ms", stacks, 1000)
+    show("its bytes alone, one jpeg(run) after the other", "ms", bytes_, 1000)
+
+
+def at_random(archives: Path, folder: Path) -> None:
+    cache = folder / "cache"
+    told = {"ours": fresh("random_frames", archives, cache=cache)}
+    archive, index = archives / "embryo_dataset.tar.gz", folder / "ratarmount.sqlite"
+    if rivalled(archive):
+        told["ratarmountcore"] = fresh("ratarmount_random", archive, index, cache=cache)
+    print("\n| a random frame of plane F0, 200 times | median ms | 95 % ms | process, MB |\n|---|---|---|---|")
+    for name, facts in told.items():
+        print(f"| {name} | {1000 * facts['median']:.2f} | {1000 * facts['95 %']:.2f} | {facts['MB']:.0f} |")
+
+
+# --- the full size -------------------------------------------------------------------------------------------------------
+
+
+def header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def tarball(path: Path, members: Any) -> None:
+    with igzip.open(path, "wb", compresslevel=1) as file:
+        for name, data in members:
+            file.write(header(name, len(data)) + data.ljust(-(-len(data) // 512) * 512, b"\0"))
+        file.write(bytes(1024))
+
+
+def full_size(folder: Path, frames: int = 2_400_000) -> Path:
+    """Archives with all videos of the release and 2.4 million files of 300 bytes that do not compress."""
+    (archives := folder / "full").mkdir()
+    videos, each = released_videos(), frames // (len(FocalPlane) * len(released_videos()))
+    for plane in FocalPlane:
+        frame = "D2013.01.28_S0717_I132_WELL7_RUN{}.jpeg"
+        names = (f"{plane.folder}/{video}/{frame.format(run)}" for video in videos for run in range(1, each + 1))
+        tarball(archives / f"{plane.folder}.tar.gz", ((name, os.urandom(298) + b"\xff\xd9") for name in names))
+    edges = [1 + each * i // len(Phase) for i in range(len(Phase) + 1)]
+    phases = "".join(f"{phase},{edges[i]},{edges[i + 1] - 1}\n" for i, phase in enumerate(Phase)).encode()
+    times = ("frame_index,time\n" + "".join(f"{run},{4 + run / 4:.1f}\n" for run in range(each + 1))).encode()
+    tarball(archives / f"{ANNOTATIONS}.tar.gz", ((f"{ANNOTATIONS}/{video}_phases.csv", phases) for video in videos))
+    tarball(archives / f"{TIMES}.tar.gz", ((f"{TIMES}/{video}_timeElapsed.csv", times) for video in videos))
+    (archives / GRADES).write_text("video_name,TE,ICM\n" + "".join(f"{video},NA,NA\n" for video in videos))
+    return archives
+
+
+def full(folder: Path, with_folder: bool) -> None:
+    archives, cache = full_size(folder), folder / "full cache"
+    sources = {"archives": archives}
+    if with_folder:
+        extract_dataset(archives, folder / "full extracted")
+        time.sleep(4)  # the times of its folders have to settle
+        sources["extracted"] = folder / "full extracted"
+    print(
+        "\n| 2.4 million frames | opening s | table s | table again s | peak MB when opened | peak MB |\n|---|---|---|---|---|---|"
+    )
+    for name, path in sources.items():
+        for turn in "first", "again":
+            told = fresh("open_all", path, cache=cache)
+            cells = [f"{told[key]:.2f}" for key in ("opening", "table", "table again")]
+            cells += [f"{told[key]:.0f}" for key in ("opened MB", "MB")]
+            print(f"| {name}, {turn} | {' | '.join(cells)} |")
+    print(
+        f"\n{told['rows']:,.0f} rows; index {megabytes(cache / 'index'):.1f} MB, frame index {megabytes(cache / 'frames'):.1f} MB"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=42_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--folder", default="/dev/shm" if os.path.isdir("/dev/shm") else None, help="default: a RAM disk"
+    )
+    parser.add_argument("--full", action="store_true", help="2.4 million tiny files, from the archives alone")
+    parser.add_argument("--full-extracted", action="store_true", help="the same, and from the extracted folder as well")
+    parser.add_argument("--job", nargs="+", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.job:
+        obey(args.job[0], args.job[1:])
+        return
+    print(f"{cores()} cores, {platform.machine()}, Python {platform.python_version()}, {args.rounds} rounds")
+    with tempfile.TemporaryDirectory(dir=args.folder, prefix="sources-benchmark-") as name:
+        folder = Path(name)
+        os.environ["NSW_CACHE_DIR"] = str(folder / "cache")
+        if args.full or args.full_extracted:
+            full(folder, args.full_extracted)
+            return
+        total = make(folder, args.frames)
+        print(f"{args.frames:,} frames, {total / 1e9:.2f} GB, in {args.folder or tempfile.gettempdir()}")
+        opening(folder / "archives", folder, args.rounds)
+        reading(folder / "archives", folder / "out", args.rounds)
+        at_random(folder / "archives", folder)
+
+
+if __name__ == "__main__":
+    main()

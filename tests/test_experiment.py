@@ -1,0 +1,157 @@
+"""The script at the root: `python experiment_1.py [data/extracted] --out data/experiment_1`."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
+from nsw_da_medical_image.dataset_util.sample import make_archives
+from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns
+from nsw_da_medical_image.dataset_util.util import code_of
+
+ROOT = Path(__file__).parent.parent
+
+
+def script(cache: Path, *args: object) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NSW_CACHE_DIR": str(cache)}
+    command = [sys.executable, ROOT / "experiment_1.py", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The experiment on sample data of its own."""
+    folder = tmp_path_factory.mktemp("experiment")
+    done = script(folder / "cache", "--out", folder / "one", "--seed", "3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"done: open {folder / 'one' / 'index.html'}" in done.stdout
+    return folder / "one"
+
+
+def sources(made: Path) -> dict[str, list[str]]:
+    """The names of the frames of which each run was made."""
+    runs = SyntheticRuns(made / "all-synthetic-runs")
+    assert runs.findings().query("severity == 'error'").empty
+    return {name: run.metadata.more["sources"] for name, run in runs.items()}
+
+
+def test_nothing_leaks(made: Path) -> None:
+    """No synthetic frame is made of an embryo, or a sibling of one, that is kept for judging."""
+    split = json.loads((made / "split.json").read_text())
+    used = {label.split("_", 1)[1].rsplit("_", 1)[0] for labels in sources(made).values() for label in labels}
+    assert used
+    assert used <= set(split["train"])
+    assert not {code_of(video) for video in used} & {code_of(video) for video in [*split["val"], *split["test"]]}
+    labels = pd.read_csv(made / "image-folders" / "train" / "metadata.csv").label
+    assert set(labels.str.split("_", n=1).str[1].str.rsplit("_", n=1).str[0]) <= set(split["train"])
+
+
+def test_what_was_found_wrong_is_nowhere(made: Path) -> None:
+    excluded = pd.read_csv(made / "exclude.csv", dtype=str, keep_default_na=False)
+    whole = set(excluded.video[(excluded.plane == "") & (excluded.runs == "")])
+    split = json.loads((made / "split.json").read_text())
+    assert whole
+    assert not whole & {video for part in ("train", "val", "test") for video in split[part]}
+
+
+def test_the_phases_are_balanced(made: Path) -> None:
+    train = pd.read_csv(made / "image-folders" / "train" / "metadata.csv").phase.value_counts()
+    mixed = pd.read_json(made / "image-folders" / "mixed" / "metadata.jsonl", lines=True)
+    assert train.max() > 2 * train.min()
+    assert set(mixed.phase.value_counts()) == {train.max()}
+    assert len(list((made / "image-folders" / "mixed" / "images").iterdir())) == len(mixed)
+    for name, labels in sources(made).items():
+        plane = {label.split("_")[0] for label in labels}
+        assert plane == {name.rsplit("_", 1)[1]}
+
+
+def test_the_page_holds_everything(made: Path) -> None:
+    page = (made / "index.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert not re.findall(r"(?:src|href)=['\"](?!data:)", page)
+    assert "<script" not in page
+    assert page.count("class='bar synthetic'") == 16
+    assert str(made.parent) not in page
+
+
+def test_the_same_seed_gives_the_same_images(made: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    assert (
+        script(tmp_path / "cache", made / "sample" / "extracted", "--out", again, "--seed", "3", "--pixels").returncode
+        == 0
+    )
+
+    def hashes(folder: Path) -> dict[str, str]:
+        files = sorted((folder / "all-synthetic-runs").rglob("*.jpg"))
+        return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+    assert hashes(again) == hashes(made)
+    assert not (again / "sample").exists()
+    one, two = (json.loads((folder / "split.json").read_text()) for folder in (made, again))
+    assert [one[part] for part in ("train", "val", "test")] == [two[part] for part in ("train", "val", "test")]
+
+
+def test_errors_are_one_line_and_nothing_is_left(tmp_path: Path) -> None:
+    make_archives(tmp_path / "archives", videos=2, frames=20, size=64)  # two siblings: one code
+    extract_dataset(tmp_path / "archives", tmp_path / "siblings")
+    (tmp_path / "taken").mkdir()
+    before = sorted(tmp_path.iterdir())
+    cases: list[tuple[list[Any], int, str]] = [
+        (["--out", tmp_path / "taken"], 1, "exists already"),
+        ([tmp_path / "nowhere", "--out", tmp_path / "out"], 1, "nowhere is not there"),
+        ([tmp_path / "archives", "--out", tmp_path / "no" / "out"], 1, "no such folder to write into"),
+        ([tmp_path / "siblings", "--out", tmp_path / "out"], 1, "code"),
+    ]
+    for args, status, why in cases:
+        done = script(tmp_path / "siblings" / "cache", *args)
+        assert done.returncode == status, done.stderr
+        assert why in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert sorted(tmp_path.iterdir()) == before
+    assert script(tmp_path, "--out", tmp_path / "out", "--seed", "-1").returncode == 2
+
+
+@pytest.fixture(scope="module")
+def experiment() -> ModuleType:
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("experiment_1", ROOT / "experiment_1.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["experiment_1"] = module  # its dataclass looks there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_well_turns_and_the_dish_stays(experiment: ModuleType) -> None:
+    """A dot in the well goes elsewhere, at the same distance from the centre; outside nothing moves."""
+    y, x = np.mgrid[:200, :200]
+    picture = np.where(np.hypot(x - 110, y - 95) < 80, 100, 40).astype(np.uint8)
+    picture[93:98, 148:153] = 250  # 40 to the right of the centre
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        turned = np.asarray(experiment.augmented(Image.fromarray(picture), experiment.Well(110, 95, 80), rng)).astype(
+            int
+        )
+        draw = np.random.default_rng(seed)
+        mirrored, _, light = draw.random() < 0.5, draw.uniform(0, 360), draw.uniform(0.85, 1.15)
+        turned = turned[:, ::-1] if mirrored else turned
+        dots = np.argwhere(turned > 180 * light)
+        cy, cx = dots.mean(0)
+        assert abs(np.hypot(cx - 110, cy - 95) - 40) < 1.5
+        outside = np.hypot(x - 110, y - 95) > 82
+        assert abs(turned[outside] - picture[outside] * light).max() <= 1
+    same = experiment.augmented(Image.fromarray(picture), None, np.random.default_rng(0))
+    assert same.size == (200, 200)
