@@ -689,11 +689,11 @@ def _is_unknown(cells: tuple[str, ...]) -> bool:
     """Whether a row that was not understood would be, but for its phase's name."""
     return len(cells) == 3 and cells[0] not in list(Phase)
 
-# %% ../../nbs/validation/00_checks.ipynb #6022b407
+# %% ../../nbs/validation/00_checks.ipynb #217129da
 def _faulty(facts: VideoFacts, text: TextFacts, faults: list[tuple[tuple[str, ...], str]]) -> Iterator[Finding]:
     """The finding about faults of one text file, if there are any."""
     if faults:
-        spans = [span for cells, _ in faults if (span := _claimed(cells, text.rows if cells[2:] or cells[1:] else ()))]
+        spans = [span for cells, _ in faults if (span := _claimed(cells, text.rows))]
         more = f" (and {len(faults) - 1:,} more)" if faults[1:] else ""
         yield facts.finding("warning", f"{text.path}, {faults[0][1]}{more}", _spans_text(spans))
 
