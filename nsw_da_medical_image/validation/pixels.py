@@ -6,7 +6,7 @@
 __all__ = ['SIDE', 'RIM', 'FRAME_ROW', 'DARK', 'TEXTURE_RANGE', 'SHADE', 'SHARPNESS', 'BLANK', 'measure_plane', 'measure_video',
            'frame_states', 'PixelFacts', 'plot_measurements']
 
-# %% ../../nbs/validation/01_pixels.ipynb #434da911
+# %% ../../nbs/validation/01_pixels.ipynb #d663bd62
 import io
 import zipfile
 import zlib
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
-from hashlib import sha1, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,7 +75,7 @@ def _filled(pixels: np.ndarray) -> np.ndarray:
     filled[end:] = round(pixels[:end].mean())
     return filled
 
-# %% ../../nbs/validation/01_pixels.ipynb #55600c55
+# %% ../../nbs/validation/01_pixels.ipynb #dd717d56
 def _look(data: bytes) -> _Look:
     """Decode a file as far as it can be, in one opening: `decode` would need a second one for the header."""
     fault = "" if data.endswith(END_OF_IMAGE) else "is truncated: it does not end with the end mark of a JPEG"
@@ -83,11 +83,12 @@ def _look(data: bytes) -> _Look:
         with Image.open(io.BytesIO(data + END_OF_IMAGE if fault else data), formats=("JPEG",)) as image:
             look = _Look(*image.size, image.mode, fault, None)
             image.draft("L", (SIDE, SIDE))
-            grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+            grey = image if image.mode == "L" else image.convert("L")
+            pixels = np.asarray(grey if grey.size == (SIDE, SIDE) else grey.resize((SIDE, SIDE), Image.Resampling.BOX))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as broken:
         reason = "it is not a JPEG" if isinstance(broken, UnidentifiedImageError) else one_line(broken)
         return _Look(0, 0, "", f"cannot be decoded: {reason}" if data else _EMPTY, None)
-    return look._replace(pixels=_filled(np.asarray(grey)) if fault else np.asarray(grey))
+    return look._replace(pixels=_filled(pixels) if fault else pixels)
 
 # %% ../../nbs/validation/01_pixels.ipynb #e1e57eec
 def _summed(pictures: np.ndarray) -> np.ndarray:
@@ -146,14 +147,17 @@ def _summit(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         place[axis] += np.clip((high - low) / bend / 2, -0.5, 0.5)
     return place.T, middle
 
-# %% ../../nbs/validation/01_pixels.ipynb #8eb7adaf
+# %% ../../nbs/validation/01_pixels.ipynb #0edd88a8
 def _locate(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The wells in grey `cells` (n, 32, 32): (n, 3) x, y and radius in parts of the width, and the rims' scores (n,)."""
     root = np.sqrt(cells)
     level = root.mean((1, 2), keepdims=True)
     wide = np.pad(root - level, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))  # beyond the picture: its mean
     near = slice(wide.shape[1] // 2 - _REACH, wide.shape[1] // 2 + _REACH + 1)
-    scores = np.fft.irfft2(np.fft.rfft2(wide)[:, None] * _rings(), s=wide.shape[1:])[:, :, near, near]
+    rows = np.fft.ifft(np.fft.rfft2(wide)[:, None] * _rings(), axis=2)[
+        :, :, near
+    ]  # in two steps: most rows are not needed
+    scores = np.fft.irfft(rows, wide.shape[2], axis=3)[..., near]
     place, height = _summit(scores)
     radius, y, x = place.T + np.array([[_RADII[0]], [near.start - _MARGIN + 0.5], [near.start - _MARGIN + 0.5]])
     return np.column_stack([x, y, radius]) * _CELL, height / np.maximum(level[:, 0, 0], 1e-3)
@@ -217,13 +221,13 @@ def _measure(pictures: np.ndarray) -> np.ndarray:
     columns = [pictures.mean((1, 2)), spread, *wells.T, rim, *own]
     return np.column_stack(columns).astype(np.float32)
 
-# %% ../../nbs/validation/01_pixels.ipynb #d8ac38e9
+# %% ../../nbs/validation/01_pixels.ipynb #0733c199
 #: The columns of measurements beside `video` and `plane`. Lengths are in pixels of the frame, fractions of grey levels in percent.
 FRAME_ROW = np.dtype(
     [
         ("run", np.int32),
         ("bytes", np.int64),  # 0 where the file is empty or cannot be read
-        ("digest", np.uint64),  # of the file's bytes
+        ("digest", np.uint32),  # of the file's bytes
         ("width", np.int32),  # 0 where it cannot be decoded
         ("height", np.int32),
         ("mode", "U8"),  # 'L' is 8-bit grey
@@ -232,11 +236,10 @@ FRAME_ROW = np.dtype(
     ]
 )
 
-# %% ../../nbs/validation/01_pixels.ipynb #2ee0d7c2
+# %% ../../nbs/validation/01_pixels.ipynb #ed7d68d6
 def _told(data: bytes, look: _Look) -> tuple[int | str, ...]:
     """The columns of a row from `bytes` to `fault`."""
-    digest = int.from_bytes(sha1(data, usedforsecurity=False).digest()[:8])
-    return len(data), digest, *look[:4]
+    return len(data), zlib.crc32(data), *look[:4]
 
 # %% ../../nbs/validation/01_pixels.ipynb #8954ff0e
 def _measure_files(source: Source, paths: dict[int, str]) -> np.ndarray:
@@ -488,11 +491,11 @@ def _frame_mode(facts: PixelFacts) -> Iterable[Finding]:
 
     return _find(facts, lambda rows: ((rows["mode"] != "L") & (rows["width"] > 0)).to_numpy(), says)
 
-# %% ../../nbs/validation/01_pixels.ipynb #3102890f
+# %% ../../nbs/validation/01_pixels.ipynb #7284f70c
 def _repeats(rows: pd.DataFrame, single: bool) -> np.ndarray:
     """Which frames are the same bytes as the frame before: single ones, or those in stretches."""
-    digest, filled = rows["digest"].to_numpy(), rows["bytes"].to_numpy() > 0
-    same = np.append(False, (digest[1:] == digest[:-1]) & filled[1:])[: len(rows)]
+    digest, size = rows["digest"].to_numpy(), rows["bytes"].to_numpy()
+    same = np.append(False, (digest[1:] == digest[:-1]) & (size[1:] == size[:-1]) & (size[1:] > 0))[: len(rows)]
     for first, end in _stretches(same):
         same[first:end] = (end - first == 1) == single
     return same
