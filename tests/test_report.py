@@ -374,10 +374,20 @@ def axe(page: Any, part: str) -> list[str]:
     return [f"{v['id']}: {[n['html'][:120] for n in v['nodes'][:3]]}" for v in grave]
 
 
+PAGES = [
+    *(
+        (name, width, dark)
+        for name in ("small", "validated", "hostile")
+        for width in (600, 1400)
+        for dark in (False, True)
+    ),
+    ("release", 600, True),
+    ("release", 1400, False),
+]
+
+
 @pytest.mark.browser
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [600, 1400])
-@pytest.mark.parametrize("name", ["small", "validated", "hostile", "release"])
+@pytest.mark.parametrize(("name", "width", "dark"), PAGES)
 def test_a_page_of_its_own(show: Any, request: pytest.FixtureRequest, name: str, width: int, dark: bool) -> None:
     page = show(request.getfixturevalue(name), width, dark)
     for kind in page.locator("summary").all()[:3]:
