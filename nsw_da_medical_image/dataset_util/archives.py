@@ -523,9 +523,9 @@ def _names(index: Index, i: int) -> list[str]:
 # %% ../../nbs/dataset_util/03_archives.ipynb #540da24a
 _KEPT = 32  # spans
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #e893a5ae
-class _Opened:
-    """An archive and its index: which files lie in which folder, and the bytes of the inflated stream."""
+# %% ../../nbs/dataset_util/03_archives.ipynb #c9d62138
+class _Listed:
+    """An archive and its index: which files lie in which folder."""
 
     def __init__(self, path: str | os.PathLike, index: Index, tolerant: bool = False):
         self.path = Path(path)
@@ -533,11 +533,13 @@ class _Opened:
         self.tolerant = tolerant
         self._index = index
         self._folders = {name: i for i, name in enumerate(filter(None, index.folders.tobytes().decode().split("\n")))}
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # `pread` has no position that processes would share
-        weakref.finalize(self, os.close, self._fd)
-        points = Points(index.bits, index.starts, index.windows, index.ends)
         self._names = lru_cache(64)(partial(_names, index))
-        self._span = lru_cache(_KEPT)(partial(_span, self._fd, points))
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders directly below `folder`; [] where it is absent."""
+        start = f"{folder}/"
+        below = (name.removeprefix(start) for name in self._folders if name.startswith(start))
+        return [name for name in below if "/" not in name]
 
     def _row(self, path: str) -> int | None:
         """The row of a file; None where there is none."""
@@ -545,6 +547,17 @@ class _Opened:
         i = self._folders.get(folder)
         names = self._names(i) if i is not None else []
         return int(self._index.firsts[i]) + names.index(name) if name in names else None
+
+# %% ../../nbs/dataset_util/03_archives.ipynb #bbf7453c
+class _Opened(_Listed):
+    """The bytes of the inflated stream of an archive."""
+
+    def __init__(self, path: str | os.PathLike, index: Index, tolerant: bool = False):
+        super().__init__(path, index, tolerant)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, descriptor)
+        points = Points(index.bits, index.starts, index.windows, index.ends)
+        self._span = lru_cache(_KEPT)(partial(_span, descriptor, points))
 
     def _spans(self, start: int, end: int) -> range:
         """The spans that hold a stretch of the inflated stream."""
@@ -601,16 +614,9 @@ class _Vouched(_Foreseeing):
             raise DataError("is not what it was when the archive was indexed")
         return data
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #be9469e8
+# %% ../../nbs/dataset_util/03_archives.ipynb #9f171887
 class Archive(_Vouched):
     """A tarball whose files are listed and read where they lie. Threads may share it, and forked processes."""
-
-    def folders(self, folder: str) -> list[str]:
-        """Names of the folders directly below `folder`; [] where it is absent."""
-        start = f"{folder}/"
-        return [
-            name[len(start) :] for name in self._folders if name.startswith(start) and "/" not in name[len(start) :]
-        ]
 
     def files(self, folder: str) -> list[str]:
         """Names of the files directly below `folder`; [] where it is absent, `NotADirectoryError` where it is a file."""
