@@ -408,6 +408,7 @@ HARMFUL = {
     "thick haze": (haze(0.3), PART, "blurred"),
     "painted over": (painted_over, END, "empty"),
     "painted over throughout": (painted_over, ALL, "empty"),
+    "painted over, with more light at one side": (lambda image: slope(0.4)(painted_over(image)), END, "empty"),
     "nothing for a while": (uniform(90), PART, "blurred"),
     "nothing at all": (uniform(90), ALL, "blank"),
     "no light at all": (uniform(1), ALL, "blank"),

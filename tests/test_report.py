@@ -23,7 +23,7 @@ from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.util import FocalPlane, released_videos, runs_ranges, runs_text
 from nsw_da_medical_image.validation.checks import FINDING_COLUMNS, Finding, Severity, findings_table
-from nsw_da_medical_image.validation.report import Report, heat_map, worst_frames
+from nsw_da_medical_image.validation.report import Report, heat_map, notebook_html, worst_frames
 from nsw_da_medical_image.validation.validate import validate
 
 HERE = Path(__file__).parent
@@ -290,6 +290,17 @@ def test_a_video_stands_once_for_a_kind(validated: Report, small: Report) -> Non
     assert {shown.plane for shown in frames} == {"F0"}
 
 
+def test_a_notebook_gets_no_more_than_it_can_hold(release: Report, small: Report) -> None:
+    page = _Elements(release._repr_html_())
+    assert len(release._repr_html_()) < 500_000
+    assert len([tag for tag, _ in page.elements if tag == "tr"]) < 50 * 22 + 42
+    assert "to_csv() and to_json() hold them all" in page.text
+    buttons = [
+        attributes for tag, attributes in _Elements(notebook_html(small, buttons=True)).elements if tag == "button"
+    ]
+    assert len(buttons) == 3 + 4  # videos with errors or warnings, and the worst frames
+
+
 def test_every_video_with_a_fault_is_in_the_heat_map(release: Report) -> None:
     grave = release.findings[release.findings["severity"] != "info"]
     table = heat_map(release.findings)
@@ -363,10 +374,20 @@ def axe(page: Any, part: str) -> list[str]:
     return [f"{v['id']}: {[n['html'][:120] for n in v['nodes'][:3]]}" for v in grave]
 
 
+PAGES = [
+    *(
+        (name, width, dark)
+        for name in ("small", "validated", "hostile")
+        for width in (600, 1400)
+        for dark in (False, True)
+    ),
+    ("release", 600, True),
+    ("release", 1400, False),
+]
+
+
 @pytest.mark.browser
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [600, 1400])
-@pytest.mark.parametrize("name", ["small", "validated", "hostile", "release"])
+@pytest.mark.parametrize(("name", "width", "dark"), PAGES)
 def test_a_page_of_its_own(show: Any, request: pytest.FixtureRequest, name: str, width: int, dark: bool) -> None:
     page = show(request.getfixturevalue(name), width, dark)
     for kind in page.locator("summary").all()[:3]:
@@ -468,6 +489,13 @@ def test_a_picture_opens_the_player_at_its_run(noted: Callable[..., Any], small:
     assert view.locator(".embryo-player").count() == 1
     page.keyboard.press("Enter")
     view.locator(".embryo-player").wait_for(state="detached")
+    # and the name of a video, the worst that was found in it
+    name = view.get_by_role("button", name="SAM1-7", exact=True)
+    name.click()
+    view.locator(".embryo-player .ep-title strong", has_text="SAM1-7").wait_for(timeout=30_000)
+    assert name.get_attribute("aria-expanded") == "true"
+    assert page.locator(".embryo-player").bounding_box()["y"] < 900  # brought into sight
+    screenshot(page, "report-notebook-name")
     assert page_errors(page) == []
 
 

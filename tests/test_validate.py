@@ -1,7 +1,5 @@
 """Validation as a whole: every check finds its defect and nothing else does, nothing raises, and any executor will do."""
 
-import csv
-import io
 import os
 import random
 import shutil
@@ -28,12 +26,13 @@ from nsw_da_medical_image.dataset_util.util import (
     GRADES,
     TIMES,
     DataError,
+    FocalPlane,
     released_videos,
     runs_text,
 )
-from nsw_da_medical_image.validation.checks import CHECKS
+from nsw_da_medical_image.validation.checks import CHECKS, known_issues
 from nsw_da_medical_image.validation.report import Report
-from nsw_da_medical_image.validation.validate import main, validate
+from nsw_da_medical_image.validation.validate import Judged, Task, judge_video, main, validate
 
 FRAMES = 24
 
@@ -105,11 +104,12 @@ class Tree(NamedTuple):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Measurements go to a folder of the test's own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NSW_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        yield
+def cache() -> Iterator[Path]:
+    """What is kept goes to a folder of the test's own, which anybody may enter."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        os.chmod(name, 0o755)
+        patch.setenv("NSW_CACHE_DIR", name)
+        yield Path(name)
 
 
 def plant(folder: Path, cases: dict[str, Case], size: int, pixels: bool) -> Tree:
@@ -354,12 +354,23 @@ def test_copies_of_frames_are_told_as_such(tree: Path) -> None:
 
 
 def test_published_findings_say_whether_this_copy_confirms_them(tree: Path) -> None:
-    """The published names stand on sample data here, whose defects are known."""
+    """The published names stand on sample data here, whose defects are known: there is none."""
     rename_video(tree, "SAM2-4", "LM184-4")
-    report = validate(tree)
-    [told] = report.findings.query("check == 'known-issue'")["message"]
-    assert "embryo_removed (not looked at)" in told
-    assert "after 120.0 hpi" in told
+    for pixels, verdict in (False, "not looked at"), (True, "not seen in this copy"):
+        [told] = validate(tree, pixels=pixels, planes=["F0"]).findings.query("check == 'known-issue'")["message"]
+        assert f"embryo_removed ({verdict})" in told
+        assert "after 120.0 hpi" in told
+
+
+def test_published_finding_is_confirmed_by_this_copy(planted: Tree, tmp_path: Path) -> None:
+    """A video with another clock under the name of one that was published with it."""
+    root = Path(shutil.copytree(planted.root, tmp_path / "tree"))
+    video = planted.planted["uniform-clock"].video
+    name = next(name for name, known in known_issues().items() if known.defects == ("timeline_mismatch",))
+    rename_video(root, video, name)
+    [told] = validate(root).findings.query(f"check == 'known-issue' and video == '{name}'").itertuples()
+    assert told.severity == "error"
+    assert "timeline_mismatch (confirmed by uniform-clock)" in told.message
 
 
 def test_exclusions_leave_only_what_the_reader_takes(planted: Tree) -> None:
@@ -457,12 +468,10 @@ def rename_columns(tree: Path, dice: Dice) -> None:
 
 def swap_cells(tree: Path, dice: Dice) -> None:
     path = dice.of(tree, *CSVS)
-    cells = list(csv.reader(io.StringIO(_read(path).decode("utf-8", "replace"))))
-    for row in cells:
+    rows = [line.split(b",") for line in _read(path).splitlines()]
+    for row in rows:
         dice.random.shuffle(row)
-    text = io.StringIO()
-    csv.writer(text).writerows(cells)
-    _write(path, text.getvalue().encode())
+    _write(path, b"\n".join(map(b",".join, rows)))
 
 
 def other_encoding(tree: Path, dice: Dice) -> None:
@@ -603,7 +612,7 @@ def nobody() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def small(clean: Path) -> Iterator[Path]:
+def small(clean: Path, cache: Path) -> Iterator[Path]:
     """Two planes of two clean videos, where anybody may read."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
@@ -615,6 +624,8 @@ def small(clean: Path) -> Iterator[Path]:
                 shutil.copy(path, target)
     shutil.copy(clean / GRADES, folder / "tree" / GRADES)
     all_forms(validate(folder / "tree", pixels=True))  # what is imported late is imported now, while it may be read
+    for kept in cache.rglob("*"):
+        kept.chmod(0o777)
     yield folder
     shutil.rmtree(folder)
 
@@ -711,6 +722,23 @@ def test_the_order_of_the_work_does_not_show(planted: Tree) -> None:
     assert same(planted.report, validate(planted.root, executor=Backwards()))
     assert same(planted.report, validate(planted.root, workers=1))
     assert same(planted.report, validate(planted.root, workers=7))
+
+
+def test_stopped_by_hand_it_keeps_what_was_measured(tree: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the videos before the one that it was at."""
+    real, seen = judge_video, []
+
+    def stop(task: Task) -> Judged:
+        seen.append(task.video)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return real(task)
+
+    monkeypatch.setattr("nsw_da_medical_image.validation.validate.judge_video", stop)
+    before = len(list((cache / "pixels").glob("*")))
+    with pytest.raises(KeyboardInterrupt):
+        validate(tree, pixels=True)
+    assert len(list((cache / "pixels").glob("*"))) == before + 2 * len(FocalPlane)
 
 
 # --- the command ---------------------------------------------------------------------------------

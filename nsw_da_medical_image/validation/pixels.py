@@ -172,17 +172,34 @@ def _inside(wells: np.ndarray, rim: np.ndarray) -> np.ndarray:
     squared = (middle - x[:, None])[:, None, :] ** 2 + (middle - y[:, None])[:, :, None] ** 2
     return (squared <= (np.float32(0.78) * radius[:, None, None]) ** 2).reshape(len(wells), -1)
 
-# %% ../../nbs/validation/01_pixels.ipynb #5b5cb625
+# %% ../../nbs/validation/01_pixels.ipynb #54c0102f
+@cache
+def _axes() -> np.ndarray:
+    """The columns and rows of the cells (1024, 2), from -1 to 1."""
+    return np.indices((_CELLS, _CELLS), dtype=np.float32).reshape(2, -1).T[:, ::-1] / np.float32(_CELLS / 2) - 1
+
+
+def _light_inside(inside: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (n,) of the brightness of the cells inside, and its standard deviation (n,) beside an even slope."""
+    weight = inside / inside.sum(1, keepdims=True, dtype=np.float32)
+    level = np.einsum("nc,nc->n", weight, light)
+    differ = light - level[:, None]
+    weighted = weight * differ
+    spread = weight @ _axes() ** 2 - (weight @ _axes()) ** 2  # of the places; in a disc the two axes do not mix
+    slope = (weighted @ _axes()) ** 2 / spread
+    return level, np.sqrt(np.maximum(np.einsum("nc,nc->n", weighted, differ) - slope.sum(1), 0))
+
+# %% ../../nbs/validation/01_pixels.ipynb #860c7815
 def _in_the_well(inside: np.ndarray, light: np.ndarray, coarse: np.ndarray, fine: np.ndarray) -> Iterator[np.ndarray]:
     """Texture, sharpness and shade (n,) from the brightness and the contrasts, in grey levels, of the cells (n, 1024)."""
-    number = inside.sum(1)
-    level = np.maximum((light * inside).sum(1) / number, 1e-3)
+    level, shade = _light_inside(inside, light)
+    percent = 100 / np.maximum(level, 1e-3)
     ranked = np.sort(np.where(inside, -coarse, 1), axis=1)  # the outside comes last
-    eighth = -np.take_along_axis(ranked, (number // 8)[:, None], axis=1)
+    eighth = -np.take_along_axis(ranked, inside.sum(1, keepdims=True) // 8, axis=1)
     most = inside & (coarse >= eighth)
-    yield 100 * eighth[:, 0] / level
-    yield (fine * most).sum(1) / np.maximum((coarse * most).sum(1), 1e-3)
-    yield 100 * np.sqrt(((light - level[:, None]) ** 2 * inside).sum(1) / number) / level
+    yield percent * eighth[:, 0]
+    yield np.einsum("nc,nc->n", fine, most) / np.maximum(np.einsum("nc,nc->n", coarse, most), 1e-3)
+    yield percent * shade
 
 # %% ../../nbs/validation/01_pixels.ipynb #cb1599d4
 def _measure(pictures: np.ndarray) -> np.ndarray:
@@ -273,8 +290,8 @@ def _cache_place(dataset: EmbryoDataset, video: str, plane: FocalPlane) -> Path 
         return cache_folder("pixels") / f"{name}.npz"
     return None
 
-# %% ../../nbs/validation/01_pixels.ipynb #5f89d423
-_TOGETHER = 16  # frames that a thread measures in one go
+# %% ../../nbs/validation/01_pixels.ipynb #484e7279
+_TOGETHER = 12  # frames that a thread measures in one go: enough to amortise calls, few enough for its cache
 
 
 def measure_plane(dataset: EmbryoDataset, video: str, plane: FocalPlane, workers: int) -> np.ndarray:

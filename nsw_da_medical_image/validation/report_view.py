@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Panel', 'ReportView']
 
-# %% ../../nbs/validation/04_report_view.ipynb #b5414980
+# %% ../../nbs/validation/04_report_view.ipynb #a0e71798
 from typing import Any
 
 import anywidget
@@ -14,26 +14,28 @@ import traitlets
 
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.util import DataError, UnknownName, one_line
-from .report import NOTEBOOK, Report, Shown, notebook_html, worst_frames
+from .report import Report, notebook_html
 
-# %% ../../nbs/validation/04_report_view.ipynb #0eb527e5
+# %% ../../nbs/validation/04_report_view.ipynb #b675dac1
 _ESM = """
 function render({ model, el }) {
   el.innerHTML = model.get("html");
   const said = el.querySelector("section").appendChild(document.createElement("p"));
-  said.className = "nr-said";
-  said.setAttribute("role", "status");
+  Object.assign(said, { className: "nr-said", role: "status" });
+  const opened = () => JSON.stringify(model.get("opened"));
+  const frame = (button) => JSON.stringify(JSON.parse(button.dataset.frame));
   const show = () => {
-    for (const button of el.querySelectorAll("button[data-place]"))
-      button.setAttribute("aria-expanded", String(Number(button.dataset.place) === model.get("opened")));
+    for (const button of el.querySelectorAll("button[data-frame]"))
+      button.setAttribute("aria-expanded", String(frame(button) === opened()));
     said.textContent = model.get("said");
   };
   const press = (event) => {
-    const button = event.target.closest("button[data-place]");
+    const button = event.target.closest("button[data-frame]");
     if (!button) return;
-    const place = Number(button.dataset.place);
-    model.set("opened", place === model.get("opened") ? -1 : place);
+    const open = frame(button) !== opened();
+    model.set("opened", open ? JSON.parse(button.dataset.frame) : []);
     model.save_changes();
+    if (open && button.closest("table")) said.scrollIntoView({ block: "start" });  // the player opens far below
   };
   el.addEventListener("click", press);
   model.on("change:opened change:said", show);
@@ -46,34 +48,33 @@ function render({ model, el }) {
 export default { render };
 """
 
-# %% ../../nbs/validation/04_report_view.ipynb #b8b9440c
+# %% ../../nbs/validation/04_report_view.ipynb #5c0365c4
 class Panel(anywidget.AnyWidget):
-    """The report as HTML; a click on a picture sets `opened` to its number, a second click to -1."""
+    """The report as HTML; a click on a button sets `opened` to its [video, plane, run], a second click to []."""
 
     _esm = _ESM
     html = traitlets.Unicode().tag(sync=True)
-    opened = traitlets.Int(-1).tag(sync=True)
+    opened = traitlets.List(traitlets.Any()).tag(sync=True)
     #: What stands below the pictures.
     said = traitlets.Unicode().tag(sync=True)
 
-# %% ../../nbs/validation/04_report_view.ipynb #85411a3b
-def _player(dataset: EmbryoDataset | None, shown: Shown) -> Any:
-    """The player of a video at a run; `DataError` where it cannot be opened."""
+# %% ../../nbs/validation/04_report_view.ipynb #a08d58e3
+def _player(dataset: EmbryoDataset | None, video: str, plane: str, run: int) -> Any:
+    """The player of a video at a run; `DataError` or `UnknownName` where it cannot be opened."""
     from nsw_da_medical_image.viewer.player import EmbryoPlayer
 
     if dataset is None:
         raise DataError("this report knows no data set to play from")
-    return EmbryoPlayer(dataset[shown.video], plane=shown.plane, value=shown.run)
+    return EmbryoPlayer(dataset[video], plane=plane, value=run)
 
-# %% ../../nbs/validation/04_report_view.ipynb #d1c8f76f
+# %% ../../nbs/validation/04_report_view.ipynb #3757d644
 class ReportView(ipywidgets.VBox):
-    """A report whose pictures open the player: `panel.opened` is the number of the open one in `frames`, -1 for none."""
+    """A report whose pictures and videos open the player: `panel.opened` is [video, plane, run] of the open one, or []."""
 
     children: Any  # the panel, and the player that is open
 
     def __init__(self, report: Report):
         self.report = report
-        self.frames = worst_frames(report.findings, report.dataset, NOTEBOOK.pictures)
         self.panel = Panel(html=notebook_html(report, buttons=True))
         super().__init__([self.panel])
         self.panel.observe(self._open, "opened")
@@ -83,14 +84,14 @@ class ReportView(ipywidgets.VBox):
             player.close()
         self.children = (self.panel,)
         self.panel.said = ""
-        if 0 <= change["new"] < len(self.frames):
-            self._play(self.frames[change["new"]])
+        if change["new"]:
+            self._play(*change["new"])
 
-    def _play(self, shown: Shown) -> None:
-        """Show the player of `shown` below the panel, or say why there is none."""
+    def _play(self, video: str, plane: str, run: int) -> None:
+        """Show the player below the panel, or say why there is none."""
         try:
-            self.children = (self.panel, _player(self.report.dataset, shown))
-            self.panel.said = f"{shown.video} at RUN {shown.run}, plane {shown.plane}:"
+            self.children = (self.panel, _player(self.report.dataset, video, plane, run))
+            self.panel.said = f"{video} at RUN {run}, plane {plane}:"
         except (DataError, UnknownName, OSError) as fault:
             self.panel.said = one_line(fault)
 

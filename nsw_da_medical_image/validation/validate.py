@@ -43,7 +43,7 @@ from nsw_da_medical_image.validation.checks import (
 from .pixels import PixelFacts, measure_video
 from .report import Report
 
-# %% ../../nbs/validation/03_validate.ipynb #4046af24
+# %% ../../nbs/validation/03_validate.ipynb #05350fae
 def chosen_checks(checks: Iterable[str] | None = None, pixels: bool = False) -> tuple[str, ...]:
     """The names of the checks to run, by default all, in the order of `CHECKS`; those of pixels only with `pixels`.
 
@@ -55,7 +55,8 @@ def chosen_checks(checks: Iterable[str] | None = None, pixels: bool = False) -> 
             raise UnknownName(f"there is no check {name!r}{nearest(name, CHECKS)}")
     chosen = tuple(name for name in CHECKS if name in names and (pixels or CHECKS[name].scope != "pixels"))
     if not chosen:
-        raise ValueError(f"{', '.join(sorted(names)) or 'no check'} without pixels is no check; ask for pixels too")
+        looking = f": {', '.join(sorted(names))} look at pixels, ask for these too" if names else ""
+        raise ValueError(f"no check is left to run{looking}")
     return chosen
 
 # %% ../../nbs/validation/03_validate.ipynb #ec9c16a1
@@ -108,12 +109,13 @@ def _judge(facts: VideoFacts, frames: pd.DataFrame | None, checks: Iterable[str]
         if given is not None:
             yield from ((name, finding) for finding in CHECKS[name].find(given))
 
-# %% ../../nbs/validation/03_validate.ipynb #250fc72d
+# %% ../../nbs/validation/03_validate.ipynb #ff1a7850
 def judge_video(task: Task) -> Judged:
     """What the checks of a task find in its video."""
     facts, frames = _facts(task)
     found = list(_judge(facts, frames, task.checks))
-    facts = facts._replace(found=frozenset(name for name, _ in found), ran=frozenset(task.checks))
+    blind = {name for name in task.checks if CHECKS[name].scope == "pixels" and frames is None}
+    facts = facts._replace(found=frozenset(name for name, _ in found), ran=frozenset(task.checks) - blind)
     last = [name for name in task.checks if CHECKS[name].scope == "findings"]
     return Judged([*found, *((name, each) for name in last for each in CHECKS[name].find(facts))], frames)
 
@@ -159,7 +161,7 @@ def _report(dataset: EmbryoDataset, facts: DatasetFacts, checks: tuple[str, ...]
     whole = not {entry for entry, _ in facts.refused} & {plane.folder for plane in dataset.planes}
     return Report(findings_table(found), table, dataset if whole else None, checks, facts.videos, dataset.path)
 
-# %% ../../nbs/validation/03_validate.ipynb #3a3257bc
+# %% ../../nbs/validation/03_validate.ipynb #24eea781
 def validate(
     dataset: EmbryoDataset | str | os.PathLike,
     checks: Iterable[str] | None = None,
@@ -172,8 +174,10 @@ def validate(
 
     `checks` names some of `CHECKS`, by default all. `pixels` decodes the frames of `planes`, by default of all.
     `executor` is any `concurrent.futures.Executor` whose workers see the folder; without one, `workers` threads do the
-    work, by default one a core for pixels, and for the rest one, or several where the disk is slow. Raises `DataError` where there is no data set, `UnknownName` for a check or plane that does not
-    exist.
+    work, by default one a core for pixels, and for the rest one, or several where the disk is slow.
+
+    Raises `DataError` where there is no data set, `UnknownName` for a check or plane that does not exist, `ValueError`
+    where no check is left to run.
     """
     chosen = chosen_checks(checks, pixels)
     if not isinstance(dataset, EmbryoDataset):
@@ -184,11 +188,11 @@ def validate(
     tasks = _tasks(dataset, facts, chosen, measured if pixels else (), threads)
     return _report(dataset, facts, chosen, _run(tasks, executor, workers))
 
-# %% ../../nbs/validation/03_validate.ipynb #13706f7e
+# %% ../../nbs/validation/03_validate.ipynb #ec9fd871
 def _parser() -> argparse.ArgumentParser:
     """The command's options; --help lists the checks."""
     wide = max(map(len, CHECKS))
-    listing = "\n".join(f"  {name:<{wide}}  {check.rule.partition(' Source:')[0]}" for name, check in CHECKS.items())
+    listing = "\n".join(f"  {name:<{wide}}  {check.rule.partition('. ')[0]}" for name, check in CHECKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m nsw_da_medical_image.validation.validate",
         description="Find the known defects of a data set, and the unknown ones.",
@@ -196,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("folder", metavar="DIR", help="the folder of an extracted data set, or of a part of it")
+    add("folder", metavar="DIR", help="the folder of an extracted data set, of its archives, or of a part of either")
     add("--pixels", action="store_true", help="decode and measure every frame too")
     add("--checks", metavar="A,B", help="only these checks, separated by commas")
     for kind in ("json", "csv", "html"):
