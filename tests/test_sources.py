@@ -519,6 +519,24 @@ def test_play_video_indexes_one_plane(archives, tmp_path, cache):
     assert {name for name in indexed if "annot" not in name and "time" not in name} == {"embryo_dataset_F15"}
 
 
+def test_a_video_that_spans_several_seek_points(tmp_path):
+    """Frames of real size: a single one, one after the other, and beyond the first seek points."""
+    make_archives(tmp_path / "archives", videos=2, frames=60)
+    extract_dataset(tmp_path / "archives", tmp_path / "extracted")
+    left, right = EmbryoDataset(tmp_path / "archives"), EmbryoDataset(tmp_path / "extracted")
+    assert len(left.source._archive("embryo_dataset")._index.bits) > 2
+    for name in right.videos[::-1]:
+        for run in (60, 1, *right[name].runs().tolist()):
+            assert left[name].jpeg(run) == right[name].jpeg(run)
+        assert np.array_equal(left[name].stack("F15"), right[name].stack("F15"))
+    frames = [
+        EmbryoDataset(place).frames(planes="F0", pick="median")
+        for place in (tmp_path / "archives", tmp_path / "extracted")
+    ]
+    assert len(frames[0]) == len(frames[1])
+    assert all(a[1:] == b[1:] and np.array_equal(a[0], b[0]) for a, b in zip(*frames, strict=True))
+
+
 def test_the_order_of_the_members_does_not_matter(archives, extracted, tmp_path):
     with tarfile.open(tmp_path / VICTIM, "w:gz") as tar:
         paths = [path for path in (extracted / TOP).rglob("*") if path.is_file()]

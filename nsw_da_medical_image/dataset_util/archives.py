@@ -52,13 +52,43 @@ from nsw_da_medical_image.dataset_util.util import (
     progress,
 )
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #22e10572
-def _aligned(data: bytes, bit: int) -> bytes:
-    """`data` from its bit `bit` (0 to 7) on, as bytes."""
+# %% ../../nbs/dataset_util/03_archives.ipynb #2a15b2fe
+def _bits(*fields: tuple[int, int]) -> tuple[int, int]:
+    """A number and its width in bits, from (value, width) of its parts, the lowest first."""
+    number = width = 0
+    for value, bits in fields:
+        number |= value << width
+        width += bits
+    return number, width
+
+
+_SYMBOLS = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
+_FIXED = _bits((0, 1), (1, 2), (0, 7))  # not the last block, fixed code, end of block
+_OWN = _bits(
+    *[(0, 1), (2, 2), (0, 5), (1, 5), (15, 4)],  # not the last block, its own code for 257 symbols and 2 distances
+    *[(int(symbol in (18, 1)), 3) for symbol in _SYMBOLS],  # their lengths are told in: a run of zeros (1), and one (0)
+    *[(1, 1), (127, 7), (1, 1), (106, 7)],  # no code for 255 symbols
+    *[(0, 1), (0, 1), (0, 1), (0, 1)],  # one bit each for the others: a literal, the end of the block, two distances
+    (1, 1),  # the end of the block
+)
+
+# %% ../../nbs/dataset_util/03_archives.ipynb #fa4bf55a
+def _lead(bit: int) -> tuple[int, int]:
+    """Empty blocks that end at bit `bit` (0 to 7) of a byte."""
+    first = [_OWN] if bit % 2 else []
+    count = next(n for n in range(4) if (95 * len(first) + 10 * n) % 8 == bit)
+    return _bits(*first, *[_FIXED] * count)
+
+
+_LEADS = [_lead(bit) for bit in range(8)]
+
+
+def _led(data: bytes, bit: int) -> bytes:
+    """What a decoder has to be fed to begin at bit `bit` of `data`."""
     if not bit:
         return data
-    octets = np.frombuffer(data + b"\0", np.uint8)
-    return ((octets[:-1] >> bit) | (octets[1:] << (8 - bit))).tobytes()
+    number, width = _LEADS[bit]
+    return (number | (data[0] >> bit << width)).to_bytes(width // 8 + 1, "little") + data[1:]
 
 # %% ../../nbs/dataset_util/03_archives.ipynb #142fb600
 _MAGIC = b"\x1f\x8b"
@@ -74,7 +104,7 @@ def _gzip_files(data: bytes, size: int) -> bytes:
         data = stream.unused_data if stream.eof else b""
     return b"".join(found)
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #9ad12485
+# %% ../../nbs/dataset_util/03_archives.ipynb #15938c29
 def inflate(data: bytes, bit: int, window: bytes, size: int) -> bytes:
     """`size` bytes inflated from the deflate block at bit `bit` (0 to 7) of `data`; `window` is what came before it.
 
@@ -83,11 +113,9 @@ def inflate(data: bytes, bit: int, window: bytes, size: int) -> bytes:
     if not size or (not bit and data.startswith(_MAGIC)):
         return _gzip_files(data, size)
     stream = isal_zlib.decompressobj(wbits=-15, zdict=window)
-    found = stream.decompress(_aligned(data, bit), size)
+    found = stream.decompress(_led(data, bit), size)
     if len(found) < size and stream.eof:
-        end = len(data) - len(stream.unused_data)
-        following = [at for at in (end + 8, end + 9) if data[at : at + 2] == _MAGIC]
-        found += _gzip_files(data[following[0] :], size - len(found)) if following else b""
+        found += _gzip_files(stream.unused_data[8:], size - len(found))
     return found
 
 # %% ../../nbs/dataset_util/03_archives.ipynb #20a0f597
@@ -140,17 +168,20 @@ def _rapidgzip() -> Any:
         remedy = "pip install 'nsw_da_medical_image[archives]'"
         raise DataError(f"reading the archives without extracting them needs rapidgzip: {remedy}") from fault
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #302df9ea
+# %% ../../nbs/dataset_util/03_archives.ipynb #788816c2
 def _span(fd: int, points: Points, i: int) -> bytes:
-    """What the archive `fd` holds from point `i` to the next."""
+    """What the archive `fd` holds from point `i` to the next; `DataError` where it is damaged."""
     start, bit = divmod(int(points.bits[i]), 8)
     end = int(points.bits[i + 1]) // 8 + 1 if i + 1 < len(points.bits) else os.fstat(fd).st_size
     window = points.windows[points.ends[i - 1] if i else 0 : points.ends[i]].tobytes()
     data = os.pread(fd, end - start, start)
     size = int(points.starts[i + 1] - points.starts[i])
-    return inflate(data, bit, zlib.decompress(window) if window else b"", size)
+    try:
+        return inflate(data, bit, zlib.decompress(window) if window else b"", size)
+    except isal_zlib.IsalError as fault:  # type: ignore[misc]
+        raise DataError(f"cannot be inflated ({fault})") from fault
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #4e7f303d
+# %% ../../nbs/dataset_util/03_archives.ipynb #98c4ef37
 _SPARSE = 16  # the points of a damaged archive, against those of a whole one
 
 
@@ -162,7 +193,10 @@ def _made(fd: int, offsets: dict[int, int], end: int, sparse: int = _SPARSE) -> 
         found.append((bit, start, zlib.compress(window) if window else b""))
         if stop < end:
             data = os.pread(fd, following // 8 + 1 - bit // 8, bit // 8)
-            window = (window + inflate(data, bit % 8, window, stop - start))[-32768:]
+            try:
+                window = (window + inflate(data, bit % 8, window, stop - start))[-32768:]
+            except isal_zlib.IsalError:  # type: ignore[misc]
+                break  # then the last span is a long one
     return _points(found, end)
 
 # %% ../../nbs/dataset_util/03_archives.ipynb #3f1f9fdb
@@ -486,9 +520,12 @@ def _names(index: Index, i: int) -> list[str]:
     start, end = index.name_ends[i : i + 2]
     return list(filter(None, zlib.decompress(index.names[start:end].tobytes()).decode().split("/")))
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #6d31854b
-class _Opened:
-    """An archive and its index: which files lie in which folder, and the bytes of the inflated stream."""
+# %% ../../nbs/dataset_util/03_archives.ipynb #540da24a
+_KEPT = 32  # spans
+
+# %% ../../nbs/dataset_util/03_archives.ipynb #c9d62138
+class _Listed:
+    """An archive and its index: which files lie in which folder."""
 
     def __init__(self, path: str | os.PathLike, index: Index, tolerant: bool = False):
         self.path = Path(path)
@@ -496,11 +533,13 @@ class _Opened:
         self.tolerant = tolerant
         self._index = index
         self._folders = {name: i for i, name in enumerate(filter(None, index.folders.tobytes().decode().split("\n")))}
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # `pread` has no position that processes would share
-        weakref.finalize(self, os.close, self._fd)
-        points = Points(index.bits, index.starts, index.windows, index.ends)
         self._names = lru_cache(64)(partial(_names, index))
-        self._span = lru_cache(32)(partial(_span, self._fd, points))
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders directly below `folder`; [] where it is absent."""
+        start = f"{folder}/"
+        below = (name.removeprefix(start) for name in self._folders if name.startswith(start))
+        return [name for name in below if "/" not in name]
 
     def _row(self, path: str) -> int | None:
         """The row of a file; None where there is none."""
@@ -509,17 +548,50 @@ class _Opened:
         names = self._names(i) if i is not None else []
         return int(self._index.firsts[i]) + names.index(name) if name in names else None
 
-    def _bytes(self, start: int, size: int) -> bytes:
-        """Bytes of the inflated stream; fewer where it is shorter than it was."""
+# %% ../../nbs/dataset_util/03_archives.ipynb #bbf7453c
+class _Opened(_Listed):
+    """The bytes of the inflated stream of an archive."""
+
+    def __init__(self, path: str | os.PathLike, index: Index, tolerant: bool = False):
+        super().__init__(path, index, tolerant)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, descriptor)
+        points = Points(index.bits, index.starts, index.windows, index.ends)
+        self._span = lru_cache(_KEPT)(partial(_span, descriptor, points))
+
+    def _spans(self, start: int, end: int) -> range:
+        """The spans that hold a stretch of the inflated stream."""
         starts = self._index.starts
         first = min(int(np.searchsorted(starts, start, "right")), len(starts) - 1) - 1
-        after = max(first + 1, int(np.searchsorted(starts, start + size, "left")))
-        spans = [self._span(i) for i in range(first, after)]
-        at = start - int(starts[first])
-        return (spans[0] if len(spans) == 1 else b"".join(spans))[at : at + size]
+        return range(first, max(first + 1, int(np.searchsorted(starts, end, "left"))))
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #cd368f5e
-class _Vouched(_Opened):
+    def _bytes(self, start: int, size: int) -> bytes:
+        """Bytes of the inflated stream; fewer where it is shorter than it was."""
+        spans = self._spans(start, start + size)
+        inflated = self._span(spans[0]) if len(spans) == 1 else b"".join(map(self._span, spans))
+        at = start - int(self._index.starts[spans[0]])
+        return inflated[at : at + size]
+
+# %% ../../nbs/dataset_util/03_archives.ipynb #d75d6d5a
+class _Foreseeing(_Opened):
+    """An archive that inflates a whole video when it is about to be read."""
+
+    _recent = _ready = ""  # the folders that were read from last, and inflated last
+
+    def _foresee(self, folder: str) -> None:
+        """At the second file of a folder in a row, inflate what the folder spans, if that is as little as is kept."""
+        before, self._recent = self._recent, folder
+        if folder == before and folder != self._ready:
+            self._ready, i = folder, self._folders[folder]
+            rows = slice(*self._index.firsts[i : i + 2])
+            ends = self._index.offsets[rows] + self._index.sizes[rows]
+            spans = self._spans(int(self._index.offsets[rows].min()), int(ends.max()))
+            if 1 < len(spans) < _KEPT:
+                with suppress(DataError), ThreadPoolExecutor(cores()) as pool:
+                    list(pool.map(self._span, spans))  # where one fails, the frame that lies in it will say so
+
+# %% ../../nbs/dataset_util/03_archives.ipynb #d479cd79
+class _Vouched(_Foreseeing):
     """The files of an archive, as far as they can be vouched for."""
 
     def _doubt(self, row: int) -> str:
@@ -536,21 +608,15 @@ class _Vouched(_Opened):
             raise DataError(why)
         try:
             data = self._bytes(int(self._index.offsets[row]), int(self._index.sizes[row]))
-        except (isal_zlib.IsalError, OSError) as fault:  # type: ignore[misc]
-            raise DataError(f"cannot be read ({fault})") from fault
+        except OSError as fault:
+            raise DataError(f"cannot be read ({fault.strerror})") from fault
         if len(data) != self._index.sizes[row] or isal_zlib.crc32(data) != self._index.crcs[row]:
             raise DataError("is not what it was when the archive was indexed")
         return data
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #e91c00cc
+# %% ../../nbs/dataset_util/03_archives.ipynb #9f171887
 class Archive(_Vouched):
     """A tarball whose files are listed and read where they lie. Threads may share it, and forked processes."""
-
-    def folders(self, folder: str) -> list[str]:
-        """Names of the folders directly below `folder`; [] where it is absent."""
-        start = f"{folder}/"
-        below = (name.removeprefix(start) for name in self._folders if name.startswith(start))
-        return [name for name in below if "/" not in name]
 
     def files(self, folder: str) -> list[str]:
         """Names of the files directly below `folder`; [] where it is absent, `NotADirectoryError` where it is a file."""
@@ -573,6 +639,7 @@ class Archive(_Vouched):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if (row := self._row(path)) is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self.path}/{path}")
+        self._foresee(path.rpartition("/")[0])
         try:
             return self._content(row)
         except DataError as fault:
