@@ -454,8 +454,8 @@ def _merged(found: list[Finding], planes: int) -> list[Finding]:
         middle._replace(plane="", message=f"{middle.message} ({middle.plane}, the same runs in all {planes} planes)")
     ]
 
-# %% ../../nbs/validation/01_pixels.ipynb #16600fef
-@check("undecodable-jpeg", "extract the archive anew, or leave these runs out", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #11abf445
+@check("undecodable-jpeg", "extract the archive again; leave the runs out if they stay unreadable", scope="pixels")
 def _undecodable_jpeg(facts: PixelFacts) -> Iterable[Finding]:
     """A frame's file decodes to a picture. Truncated ones do, to a part of it, and empty files have a check of their own."""
 
@@ -465,8 +465,8 @@ def _undecodable_jpeg(facts: PixelFacts) -> Iterable[Finding]:
 
     return _find(facts, lambda rows: (rows["mean"].isna() & (rows["fault"] != _EMPTY)).to_numpy(), says)
 
-# %% ../../nbs/validation/01_pixels.ipynb #11d7ccd4
-@check("frame-size", "scale to one size, or leave these runs out", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #0b021d31
+@check("frame-size", "scale the frames to one size, or leave these runs out", scope="pixels")
 def _frame_size(facts: PixelFacts) -> Iterable[Finding]:
     """All frames of a video have one size, that of most of them. In the release it is 500 x 500 throughout."""
     sizes = facts.frames.loc[facts.frames["width"] > 0, ["width", "height"]].value_counts()
@@ -481,8 +481,8 @@ def _frame_size(facts: PixelFacts) -> Iterable[Finding]:
 
     return _find(facts, marks, says)
 
-# %% ../../nbs/validation/01_pixels.ipynb #4b1f330a
-@check("frame-mode", "leave these out, or read them with tolerant=True", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #971e6ad5
+@check("frame-mode", "read them as grey (tolerant=True does), or leave these runs out", scope="pixels")
 def _frame_mode(facts: PixelFacts) -> Iterable[Finding]:
     """A frame is 8-bit grey (Pillow's mode L), as all released frames are."""
 
@@ -505,20 +505,20 @@ def _says_repeats(repeats: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity
     of = len(repeats) + len(others)
     return Severity.warning, f"the same bytes as the frame before: {len(repeats)} of {of} frames"
 
-# %% ../../nbs/validation/01_pixels.ipynb #5870936f
-@check("duplicate-frame", "leave the repeats out: their hours are another's", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #3c6d595f
+@check("duplicate-frame", "leave the repeats out; their hours are not those of their pictures", scope="pixels")
 def _duplicate_frame(facts: PixelFacts) -> Iterable[Finding]:
     """A frame is not the same file, bit for bit, as the frame before it: a camera's noise never repeats."""
     return _find(facts, lambda rows: _repeats(rows, single=True), _says_repeats)
 
-# %% ../../nbs/validation/01_pixels.ipynb #fc7c985f
-@check("frozen-frames", "leave the repeats out: nothing new was seen", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #8dede23f
+@check("frozen-frames", "leave the repeats out; nothing is known of the embryo at these runs", scope="pixels")
 def _frozen_frames(facts: PixelFacts) -> Iterable[Finding]:
     """Two or more frames in a row are not the same file, bit for bit, as the frame before them."""
     return _find(facts, lambda rows: _repeats(rows, single=False), _says_repeats)
 
-# %% ../../nbs/validation/01_pixels.ipynb #25e02a71
-@check("blank-video", "leave the video out: nothing is seen", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #2fd72168
+@check("blank-video", "leave the video out", scope="pixels")
 def _blank_video(facts: PixelFacts) -> Iterable[Finding]:
     """In more than 5 of 100 frames a well or an embryo is seen. Published for EJ393-3 (CLEAVE); the bounds are our own."""
 
@@ -542,8 +542,8 @@ def _dark_frames(facts: PixelFacts) -> Iterable[Finding]:
 
     return _find(facts, lambda rows: frame_states(rows) == "dark", says)
 
-# %% ../../nbs/validation/01_pixels.ipynb #b0381251
-@check("defocused-frames", "leave these runs out, or take a plane in focus", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #04e486ad
+@check("defocused-frames", "leave these runs out, or look whether another plane is in focus", scope="pixels")
 def _defocused_frames(facts: PixelFacts) -> Iterable[Finding]:
     """A lit frame shows the well and details of an embryo as sharp as half its video's standard. Published for 4 videos (CLEAVE)."""
 
@@ -560,8 +560,8 @@ def _held(phases: Iterable[PhaseRow], runs: Iterable[int]) -> str:
     over = [(row.phase, sorted(empty & set(range(row.first, row.last + 1)))) for row in phases]
     return ", ".join(f"{phase} ({runs_text(held)})" for phase, held in over if held)
 
-# %% ../../nbs/validation/01_pixels.ipynb #ee669ff1
-@check("empty-well", "leave these runs out: their labels mean nothing", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #a18f7064
+@check("empty-well", "leave these runs out; their labels mean nothing", scope="pixels")
 def _empty_well(facts: PixelFacts) -> Iterable[Finding]:
     """The well holds an embryo as long as a phase is held. Published for 19 videos (CLEAVE); the bounds are our own."""
 
