@@ -41,7 +41,9 @@ def parser() -> argparse.ArgumentParser:
         description="Validate, split, augment and mix: the data side of one augmentation experiment.",
         epilog="Exit status: 0 done, 1 the data cannot be used or the output exists, 2 wrong usage.",
     )
-    parser.add_argument("folder", nargs="?", help="the folder of an extracted data set (sample data is made)")
+    parser.add_argument(
+        "folder", nargs="?", help="the folder of an extracted data set, or of the archives (sample data is made)"
+    )
     parser.add_argument("--out", required=True, help="the folder to make, which must not exist")
     parser.add_argument("--seed", type=int, default=0, help="for the split and the generator (0)")
     parser.add_argument("--frames", type=int, default=5, metavar="N", help="of each phase in each video (5)")

@@ -161,6 +161,19 @@ def test_links_share_the_bytes_and_need_one_file_system(data: Path, tmp_path: Pa
     assert not [path for path in other.iterdir() if target.name in path.name]
 
 
+def test_from_the_archives(data: Path, tmp_path: Path) -> None:
+    """The same folder as from the extracted data set; but there is nothing to link to."""
+    options = ["--videos", "SAM1-2", "--planes", "F0", "--pick", "median"]
+    assert command(data, tmp_path / "one", *options).returncode == 0
+    assert command(data.parent / "archives", tmp_path / "two", *options).returncode == 0
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+    done = command(data.parent / "archives", tmp_path / "three", *options, "--link")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: there are no files to link to, as in archives; leave --link out")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "three").exists()
+
+
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_process_leaves_no_folder_under_the_name(data: Path, tmp_path: Path, blow: signal.Signals) -> None:
     """The hidden folder fills; the process is stopped in the middle of it."""

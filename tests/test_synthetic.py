@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
-from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, write_run
+from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, parse_metadata, write_run
 from nsw_da_medical_image.validation.checks import FINDING_COLUMNS, Severity
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +55,7 @@ def hostile(tmp_path: Path) -> Path:
     (folder / "pictures" / "img2.jpg").unlink()
     (folder / "pictures" / "img2.jpg").mkdir()
     (folder / "link").symlink_to(folder / "not there")
+    (folder / "loop").symlink_to("loop")
     (folder / "notes.txt").write_text("mine")
     return folder
 
@@ -69,7 +72,7 @@ def test_what_is_wrong_is_a_finding_and_the_rest_is_served(hostile: Path) -> Non
     errors = findings[findings.severity == "error"]
     assert set(errors.origin) == set(runs) - {"good"}
     assert set(runs.left_out) == set(runs) - {"good", "pictures"}
-    assert findings[findings.origin == ""].message.str.contains("notes.txt|link").all()
+    assert findings[findings.origin == ""].message.str.contains("notes.txt|link|loop").all()
     served = runs.frames(exclude=findings)
     assert [served.label(i) for i in range(len(served))] == ["F+00_good_0", "F+00_good_1", "F+00_pictures_0"]
     assert [record.phase for record in served] == ["t2", "t2", "t4"]
@@ -81,6 +84,27 @@ def test_the_findings_stand_below_those_of_the_validation(hostile: Path) -> None
     assert tuple(findings.columns[: len(FINDING_COLUMNS)]) == FINDING_COLUMNS
     assert set(findings.severity) <= set(Severity)
     assert set(findings.video) == {""}
+
+
+ANY = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["t7", "F+00", "_F-15", "tPna"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+KEYS = ["phase", "focal-plane", "prompt", "datetime", "generate-datetime", "seed"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary() | st.dictionaries(st.sampled_from(KEYS), ANY).map(lambda value: json.dumps(value).encode()))
+def test_no_metadata_makes_it_raise(data: bytes) -> None:
+    found, faults = parse_metadata(data)
+    assert (found is None) == any(fault.severity == "error" for fault in faults)
+    assert all(fault.message.count("\n") == 0 for fault in faults)
 
 
 def test_no_markup_of_a_stranger_reaches_a_page(hostile: Path) -> None:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Form', 'IMAGES', 'DESCRIPTIONS', 'TABLE', 'LINES', 'describe', 'ImageFolder', 'make_image_folder', 'main']
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #f8dbbcbc
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #eacdb3f6
 import csv
 import io
 import json
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import pandas as pd
 from PIL import Image
@@ -39,11 +39,13 @@ def describe(phase: str, plane: str | None = None) -> str:
     where = f" recorded at focal plane {FocalPlane.parse(plane).label}" if plane is not None else ""
     return f"a microscopic image of a human embryo at phase {Phase.parse(phase)}{where}"
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #bca90f70
-def _refuse_truncated(data: bytes, label: str, tolerant: bool) -> None:
-    """Raise `DataError` for the bytes of a truncated JPEG."""
-    if not data.endswith(END_OF_IMAGE) and not tolerant:
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #7b94e0c5
+def _truncated(data: bytes, label: str, tolerant: bool) -> bool:
+    """Whether the bytes of a JPEG are truncated; `DataError` where that is not tolerated."""
+    truncated = not data.endswith(END_OF_IMAGE)
+    if truncated and not tolerant:
         raise DataError(f"frame {label} is truncated; leave it out with exclude, or take it as it is with tolerant")
+    return truncated
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #758700f4
 def _resized(data: bytes, size: int, label: str) -> bytes:
@@ -118,11 +120,11 @@ def _write_huggingface(folder: Path, entries: pd.DataFrame) -> None:
 
 _WRITERS = {"classic": _write_classic, "huggingface": _write_huggingface}
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #c1b2335c
-def _in_threads(work: Callable[[int], int], count: int, step: int = 32) -> list[int]:
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #089d88e4
+def _in_threads(work: Callable[[int], Any], count: int, step: int = 32) -> list[Any]:
     """What `work` returns for each number below `count`."""
     pool = ThreadPoolExecutor(cores() + 2)  # two more: some wait for the disk
-    done: list[int] = []
+    done: list[Any] = []
     try:
         with progress(total=count, desc="writing", unit="image") as bar:
             for some in pool.map(
@@ -134,17 +136,21 @@ def _in_threads(work: Callable[[int], int], count: int, step: int = 32) -> list[
         pool.shutdown(cancel_futures=True)
     return done
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #dab7ad7b
-def _write_image(frames: Frames, index: int, path: Path, size: int | None, link: bool, tolerant: bool) -> int:
-    """Writes a frame to `path`; the number of its bytes."""
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #ab0fc869
+def _write_image(
+    frames: Frames, index: int, path: Path, size: int | None, link: bool, tolerant: bool
+) -> tuple[int, bool]:
+    """Writes a frame to `path`; the number of its bytes, and whether it is truncated."""
     data, label = frames.jpeg(index), frames.label(index)
-    _refuse_truncated(data, label, tolerant)
+    truncated = _truncated(data, label, tolerant)
     if link:
         _link(_file(frames, index), path)
-        return len(data)
-    return path.write_bytes(data if size is None else _resized(data, size, label))
+    else:
+        data = data if size is None else _resized(data, size, label)
+        path.write_bytes(data)
+    return len(data), truncated
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #48a5ce2c
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #7fb9edee
 class ImageFolder(NamedTuple):
     """What `make_image_folder` made; `videos` and `images` are numbers, `phases` the number of images of each."""
 
@@ -155,19 +161,23 @@ class ImageFolder(NamedTuple):
     videos: int
     bytes: int
     linked: bool
+    truncated: int  # taken as they are, since it was asked for
 
     def __str__(self) -> str:
         phases = ", ".join(f"{count:,} {phase}" for phase, count in self.phases.items())
         what = f"{self.images:,} images of {self.videos:,} videos, plane {', '.join(self.planes)}"
-        return f"{self.path}: {what}, {self.bytes / 1e6:.1f} MB {'linked' if self.linked else 'written'}\n  {phases}"
+        how = "linked" if self.linked else "written"
+        hurt = f"\n  {self.truncated:,} of them are truncated" if self.truncated else ""
+        return f"{self.path}: {what}, {self.bytes / 1e6:.1f} MB {how}\n  {phases}{hurt}"
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #8ce61873
-def _summary(path: str | os.PathLike, table: pd.DataFrame, written: int, link: bool) -> ImageFolder:
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #cded81d5
+def _summary(path: str | os.PathLike, table: pd.DataFrame, written: list[tuple[int, bool]], link: bool) -> ImageFolder:
     """What was made of the frames of a table."""
     counts = table["phase"].value_counts(sort=False)
     phases = {str(phase): int(count) for phase, count in counts.items() if count}
     planes = [str(plane) for plane in FocalPlane if (table["plane"] == plane).any()]
-    return ImageFolder(os.fspath(path), len(table), phases, planes, table["video"].nunique(), written, link)
+    size, truncated = (sum(column) for column in zip(*written, strict=True))
+    return ImageFolder(os.fspath(path), len(table), phases, planes, table["video"].nunique(), size, link, truncated)
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #40050728
 def _check_options(form: str, size: int | None, link: bool) -> None:
@@ -179,7 +189,7 @@ def _check_options(form: str, size: int | None, link: bool) -> None:
     if size is not None and size < 8:
         raise ValueError(f"size is {size}; it must be 8 or more pixels")
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #33224a95
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #2235b8f8
 def make_image_folder(
     frames: Frames,
     path: str | os.PathLike,
@@ -203,7 +213,7 @@ def make_image_folder(
         written = _in_threads(
             lambda index: _write_image(frames, index, images / f"{index}.jpeg", size, link, tolerant), len(frames)
         )
-    return _summary(path, frames.table, sum(written), link)
+    return _summary(path, frames.table, written, link)
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #aacf0e04
 import argparse
@@ -232,14 +242,14 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     runs = "add the images of the synthetic runs in this folder that show these planes and phases"
     parser.add_argument("--synthetic", metavar="RUNS", help=runs)
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #661939d2
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #393666a4
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m nsw_da_medical_image.dataset_util.image_folder",
         description="Make a folder for generative training: images, a description for each, a table. All or nothing.",
         epilog="Exit status: 0 done, 1 nothing to write, a damaged frame, or the target exists, 2 wrong usage.",
     )
-    parser.add_argument("folder", help="the folder of an extracted data set, or of a part of it")
+    parser.add_argument("folder", help="the folder of an extracted data set, or of the archives, or of a part of them")
     parser.add_argument("out", help="the folder to make, which must not exist")
     _add_choice(parser)
     forms = "classic: descriptions and metadata.csv; huggingface: metadata.jsonl (classic)"

@@ -6,7 +6,7 @@
 __all__ = ['REMEDIES', 'METADATA', 'FINDING_COLUMNS', 'Fault', 'Metadata', 'parse_metadata', 'Images', 'list_images',
            'decode_image', 'SyntheticRun', 'write_run', 'sound_frames', 'SyntheticRuns', 'main']
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #825b0f32
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #c148a3af
 import argparse
 import html
 import io
@@ -30,6 +30,7 @@ from PIL import Image
 
 from .dataset import END_OF_IMAGE, PHASE_TYPE, PLANE_TYPE, Plane, _each, decode
 from .frames import Form, Frames
+from .source import _is_folder
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #df0cdab5
 from nsw_da_medical_image.dataset_util.util import (
@@ -424,7 +425,7 @@ def _check_folder(path: str | os.PathLike) -> None:
     if os.path.isfile(os.path.join(path, METADATA)):
         raise DataError(f"{path} is a run itself; give the folder above, {os.path.dirname(os.path.abspath(path))}")
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #4d44e179
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #5ae03aff
 class _Runs(Mapping[str, SyntheticRun]):
     """The synthetic runs of a folder by name."""
 
@@ -436,7 +437,7 @@ class _Runs(Mapping[str, SyntheticRun]):
     @cached_property
     def _known(self) -> dict[str, SyntheticRun]:
         with os.scandir(self.root) as entries:
-            names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+            names = [entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith(".")]
         return {name: SyntheticRun(os.path.join(self.root, name)) for name in sorted(names, key=natural_key)}
 
     def __getitem__(self, name: str) -> SyntheticRun:
@@ -505,11 +506,11 @@ class _Tables(_Runs):
         sound = [run for run in map(self.__getitem__, wanted) if run.described[0] and (run.name, "") not in left_out]
         return _run_table((run for run in sound if run.phase in phase and run.plane in plane), left_out)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #36562f69
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #adb10c3f
 def _stray_rows(root: str) -> list[tuple[str, ...]]:
     """Findings about what lies beside the runs."""
     with os.scandir(root) as entries:
-        names = sorted((entry.name for entry in entries if not entry.is_dir()), key=natural_key)
+        names = sorted((entry.name for entry in entries if not _is_folder(entry)), key=natural_key)
     text = "lies among the runs and belongs to none of them"
     return [
         ("synthetic-stray", "info", "", "", "", f"{name} {text}", REMEDIES["synthetic-stray"], "", "") for name in names
@@ -540,17 +541,21 @@ def _thumbnail(run: SyntheticRun, number: int) -> str:
     source = f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}"
     return f"<img src='{source}' width='64' height='64' alt='img{number}' style='border-radius:3px;margin:1px'>"
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #a7a196ff
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #c8a3c7a9
 def _run_cells(run: SyntheticRun, pictures: int) -> list[str]:
     """The cells of a run's row, as HTML: name, labels, number of images, prompt, pictures."""
     found, faults = run.described
     labels = f"{found.phase} {found.plane}" if found else f"left out: {html.escape(faults[0].message)}"
+    try:
+        numbers = run.numbers
+    except OSError:  # the folder is gone, or is not ours to list
+        numbers = []
+    shown = "".join(_thumbnail(run, number) for number in numbers[:pictures])
     prompt = html.escape(found.prompt) if found else ""
-    shown = "".join(_thumbnail(run, number) for number in run.numbers[:pictures])
     return [
         html.escape(run.name),
         labels,
-        f"{len(run.numbers):,}",
+        f"{len(numbers):,}",
         prompt,
         f"<div style='white-space:nowrap'>{shown}</div>",
     ]

@@ -689,11 +689,11 @@ def _is_unknown(cells: tuple[str, ...]) -> bool:
     """Whether a row that was not understood would be, but for its phase's name."""
     return len(cells) == 3 and cells[0] not in list(Phase)
 
-# %% ../../nbs/validation/00_checks.ipynb #6022b407
+# %% ../../nbs/validation/00_checks.ipynb #217129da
 def _faulty(facts: VideoFacts, text: TextFacts, faults: list[tuple[tuple[str, ...], str]]) -> Iterator[Finding]:
     """The finding about faults of one text file, if there are any."""
     if faults:
-        spans = [span for cells, _ in faults if (span := _claimed(cells, text.rows if cells[2:] or cells[1:] else ()))]
+        spans = [span for cells, _ in faults if (span := _claimed(cells, text.rows))]
         more = f" (and {len(faults) - 1:,} more)" if faults[1:] else ""
         yield facts.finding("warning", f"{text.path}, {faults[0][1]}{more}", _spans_text(spans))
 
@@ -941,19 +941,27 @@ def _verdict(defect: str, facts: VideoFacts) -> str:
         return f"confirmed by {' and '.join(seen)}"
     return "not seen in this copy" if checks and facts.ran.issuperset(checks) else "not looked at"
 
-# %% ../../nbs/validation/00_checks.ipynb #060fe3b2
+# %% ../../nbs/validation/00_checks.ipynb #5c8ad91a
+def _from_hour(facts: VideoFacts, hour: float) -> np.ndarray | None:
+    """The runs of the video from the first on whose time is later than `hour`; None where it has no times."""
+    runs, hours = _clock(facts)
+    later = runs[hours > hour]
+    return (facts.runs[facts.runs >= later[0]] if len(later) else facts.runs[:0]) if len(runs) else None
+
+# %% ../../nbs/validation/00_checks.ipynb #fe870056
 @check("known-issue", "tier A: leave the video out, B: the runs; see for yourself", "findings")
 def known_issue(facts: VideoFacts) -> Iterator[Finding]:
     """What was published about the release's videos. Source: CLEAVE, GitHub dyytnn/CLEAVE, data CC BY 4.0, condensed."""
     known = known_issues().get(facts.name)
     if known is None:
         return
-    severity = {"A": "error", "B": "warning"}.get(known.tier, "info")
+    severity, runs = {"A": "error", "B": "warning"}.get(known.tier, "info"), ""
     told = "; ".join(f"{defect} ({_verdict(defect, facts)})" for defect in known.defects)
-    late: Iterable[int] = ()
+    late = None if known.cutoff is None else _from_hour(facts, known.cutoff)
     if known.cutoff is not None:
         told += f"; labels mean nothing after {known.cutoff:.1f} hpi"
-        runs, hours = _clock(facts)
-        late = np.intersect1d(facts.runs, runs[np.maximum.accumulate(hours) > known.cutoff]) if len(runs) else ()
+    if severity == "warning" and late is not None:
+        severity, runs = ("warning", runs_text(late)) if len(late) else ("info", "")
+        told += "" if len(late) else ", later than all hours of this copy"
     tier = f"tier {known.tier}: " if known.tier else ""
-    yield facts.finding(severity, f"published, {tier}{told}", runs_text(late) if severity == "warning" else "")
+    yield facts.finding(severity, f"published, {tier}{told}", runs)

@@ -6,7 +6,7 @@
 __all__ = ['SIDE', 'RIM', 'FRAME_ROW', 'DARK', 'TEXTURE_RANGE', 'SHADE', 'SHARPNESS', 'BLANK', 'measure_plane', 'measure_video',
            'frame_states', 'PixelFacts', 'plot_measurements']
 
-# %% ../../nbs/validation/01_pixels.ipynb #434da911
+# %% ../../nbs/validation/01_pixels.ipynb #d663bd62
 import io
 import zipfile
 import zlib
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
-from hashlib import sha1, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,7 +75,7 @@ def _filled(pixels: np.ndarray) -> np.ndarray:
     filled[end:] = round(pixels[:end].mean())
     return filled
 
-# %% ../../nbs/validation/01_pixels.ipynb #55600c55
+# %% ../../nbs/validation/01_pixels.ipynb #dd717d56
 def _look(data: bytes) -> _Look:
     """Decode a file as far as it can be, in one opening: `decode` would need a second one for the header."""
     fault = "" if data.endswith(END_OF_IMAGE) else "is truncated: it does not end with the end mark of a JPEG"
@@ -83,11 +83,12 @@ def _look(data: bytes) -> _Look:
         with Image.open(io.BytesIO(data + END_OF_IMAGE if fault else data), formats=("JPEG",)) as image:
             look = _Look(*image.size, image.mode, fault, None)
             image.draft("L", (SIDE, SIDE))
-            grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+            grey = image if image.mode == "L" else image.convert("L")
+            pixels = np.asarray(grey if grey.size == (SIDE, SIDE) else grey.resize((SIDE, SIDE), Image.Resampling.BOX))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as broken:
         reason = "it is not a JPEG" if isinstance(broken, UnidentifiedImageError) else one_line(broken)
         return _Look(0, 0, "", f"cannot be decoded: {reason}" if data else _EMPTY, None)
-    return look._replace(pixels=_filled(np.asarray(grey)) if fault else np.asarray(grey))
+    return look._replace(pixels=_filled(pixels) if fault else pixels)
 
 # %% ../../nbs/validation/01_pixels.ipynb #e1e57eec
 def _summed(pictures: np.ndarray) -> np.ndarray:
@@ -146,14 +147,17 @@ def _summit(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         place[axis] += np.clip((high - low) / bend / 2, -0.5, 0.5)
     return place.T, middle
 
-# %% ../../nbs/validation/01_pixels.ipynb #8eb7adaf
+# %% ../../nbs/validation/01_pixels.ipynb #0edd88a8
 def _locate(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The wells in grey `cells` (n, 32, 32): (n, 3) x, y and radius in parts of the width, and the rims' scores (n,)."""
     root = np.sqrt(cells)
     level = root.mean((1, 2), keepdims=True)
     wide = np.pad(root - level, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))  # beyond the picture: its mean
     near = slice(wide.shape[1] // 2 - _REACH, wide.shape[1] // 2 + _REACH + 1)
-    scores = np.fft.irfft2(np.fft.rfft2(wide)[:, None] * _rings(), s=wide.shape[1:])[:, :, near, near]
+    rows = np.fft.ifft(np.fft.rfft2(wide)[:, None] * _rings(), axis=2)[
+        :, :, near
+    ]  # in two steps: most rows are not needed
+    scores = np.fft.irfft(rows, wide.shape[2], axis=3)[..., near]
     place, height = _summit(scores)
     radius, y, x = place.T + np.array([[_RADII[0]], [near.start - _MARGIN + 0.5], [near.start - _MARGIN + 0.5]])
     return np.column_stack([x, y, radius]) * _CELL, height / np.maximum(level[:, 0, 0], 1e-3)
@@ -217,13 +221,13 @@ def _measure(pictures: np.ndarray) -> np.ndarray:
     columns = [pictures.mean((1, 2)), spread, *wells.T, rim, *own]
     return np.column_stack(columns).astype(np.float32)
 
-# %% ../../nbs/validation/01_pixels.ipynb #d8ac38e9
+# %% ../../nbs/validation/01_pixels.ipynb #0733c199
 #: The columns of measurements beside `video` and `plane`. Lengths are in pixels of the frame, fractions of grey levels in percent.
 FRAME_ROW = np.dtype(
     [
         ("run", np.int32),
         ("bytes", np.int64),  # 0 where the file is empty or cannot be read
-        ("digest", np.uint64),  # of the file's bytes
+        ("digest", np.uint32),  # of the file's bytes
         ("width", np.int32),  # 0 where it cannot be decoded
         ("height", np.int32),
         ("mode", "U8"),  # 'L' is 8-bit grey
@@ -232,11 +236,10 @@ FRAME_ROW = np.dtype(
     ]
 )
 
-# %% ../../nbs/validation/01_pixels.ipynb #2ee0d7c2
+# %% ../../nbs/validation/01_pixels.ipynb #ed7d68d6
 def _told(data: bytes, look: _Look) -> tuple[int | str, ...]:
     """The columns of a row from `bytes` to `fault`."""
-    digest = int.from_bytes(sha1(data, usedforsecurity=False).digest()[:8])
-    return len(data), digest, *look[:4]
+    return len(data), zlib.crc32(data), *look[:4]
 
 # %% ../../nbs/validation/01_pixels.ipynb #8954ff0e
 def _measure_files(source: Source, paths: dict[int, str]) -> np.ndarray:
@@ -451,8 +454,8 @@ def _merged(found: list[Finding], planes: int) -> list[Finding]:
         middle._replace(plane="", message=f"{middle.message} ({middle.plane}, the same runs in all {planes} planes)")
     ]
 
-# %% ../../nbs/validation/01_pixels.ipynb #2e81d8c5
-@check("undecodable-jpeg", "Extract the archive again; leave the runs out if they stay unreadable.", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #11abf445
+@check("undecodable-jpeg", "extract the archive again; leave the runs out if they stay unreadable", scope="pixels")
 def _undecodable_jpeg(facts: PixelFacts) -> Iterable[Finding]:
     """A frame's file decodes to a picture. Truncated ones do, to a part of it, and empty files have a check of their own."""
 
@@ -462,8 +465,8 @@ def _undecodable_jpeg(facts: PixelFacts) -> Iterable[Finding]:
 
     return _find(facts, lambda rows: (rows["mean"].isna() & (rows["fault"] != _EMPTY)).to_numpy(), says)
 
-# %% ../../nbs/validation/01_pixels.ipynb #2a7b505a
-@check("frame-size", "Scale the frames to one size, or leave these runs out.", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #0b021d31
+@check("frame-size", "scale the frames to one size, or leave these runs out", scope="pixels")
 def _frame_size(facts: PixelFacts) -> Iterable[Finding]:
     """All frames of a video have one size, that of most of them. In the release it is 500 x 500 throughout."""
     sizes = facts.frames.loc[facts.frames["width"] > 0, ["width", "height"]].value_counts()
@@ -478,8 +481,8 @@ def _frame_size(facts: PixelFacts) -> Iterable[Finding]:
 
     return _find(facts, marks, says)
 
-# %% ../../nbs/validation/01_pixels.ipynb #883c5307
-@check("frame-mode", "Read them as grey (tolerant=True does), or leave these runs out.", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #971e6ad5
+@check("frame-mode", "read them as grey (tolerant=True does), or leave these runs out", scope="pixels")
 def _frame_mode(facts: PixelFacts) -> Iterable[Finding]:
     """A frame is 8-bit grey (Pillow's mode L), as all released frames are."""
 
@@ -488,11 +491,11 @@ def _frame_mode(facts: PixelFacts) -> Iterable[Finding]:
 
     return _find(facts, lambda rows: ((rows["mode"] != "L") & (rows["width"] > 0)).to_numpy(), says)
 
-# %% ../../nbs/validation/01_pixels.ipynb #3102890f
+# %% ../../nbs/validation/01_pixels.ipynb #7284f70c
 def _repeats(rows: pd.DataFrame, single: bool) -> np.ndarray:
     """Which frames are the same bytes as the frame before: single ones, or those in stretches."""
-    digest, filled = rows["digest"].to_numpy(), rows["bytes"].to_numpy() > 0
-    same = np.append(False, (digest[1:] == digest[:-1]) & filled[1:])[: len(rows)]
+    digest, size = rows["digest"].to_numpy(), rows["bytes"].to_numpy()
+    same = np.append(False, (digest[1:] == digest[:-1]) & (size[1:] == size[:-1]) & (size[1:] > 0))[: len(rows)]
     for first, end in _stretches(same):
         same[first:end] = (end - first == 1) == single
     return same
@@ -502,20 +505,20 @@ def _says_repeats(repeats: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity
     of = len(repeats) + len(others)
     return Severity.warning, f"the same bytes as the frame before: {len(repeats)} of {of} frames"
 
-# %% ../../nbs/validation/01_pixels.ipynb #9c78d91b
-@check("duplicate-frame", "Leave the repeats out; their hours are not those of their pictures.", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #3c6d595f
+@check("duplicate-frame", "leave the repeats out; their hours are not those of their pictures", scope="pixels")
 def _duplicate_frame(facts: PixelFacts) -> Iterable[Finding]:
     """A frame is not the same file, bit for bit, as the frame before it: a camera's noise never repeats."""
     return _find(facts, lambda rows: _repeats(rows, single=True), _says_repeats)
 
-# %% ../../nbs/validation/01_pixels.ipynb #19c6eef2
-@check("frozen-frames", "Leave the repeats out; nothing is known of the embryo at these runs.", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #8dede23f
+@check("frozen-frames", "leave the repeats out; nothing is known of the embryo at these runs", scope="pixels")
 def _frozen_frames(facts: PixelFacts) -> Iterable[Finding]:
     """Two or more frames in a row are not the same file, bit for bit, as the frame before them."""
     return _find(facts, lambda rows: _repeats(rows, single=False), _says_repeats)
 
-# %% ../../nbs/validation/01_pixels.ipynb #acce1d97
-@check("blank-video", "Leave the video out.", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #2fd72168
+@check("blank-video", "leave the video out", scope="pixels")
 def _blank_video(facts: PixelFacts) -> Iterable[Finding]:
     """In more than 5 of 100 frames a well or an embryo is seen. Published for EJ393-3 (CLEAVE); the bounds are our own."""
 
@@ -529,8 +532,8 @@ def _blank_video(facts: PixelFacts) -> Iterable[Finding]:
 
     return _find(facts, lambda rows: frame_states(rows) == "blank", says)
 
-# %% ../../nbs/validation/01_pixels.ipynb #7800f13b
-@check("dark-frames", "Leave these runs out.", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #08d70cb2
+@check("dark-frames", "leave these runs out", scope="pixels")
 def _dark_frames(facts: PixelFacts) -> Iterable[Finding]:
     """A frame has a quarter of the light of its video at least, and a mean of 8 grey levels. Published for 8 videos (CLEAVE)."""
 
@@ -539,8 +542,8 @@ def _dark_frames(facts: PixelFacts) -> Iterable[Finding]:
 
     return _find(facts, lambda rows: frame_states(rows) == "dark", says)
 
-# %% ../../nbs/validation/01_pixels.ipynb #e21578fa
-@check("defocused-frames", "Leave these runs out, or look whether another plane is in focus.", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #04e486ad
+@check("defocused-frames", "leave these runs out, or look whether another plane is in focus", scope="pixels")
 def _defocused_frames(facts: PixelFacts) -> Iterable[Finding]:
     """A lit frame shows the well and details of an embryo as sharp as half its video's standard. Published for 4 videos (CLEAVE)."""
 
@@ -557,8 +560,8 @@ def _held(phases: Iterable[PhaseRow], runs: Iterable[int]) -> str:
     over = [(row.phase, sorted(empty & set(range(row.first, row.last + 1)))) for row in phases]
     return ", ".join(f"{phase} ({runs_text(held)})" for phase, held in over if held)
 
-# %% ../../nbs/validation/01_pixels.ipynb #768079e8
-@check("empty-well", "Leave these runs out; their labels mean nothing.", scope="pixels")
+# %% ../../nbs/validation/01_pixels.ipynb #a18f7064
+@check("empty-well", "leave these runs out; their labels mean nothing", scope="pixels")
 def _empty_well(facts: PixelFacts) -> Iterable[Finding]:
     """The well holds an embryo as long as a phase is held. Published for 19 videos (CLEAVE); the bounds are our own."""
 

@@ -280,7 +280,7 @@ def compare_sheet(real: Frames, synthetic: Frames, columns: int = 4, size: int =
         _draw_side(axes, frames, phases, columns, size, left, top)
     return figure
 
-# %% ../../nbs/viewer/04_compare.ipynb #f1cbd390
+# %% ../../nbs/viewer/04_compare.ipynb #8efa04ba
 import html
 import io
 import math
@@ -288,7 +288,7 @@ import os
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 
-from ..dataset_util.util import new_file
+from ..dataset_util.util import natural_key, new_file
 
 STYLE = """
 :root { color-scheme: light dark; --ink: light-dark(#222, #e6e6e6); --faint: light-dark(#626262, #a0a0a0);
@@ -303,18 +303,20 @@ th { font-weight: 600; color: var(--faint); } th:first-child, td:first-child, .t
 .number { font-size: 2.2rem; font-weight: 600; } .faint { color: var(--faint); }
 .charts { display: flex; flex-wrap: wrap; gap: 1.5rem; margin-bottom: 1rem; } figure { margin: 0; } svg text { fill: var(--faint); font-size: 11px; }
 .real { color: var(--real); } .synthetic { color: var(--synthetic); }
+td.text:last-child { min-width: 18rem; }
 .sheet td { text-align: left; vertical-align: top; border: 0; padding: 0 1.2rem .6rem 0; white-space: nowrap; }
 .sheet img { border-radius: 3px; margin-right: 3px; }
 """
 
-# %% ../../nbs/viewer/04_compare.ipynb #e61db73e
+# %% ../../nbs/viewer/04_compare.ipynb #57e2d8ca
 def _cell(value: object, tag: str) -> str:
     """A cell of a table: a number with one or two decimals, a dash where there is none, text escaped and at the left."""
     if isinstance(value, float):
         text = "\u2013" if math.isnan(value) else f"{value:,.1f}" if abs(value) >= 10 else f"{value:.2f}"
     else:
         text = str(value)
-    at = " class='text'" if isinstance(value, str) and tag == "td" else ""
+    words = tag == "td" or value in ("", "phase", "plane", "prompt")  # numbers stand at the right, below their heads
+    at = " class='text'" if isinstance(value, str) and words else ""
     return f"<{tag}{at}>{html.escape(text)}</{tag}>"
 
 
@@ -344,14 +346,14 @@ def _histogram(found: Comparison, quantity: str) -> str:
     svg = f"<svg width='260' height='120' role='img' aria-label='Histograms of {label}'>{lines}{axis}{ticks}</svg>"
     return f"<figure>{svg}<figcaption><b>{quantity}</b><br><span class='faint'>{QUANTITIES[quantity]}</span></figcaption></figure>"
 
-# %% ../../nbs/viewer/04_compare.ipynb #5cf931f7
+# %% ../../nbs/viewer/04_compare.ipynb #210bc4b7
 def _statistics_html(found: Comparison) -> str:
     """Histograms, and the medians with their quartiles."""
     charts = "".join(_histogram(found, quantity) for quantity in QUANTITIES)
     table = statistics(found)
     rows = "".join(_cells([*names, *row]) for names, row in zip(table.index, table.to_numpy().tolist(), strict=True))
     head = _cells(["", "", *table.columns], "th")
-    return f"<div class='charts'>{charts}</div><table>{head}{rows}</table>"
+    return f"<div class='charts'>{charts}</div><div class='wide'><table>{head}{rows}</table></div>"
 
 # %% ../../nbs/viewer/04_compare.ipynb #9bbcd9d6
 def _phases_html(found: Comparison) -> str:
@@ -382,13 +384,15 @@ def _sheet_html(real: Frames, synthetic: Frames, columns: int) -> str:
     head = "<tr><td></td><td class='real'><b>real</b></td><td class='synthetic'><b>synthetic</b></td></tr>"
     return f"<div class='wide'><table class='sheet'>{head}{''.join(rows)}</table></div>"
 
-# %% ../../nbs/viewer/04_compare.ipynb #d4d32f12
+# %% ../../nbs/viewer/04_compare.ipynb #f4e9402b
 def _runs_html(synthetic: Frames) -> str:
     """A row a run: name, phase, plane, images, prompt; '' where the frames come from elsewhere."""
     if "origin" not in synthetic.table:
         return ""
     rows = []
-    for origin, places in synthetic.table.groupby("origin", observed=True).indices.items():
+    indices = synthetic.table.groupby("origin", observed=True).indices
+    for origin in sorted(indices, key=lambda name: natural_key(str(name))):
+        places = indices[origin]
         source, row = synthetic._part(places[0]).source, synthetic.table.iloc[places[0]]
         prompt = source[str(origin)].prompt if isinstance(source, SyntheticRuns) else ""
         rows.append(_cells([origin, row["phase"], row["plane"], len(places), prompt]))
@@ -452,9 +456,10 @@ def comparison_page(
         file.write_text(_page("Real and synthetic frames", parts), encoding="utf-8")
     return found
 
-# %% ../../nbs/viewer/04_compare.ipynb #15696b8f
+# %% ../../nbs/viewer/04_compare.ipynb #8bcc981e
 import argparse
 import sys
+from pathlib import Path
 
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.util import tell
@@ -466,15 +471,17 @@ def _parser() -> argparse.ArgumentParser:
         description="Compare synthetic frames with the real ones of the same phases and planes, on one self-contained page.",
         epilog="Exit status: 0 done, 1 no frames to compare, a damaged frame, or the page exists, 2 wrong usage.",
     )
-    parser.add_argument("folder", help="the folder of an extracted data set, or of a part of it")
+    parser.add_argument("folder", help="the folder of an extracted data set, or of the archives, or of a part of them")
     parser.add_argument("runs", help="the folder that holds the synthetic runs")
     parser.add_argument("--out", required=True, metavar="PAGE.html", help="the page to write, which must not exist")
     parser.add_argument("--videos", nargs="+", metavar="VIDEO", help="real frames of these videos only (all)")
+    table = "leave out the real frames that this table names: video, plane, runs"
+    parser.add_argument("--exclude", type=Path, metavar="FILE.csv", help=table)
     parser.add_argument("--names", nargs="+", metavar="RUN", help="these synthetic runs only (all)")
     parser.add_argument("--most", type=int, default=2000, metavar="N", help="measure so many frames of each (2000)")
     return parser
 
-# %% ../../nbs/viewer/04_compare.ipynb #faace835
+# %% ../../nbs/viewer/04_compare.ipynb #5ebb1304
 def main(argv: list[str] | None = None) -> int:
     """The command: 0 done, 1 with one line on standard error where it cannot be done, 2 wrong usage."""
     parser = _parser()
@@ -486,7 +493,7 @@ def main(argv: list[str] | None = None) -> int:
         if note and not len(made):
             raise DataError(f"there is no synthetic frame to compare: {note}")
         planes, phases = (made.table[name].dropna().unique().tolist() for name in ("plane", "phase"))
-        real = EmbryoDataset(args.folder).frames(args.videos, planes, phases)
+        real = EmbryoDataset(args.folder).frames(args.videos, planes, phases, exclude=args.exclude)
         found = comparison_page(real, made, args.out, most=args.most)
     except (DataError, KeyError, ValueError, OSError) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
