@@ -1,9 +1,10 @@
 """The archives as a data set, beside extracting them first, and beside ratarmountcore, which reads archives too.
 
-    python benchmarks/sources.py [--frames 42000] [--rounds 5] [--folder /dev/shm] [--full]
+    python benchmarks/sources.py [--frames 42000] [--rounds 5] [--folder FOLDER] [--full]
 
-Archives of the real layout are made first, as in extract.py: frames of about 25 kB in seven planes, one file order as the
-file system gives it. Everything is timed from the first call on, in fresh processes where an opening is timed, since
+Archives of the real layout are made first, as in extract.py: frames of about 25 kB in seven planes, in the order in
+which the file system gives them. The disk decides how long an extraction takes: on a RAM disk, --folder /dev/shm, it
+takes least. Everything is timed from the first call on, in fresh processes where an opening is timed, since
 importing takes the same for all. `--full` makes 2.4 million tiny files of it, seven planes of the 704 videos of the release,
 and shows opening, the table of all frames and memory; it takes some minutes and 400 MB.
 """
@@ -263,9 +264,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=42_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--folder", default="/dev/shm" if os.path.isdir("/dev/shm") else None, help="default: a RAM disk"
-    )
+    parser.add_argument("--folder", help="where archives and extracted files lie (default: the temporary folder)")
     parser.add_argument("--full", action="store_true", help="2.4 million tiny files, from the archives alone")
     parser.add_argument("--full-extracted", action="store_true", help="the same, and from the extracted folder as well")
     parser.add_argument("--job", nargs="+", help=argparse.SUPPRESS)

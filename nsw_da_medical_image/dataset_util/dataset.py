@@ -698,19 +698,23 @@ def _hours_at(times: np.ndarray, runs: np.ndarray) -> np.ndarray:
     place = np.minimum(np.searchsorted(times[:, 0], runs), len(times) - 1)
     return np.where(times[place, 0] == runs, times[place, 1], np.nan)
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #1bd9cdb8
+# %% ../../nbs/dataset_util/04_dataset.ipynb #473b532e
 def _video_columns(
     dataset: _Mapping, name: str, planes: Iterable[FocalPlane], ranks: list[int] | None
 ) -> Iterator[tuple[FocalPlane, np.ndarray, np.ndarray, np.ndarray]]:
     """Plane by plane: the plane, and of the frames with a phase in `ranks` (None: all) the runs, phase ranks, hours."""
     rows = dataset.phase_rows(name)
     times = np.array(dataset.time_rows(name), dtype=float).reshape(-1, 2)
+    known: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}  # planes nearly always agree on their runs
     for plane in planes:
         runs = dataset.listing(name, plane).runs
-        phase = phase_ranks(rows, runs)
+        if (key := runs.tobytes()) not in known:
+            known[key] = phase_ranks(rows, runs), _hours_at(times, runs)
+        phase, hours = known[key]
         if ranks is not None:
-            runs, phase = runs[np.isin(phase, ranks)], phase[np.isin(phase, ranks)]
-        yield plane, runs, phase, _hours_at(times, runs)
+            kept = np.isin(phase, ranks)
+            runs, phase, hours = runs[kept], phase[kept], hours[kept]
+        yield plane, runs, phase, hours
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #33bcdaec
 def _each(asked: Any) -> list[Any]:
