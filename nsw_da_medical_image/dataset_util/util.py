@@ -97,7 +97,7 @@ class _PlaneName(OrderedName):
         """Name of the plane's folder in an extracted data set."""
         return f"embryo_dataset{self.folder_suffix}"
 
-# %% ../../nbs/dataset_util/00_util.ipynb #770b7540
+# %% ../../nbs/dataset_util/00_util.ipynb #7cbcd401
 class FocalPlane(_PlaneName):
     """The seven focal planes, from the lowest to the highest; the value is the plane's name in the data set."""
 
@@ -112,8 +112,10 @@ class FocalPlane(_PlaneName):
     @classmethod
     def parse(cls, value: Any) -> Self:
         """From a plane, 'F-15', '-15', '_F-15', 'F+00' or the number -15; `ValueError` for anything else."""
+        if isinstance(value, cls):  # nearly always: every reading of a frame comes by here
+            return value
         text = value.strip() if isinstance(value, str) else ""
-        if isinstance(value, SupportsIndex) and not isinstance(value, bool):  # numpy's integers too
+        if not text and isinstance(value, SupportsIndex) and not isinstance(value, bool):  # numpy's integers too
             text = str(operator.index(value))
         found = re.fullmatch(r"_?[Ff]?([+-]?[0-9]{1,2})", text)
         return super().parse(f"F{int(found[1])}" if found else value)
