@@ -5,14 +5,16 @@
 # %% auto #0
 __all__ = ['chosen_checks', 'Task', 'Judged', 'judge_video', 'validate', 'main']
 
-# %% ../../nbs/validation/03_validate.ipynb #84758cc3
+# %% ../../nbs/validation/03_validate.ipynb #19bf35d4
 import argparse
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import get_context
+from signal import SIG_IGN, SIGINT, signal
 from typing import NamedTuple
 
 import pandas as pd
@@ -188,7 +190,7 @@ def validate(
     tasks = _tasks(dataset, facts, chosen, measured if pixels else (), threads)
     return _report(dataset, facts, chosen, _run(tasks, executor, workers))
 
-# %% ../../nbs/validation/03_validate.ipynb #ec9fd871
+# %% ../../nbs/validation/03_validate.ipynb #5a85683b
 def _parser() -> argparse.ArgumentParser:
     """The command's options; --help lists the checks."""
     wide = max(map(len, CHECKS))
@@ -205,7 +207,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--checks", metavar="A,B", help="only these checks, separated by commas")
     for kind in ("json", "csv", "html"):
         add(f"--{kind}", metavar="FILE", help=f"write the report as {kind.upper()} to a new file")
-    add("--workers", type=int, metavar="N", help="number of threads (for pixels one a core)")
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="number of threads, or for the pixels of many videos processes (one a core)",
+    )
     return parser
 
 # %% ../../nbs/validation/03_validate.ipynb #f78e2acf
@@ -237,17 +244,43 @@ def _ask(argv: list[str] | None) -> _Asked:
         parser.error("two reports cannot go into one file")
     return _Asked(args.folder, args.pixels, checks, args.workers, files)
 
-# %% ../../nbs/validation/03_validate.ipynb #48f62690
+# %% ../../nbs/validation/03_validate.ipynb #33170cc0
+def _to_measure(dataset: EmbryoDataset, pixels: bool) -> int:
+    """How many videos there are to measure; 0 where they cannot be listed, which is a finding later."""
+    with suppress(DataError, OSError):
+        return len(dataset.videos) if pixels else 0
+    return 0
+
+
+@contextmanager
+def _processes(videos: int, workers: int) -> Iterator[Executor | None]:
+    """Processes for so many videos; None where they would not repay their start."""
+    if workers == 1 or videos < 3 * workers:
+        yield None
+        return
+    pool = ProcessPoolExecutor(workers, get_context("spawn"))
+    before = signal(SIGINT, SIG_IGN)  # which processes inherit: Ctrl-C is for the one that waits for them
+    for _ in range(workers):
+        pool.submit(abs, 0)  # each starts one
+    signal(SIGINT, before)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+# %% ../../nbs/validation/03_validate.ipynb #22626644
 def main(argv: list[str] | None = None) -> int:
     """The command: 0 nothing above info, 1 findings or the job failed, 2 wrong usage, 130 after Ctrl-C."""
     asked = _ask(argv)
     try:
         with ExitStack() as stack:
             hidden = {kind: stack.enter_context(new_file(path)) for kind, path in asked.files.items()}
-            report = validate(asked.folder, asked.checks, asked.pixels, workers=asked.workers)
+            dataset = EmbryoDataset(asked.folder)
+            pool = stack.enter_context(_processes(_to_measure(dataset, asked.pixels), asked.workers or cores()))
+            report = validate(dataset, asked.checks, asked.pixels, pool, asked.workers)
             for kind, path in hidden.items():
                 getattr(report, f"to_{kind}")(path)
-    except (DataError, OSError) as fault:
+    except (DataError, OSError, BrokenExecutor) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
