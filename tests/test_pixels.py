@@ -26,6 +26,7 @@ from nsw_da_medical_image.validation.pixels import (
     measure_video,
     plot_measurements,
 )
+from nsw_da_medical_image.validation.validate import validate
 
 QUIRKS = [
     "undecodable-jpeg",
@@ -83,6 +84,26 @@ def test_a_planted_defect_is_found_and_nothing_else(spoilt: tuple[EmbryoDataset,
 def test_a_clean_video_has_no_findings(spoilt: tuple[EmbryoDataset, Sample]) -> None:
     dataset, sample = spoilt
     assert findings(dataset, sample.videos[-1]).empty
+
+
+@pytest.mark.parametrize(("level", "first", "last"), [(90, 1, 14), (255, 5, 13), (90, 2, 28), (255, 30, 30)])
+def test_a_blank_stretch_is_left_out(tmp_path: Path, level: int, first: int, last: int) -> None:
+    make_archives(tmp_path / "archives", videos=1, frames=30, size=250)
+    extract_dataset(tmp_path / "archives", tmp_path / "extracted")
+    dataset = EmbryoDataset(tmp_path / "extracted")
+    (video,) = dataset
+    noise = np.random.default_rng(0).integers(-2, 3, (250, 250))  # so that no two are the same bytes
+    for plane in dataset.planes:
+        for run in range(first, last + 1):
+            blank = grey(level + np.roll(noise, (run, plane.rank), (0, 1)).astype(float))
+            blank.save(tmp_path / "extracted" / dataset[video].path(run, plane), "JPEG")
+    found = findings(dataset, video)
+    runs = runs_text(range(first, last + 1))
+    assert told(found) == {("blank-video", video, "", runs)}
+    assert found.severity.tolist() == ["error"]
+    assert ["held over it" in message for message in found.message] == [True]
+    left = validate(dataset, "blank-video", pixels=True).exclude()
+    assert left[["video", "plane", "runs"]].to_numpy().tolist() == [[video, "", runs]]
 
 
 # Files that are not what they should be -----------------------------------------------------------------------------
@@ -409,7 +430,13 @@ HARMFUL = {
     "painted over": (painted_over, END, "empty"),
     "painted over throughout": (painted_over, ALL, "empty"),
     "painted over, with more light at one side": (lambda image: slope(0.4)(painted_over(image)), END, "empty"),
-    "nothing for a while": (uniform(90), PART, "blurred"),
+    "so far out of focus that the rim is lost": (blur(30), PART, "blurred"),
+    "nothing but a glow": (blur(50), END, "blurred"),
+    "nothing for a while": (uniform(90), PART, "blank"),
+    "nothing in more than half": (uniform(90), (0.3, 0.97), "blank"),
+    "one grey level without noise": (lambda image: Image.new("L", image.size, 90), BEGIN, "blank"),
+    "white for a while": (lambda image: Image.new("L", image.size, 255), PART, "blank"),
+    "white in a third": (lambda image: Image.new("L", image.size, 255), (0.0, 0.35), "blank"),
     "nothing at all": (uniform(90), ALL, "blank"),
     "no light at all": (uniform(1), ALL, "blank"),
 }

@@ -370,11 +370,10 @@ def _lasting(flags: np.ndarray, least: int = 3) -> np.ndarray:
         kept[first:end] = end - first >= least or first == 0 or end == len(flags)
     return kept
 
-# %% ../../nbs/validation/01_pixels.ipynb #e9cee90a
+# %% ../../nbs/validation/01_pixels.ipynb #6db80462
 def _lit_states(lit: pd.DataFrame, blurred_below: float) -> np.ndarray:
-    """The words for frames that were measured and are not dark."""
-    measures = (lit[name].to_numpy() for name in ("rim", "texture", "shade", "sharpness"))
-    rim, texture, shade, sharpness = measures
+    """The words for frames that were measured and are neither dark nor blank."""
+    rim, texture, shade, sharpness = (lit[name].to_numpy() for name in ("rim", "texture", "shade", "sharpness"))
     own_texture, own_sharpness = _standard(texture), _standard(sharpness[texture > TEXTURE_RANGE[1]])
     well = (rim >= RIM) | (lit["fault"] != "").to_numpy()  # a truncated picture lacks a part of the rim
     well |= np.mean(well) < 0.5  # where no rim is seen in most frames, it is not asked for
@@ -385,25 +384,27 @@ def _lit_states(lit: pd.DataFrame, blurred_below: float) -> np.ndarray:
     blurred = (bare & (shade >= SHADE)) | (soft & ~empty) | ~well | (empty & ~lasting)
     return np.select([lasting, blurred], ["empty", "blurred"], "embryo")
 
-# %% ../../nbs/validation/01_pixels.ipynb #50d48f98
+# %% ../../nbs/validation/01_pixels.ipynb #1e30bf9b
 def frame_states(frames: pd.DataFrame) -> np.ndarray:
     """What each frame shows: 'embryo', 'empty', 'dark', 'blurred' or 'blank', and '' where it was not measured.
 
     `frames` are those of one video in one plane, by run, as `measure_video` gives them.
     """
     states = np.full(len(frames), "", dtype="U8")
-    mean, rim, texture = (frames[name].to_numpy() for name in ("mean", "rim", "texture"))
+    mean, rim, texture, shade = (frames[name].to_numpy() for name in ("mean", "rim", "texture", "shade"))
     measured = np.isfinite(mean)
     if not measured.any():
         return states
-    dark = measured & (mean < max(DARK, 0.25 * _standard(mean)))
+    blank = measured & (rim < RIM) & (texture < TEXTURE_RANGE[0]) & (shade < SHADE)
+    dark = measured & (mean < np.fmax(DARK, 0.25 * _standard(mean[~blank])))
     nothing = dark | (measured & (rim < RIM) & (texture < TEXTURE_RANGE[1]))
     if nothing.sum() >= BLANK * measured.sum():
         states[measured] = "blank"
         return states
     middle = abs(FocalPlane.parse(frames["plane"].iloc[0]).micrometres) <= 15
+    states[blank] = "blank"
     states[dark] = "dark"
-    lit = measured & ~dark
+    lit = measured & ~dark & ~blank
     states[lit] = _lit_states(frames[lit], SHARPNESS if middle else 0.0)
     return states
 
@@ -517,18 +518,30 @@ def _frozen_frames(facts: PixelFacts) -> Iterable[Finding]:
     """Two or more frames in a row are not the same file, bit for bit, as the frame before them."""
     return _find(facts, lambda rows: _repeats(rows, single=False), _says_repeats)
 
-# %% ../../nbs/validation/01_pixels.ipynb #2fd72168
-@check("blank-video", "leave the video out", scope="pixels")
-def _blank_video(facts: PixelFacts) -> Iterable[Finding]:
-    """In more than 5 of 100 frames a well or an embryo is seen. Published for EJ393-3 (CLEAVE); the bounds are our own."""
+# %% ../../nbs/validation/01_pixels.ipynb #bf5d5908
+def _held(phases: Iterable[PhaseRow], runs: Iterable[int]) -> str:
+    """The phases that are held over some runs, each with the runs: 'tB 245-281, tEB 282-285'."""
+    empty = set(runs)
+    over = [(row.phase, sorted(empty & set(range(row.first, row.last + 1)))) for row in phases]
+    return ", ".join(f"{phase} ({runs_text(held)})" for phase, held in over if held)
 
-    def says(blank: pd.DataFrame, _: pd.DataFrame) -> tuple[Severity, str]:
+# %% ../../nbs/validation/01_pixels.ipynb #d6e5aa2e
+def _labelled(facts: PixelFacts, frames: pd.DataFrame, message: str) -> tuple[Severity, str]:
+    """Severity and message for frames without an embryo: an error where a phase is held over them."""
+    held = _held(facts.phases, frames["run"].tolist())
+    return (Severity.error, f"{message}; {held} held over it") if held else (Severity.warning, f"{message}; no label")
+
+# %% ../../nbs/validation/01_pixels.ipynb #ea777234
+@check("blank-video", "leave these runs out, and the video where they are all of it", scope="pixels")
+def _blank_video(facts: PixelFacts) -> Iterable[Finding]:
+    """A lit frame shows a well or an embryo. Published for the whole of EJ393-3 (CLEAVE); the bounds are our own."""
+
+    def says(blank: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
         rim = f"rim {_middle(blank, 'rim')} (a well has {RIM} or more)"
         texture = f"texture {_middle(blank, 'texture')} % (an embryo has {TEXTURE_RANGE[1]} or more)"
-        return (
-            Severity.error,
-            f"{_count(blank)} without well or embryo: grey level {_middle(blank, 'mean')}, {rim}, {texture}",
-        )
+        message = f"{_count(blank)} without well or embryo: grey level {_middle(blank, 'mean')}, {rim}, {texture}"
+        throughout = others["mean"].isna().all()
+        return (Severity.error, message) if throughout else _labelled(facts, blank, message)
 
     return _find(facts, lambda rows: frame_states(rows) == "blank", says)
 
@@ -553,14 +566,7 @@ def _defocused_frames(facts: PixelFacts) -> Iterable[Finding]:
 
     return _find(facts, lambda rows: frame_states(rows) == "blurred", says)
 
-# %% ../../nbs/validation/01_pixels.ipynb #bf5d5908
-def _held(phases: Iterable[PhaseRow], runs: Iterable[int]) -> str:
-    """The phases that are held over some runs, each with the runs: 'tB 245-281, tEB 282-285'."""
-    empty = set(runs)
-    over = [(row.phase, sorted(empty & set(range(row.first, row.last + 1)))) for row in phases]
-    return ", ".join(f"{phase} ({runs_text(held)})" for phase, held in over if held)
-
-# %% ../../nbs/validation/01_pixels.ipynb #a18f7064
+# %% ../../nbs/validation/01_pixels.ipynb #dea9dbf0
 @check("empty-well", "leave these runs out; their labels mean nothing", scope="pixels")
 def _empty_well(facts: PixelFacts) -> Iterable[Finding]:
     """The well holds an embryo as long as a phase is held. Published for 19 videos (CLEAVE); the bounds are our own."""
@@ -569,9 +575,7 @@ def _empty_well(facts: PixelFacts) -> Iterable[Finding]:
         runs = empty["run"].tolist()
         since = f"from RUN {runs[0]} on" if runs[-1] == facts.frames["run"].max() else f"first in RUN {runs[0]}"
         numbers = ", ".join(f"{name} {_against(empty, others, name)} %" for name in ("texture", "shade"))
-        held = _held(facts.phases, runs)
-        message = f"no embryo in {_count(empty)}, {since}: {numbers} elsewhere; "
-        return (Severity.error, f"{message}{held} held over it") if held else (Severity.warning, f"{message}no label")
+        return _labelled(facts, empty, f"no embryo in {_count(empty)}, {since}: {numbers} elsewhere")
 
     return _find(facts, lambda rows: frame_states(rows) == "empty", says)
 
