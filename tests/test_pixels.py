@@ -26,6 +26,7 @@ from nsw_da_medical_image.validation.pixels import (
     measure_video,
     plot_measurements,
 )
+from nsw_da_medical_image.validation.validate import validate
 
 QUIRKS = [
     "undecodable-jpeg",
@@ -54,6 +55,8 @@ def findings(dataset: EmbryoDataset, video: str) -> pd.DataFrame:
 
 
 def told(table: pd.DataFrame) -> set[tuple[str, ...]]:
+    """Check, video, plane and runs of what is graver than a note."""
+    table = table[table.severity != "info"]
     return {tuple(row) for row in table[["check", "video", "plane", "runs"]].to_numpy()}
 
 
@@ -70,19 +73,71 @@ def spoilt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return EmbryoDataset(folder / "extracted"), sample
 
 
+def notes(dataset: EmbryoDataset, video: str) -> set[str]:
+    """The checks that have a note about a video: the one of sizes, unless its frames are as large as the release's."""
+    sizes = measure_video(dataset, video, ["F0"]).width
+    return set() if sizes.mode()[0] == 500 else {"frame-size"}
+
+
 @pytest.mark.parametrize("quirk", QUIRKS)
 def test_a_planted_defect_is_found_and_nothing_else(spoilt: tuple[EmbryoDataset, Sample], quirk: str) -> None:
     dataset, sample = spoilt
     (planted,) = (planted for planted in sample.planted if planted.quirk == quirk)
     found = findings(dataset, planted.video)
     assert told(found) == {(quirk, planted.video, planted.plane or "", runs_text(planted.runs))}
+    assert set(found.check[found.severity == "info"]) == notes(dataset, planted.video)
     assert found.message.str.len().min() > 10
     assert found.remedy.str.len().min() > 10
 
 
 def test_a_clean_video_has_no_findings(spoilt: tuple[EmbryoDataset, Sample]) -> None:
     dataset, sample = spoilt
-    assert findings(dataset, sample.videos[-1]).empty
+    found = findings(dataset, sample.videos[-1])
+    assert told(found) == set()
+    assert set(found.check) == notes(dataset, sample.videos[-1])
+
+
+@pytest.mark.parametrize(("level", "first", "last"), [(90, 1, 14), (255, 5, 13), (90, 2, 28), (255, 30, 30)])
+def test_a_blank_stretch_is_left_out(tmp_path: Path, level: int, first: int, last: int) -> None:
+    make_archives(tmp_path / "archives", videos=1, frames=30, size=250)
+    extract_dataset(tmp_path / "archives", tmp_path / "extracted")
+    dataset = EmbryoDataset(tmp_path / "extracted")
+    (video,) = dataset
+    noise = np.random.default_rng(0).integers(-2, 3, (250, 250))  # so that no two are the same bytes
+    for plane in dataset.planes:
+        for run in range(first, last + 1):
+            blank = grey(level + np.roll(noise, (run, plane.rank), (0, 1)).astype(float))
+            blank.save(tmp_path / "extracted" / dataset[video].path(run, plane), "JPEG")
+    found = findings(dataset, video)
+    runs = runs_text(range(first, last + 1))
+    assert told(found) == {("blank-video", video, "", runs)}
+    (blank,) = found[found.check == "blank-video"].itertuples()
+    assert blank.severity == "error"
+    assert "held over it" in blank.message
+    left = validate(dataset, "blank-video", pixels=True).exclude()
+    assert left[["video", "plane", "runs"]].to_numpy().tolist() == [[video, "", runs]]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([(500, 500)] * 4, []),
+        ([(250, 250)] * 4, [("info", "")]),
+        ([(500, 400)] * 4, [("info", "")]),
+        ([(500, 500)] * 3 + [(250, 250)], [("warning", "4")]),
+        ([(250, 250), (500, 500), (250, 250), (250, 250)], [("info", ""), ("warning", "2")]),
+    ],
+)
+def test_sizes_are_compared_within_the_video_and_with_the_release(
+    tmp_path: Path, sizes: list[tuple[int, int]], expected: list[tuple[str, str]]
+) -> None:
+    files = {}
+    for run, size in enumerate(sizes, start=1):
+        Image.new("L", size, 100).save(out := io.BytesIO(), "JPEG")
+        files[f"RUN{run}"] = out.getvalue()
+    found = findings(data_set(tmp_path, files), "SAM1-2").query("check == 'frame-size'")
+    assert sorted(found[["severity", "runs"]].itertuples(index=False, name=None)) == expected
+    assert all("250x250" in message or "500x400" in message for message in found.message)
 
 
 # Files that are not what they should be -----------------------------------------------------------------------------
@@ -409,7 +464,13 @@ HARMFUL = {
     "painted over": (painted_over, END, "empty"),
     "painted over throughout": (painted_over, ALL, "empty"),
     "painted over, with more light at one side": (lambda image: slope(0.4)(painted_over(image)), END, "empty"),
-    "nothing for a while": (uniform(90), PART, "blurred"),
+    "so far out of focus that the rim is lost": (blur(30), PART, "blurred"),
+    "nothing but a glow": (blur(50), END, "blurred"),
+    "nothing for a while": (uniform(90), PART, "blank"),
+    "nothing in more than half": (uniform(90), (0.3, 0.97), "blank"),
+    "one grey level without noise": (lambda image: Image.new("L", image.size, 90), BEGIN, "blank"),
+    "white for a while": (lambda image: Image.new("L", image.size, 255), PART, "blank"),
+    "white in a third": (lambda image: Image.new("L", image.size, 255), (0.0, 0.35), "blank"),
     "nothing at all": (uniform(90), ALL, "blank"),
     "no light at all": (uniform(1), ALL, "blank"),
 }

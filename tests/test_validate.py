@@ -184,7 +184,8 @@ def test_planted_defect_is_found(check: str, planted: Tree) -> None:
 def test_defect_planted_in_pixels_is_found(check: str, pictured: Tree) -> None:
     case = PIXELS[check]
     defect = pictured.planted[case.quirk]
-    assert rows(pictured.report, check, defect.video) == [wanted(case, defect)]
+    notes = [("info", defect.video, "", "")] if check == "frame-size" else []  # the release's pictures are larger
+    assert rows(pictured.report, check, defect.video) == [wanted(case, defect), *notes]
     assert not rows(validate(pictured.root, set(CHECKS) - {check}, pixels=True), check)
 
 
