@@ -387,6 +387,24 @@ def test_exclusions_leave_only_what_the_reader_takes(planted: Tree) -> None:
         assert not set(table["video"]) & out
 
 
+@pytest.mark.parametrize("plane", [FocalPlane.F0, FocalPlane.F15])
+def test_exclusions_make_a_copy_readable_whose_plane_is_a_file(plane: FocalPlane, tree: Path) -> None:
+    """Each video is without the plane, whichever videos and planes are asked for; without the list the fault is told."""
+    shutil.rmtree(tree / plane.folder)
+    (tree / plane.folder).touch()
+    ds, report = EmbryoDataset(tree), validate(tree)
+    with pytest.raises(DataError, match="cannot be listed"):
+        ds.table()
+    assert report.exclude().values.tolist() == [[video, plane, ""] for video in report.videos] != []
+    table = ds.table(exclude=report)
+    assert table.groupby("video", observed=True)["plane"].nunique().tolist() == [6] * len(report.videos)
+    assert set(ds.table(VIDEO, [plane, "F30"], exclude=report)["plane"]) == {"F30"}
+    assert not len(ds.table(planes=plane, exclude=report))
+    assert ds.frames(exclude=report, as_="numpy")[-1][0].shape == ds[VIDEO].frame(1, "F30").shape
+    with pytest.raises(DataError, match="cannot be listed"):  # one video is not named
+        ds.table(exclude=report.exclude().iloc[1:])
+
+
 def test_exclusions_may_name_released_videos_that_are_missing(tree: Path) -> None:
     """The sample's own videos are none of the release, so that nothing is left; but nothing is refused."""
     nearly_all_videos(tree)
@@ -675,6 +693,17 @@ def test_damage_becomes_a_finding(small: Path, mutate: Callable[[Path, Dice], No
         after = validate(tree, workers=1).findings
     new = after.merge(before.drop_duplicates(), how="left", indicator=True).query("_merge == 'left_only'")
     assert len(new)
+
+
+def test_exclusions_make_a_copy_readable_that_denies_access(small: Path) -> None:
+    """A plane that cannot be listed, and the folder of one video in the other."""
+    with spoilt(small, [], 0) as tree:
+        (tree / "embryo_dataset_F15").chmod(0o311)
+        frames(tree).chmod(0o311)
+        with nobody():
+            ds = EmbryoDataset(tree)
+            report = validate(ds)
+            assert set(ds.table(exclude=report)["video"]) == set(report.videos) - {VIDEO} != set()
 
 
 # --- who does the work ---------------------------------------------------------------------------

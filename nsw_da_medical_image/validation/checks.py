@@ -411,13 +411,16 @@ def missing_folder(facts: DatasetFacts) -> Iterator[Finding]:
         if entry not in facts.entries:
             yield facts.finding("info", f"this copy has no {entry}", plane=planes.get(entry, ""))
 
-# %% ../../nbs/validation/00_checks.ipynb #5f05b52e
+# %% ../../nbs/validation/00_checks.ipynb #6c2e4345
 @check("unreadable-entry", "mend the file, grant access, or extract it anew", "dataset")
 def unreadable_entry(facts: DatasetFacts) -> Iterator[Finding]:
     """Each entry can be listed and understood. Source: what `EmbryoDataset` refuses."""
-    planes = {plane.folder: str(plane) for plane in FocalPlane}
+    planes = {plane.folder: plane for plane in FocalPlane}
     for entry, sentence in facts.refused:
-        yield facts.finding("error", sentence, plane=planes.get(entry, ""))
+        plane = planes.get(entry)
+        lost = facts.videos if plane and not facts.folders.get(plane, True) else ()
+        for video in lost or [""]:
+            yield facts.finding("error", sentence, video, plane or "")
 
 # %% ../../nbs/validation/00_checks.ipynb #6c8971b5
 @check("unexpected-entry", "nothing; or move it elsewhere", "dataset")
