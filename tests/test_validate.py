@@ -818,6 +818,7 @@ def test_command_stopped_by_hand_leaves_no_file(
         (["--checks", "run-gapp"], "nearest: run-gap"),
         (["--workers", "0"], "--workers is 0"),
         (["--json", "a", "--html", "a"], "one file"),
+        (["--json", ""], "--json names no file"),
         (["--checks", "dark-frames"], "pixels"),
         (["--checks", "run-gap,dark-frames"], "--pixels"),
     ],
