@@ -612,18 +612,21 @@ def wrong_well(facts: VideoFacts) -> Iterator[Finding]:
         facts, wrong, severity, lambda n: f"{n:,} frames are of {names}, the embryo's number is {embryo}"
     )
 
-# %% ../../nbs/validation/00_checks.ipynb #c97b61f7
+# %% ../../nbs/validation/00_checks.ipynb #45af29b6
 @check("duplicate-f0", "nothing here; never walk the tree recursively")
 def duplicate_f0(facts: VideoFacts) -> Iterator[Finding]:
     """A folder inside that is named like the plane repeats its frames bit for bit. Source: 211 videos of the release."""
     for plane, found in facts.planes.items():
+        copied = found.runs_of(found.copies)
         unlike = {name: how for name, how in found.copies.items() if how}
         if runs := found.runs_of(unlike):
-            told = f"{len(unlike):,} of {len(found.copies):,} frames in the folder {plane} inside differ: the first"
-            yield facts.finding("warning", f"{told} {next(iter(unlike.values()))}", runs_text(runs), plane)
+            told = f"{len(runs):,} of {len(copied):,} frames in the folder {plane} inside differ: the first"
+            first = next(how for name, how in unlike.items() if run_of(name) is not None)
+            yield facts.finding("warning", f"{told} {first}", runs_text(runs), plane)
         elif plane in found.folders:
-            told = f"{len(found.copies):,} frames lie once more in the folder {plane} inside, bit for bit"
-            yield facts.finding("info", told, "", plane)
+            told = f"{len(copied):,} frames lie once more in the folder {plane} inside, bit for bit"
+            empty = f"the folder {plane} inside holds no frame"
+            yield facts.finding("info", told if copied else empty, "", plane)
 
 # %% ../../nbs/validation/00_checks.ipynb #9ec0394f
 @check("stray-file", "nothing; or remove it")
@@ -861,11 +864,13 @@ def _ungraded(facts: DatasetFacts) -> list[tuple[str, str]]:
     """Video and fault of each row of the grades that names a video and was not understood."""
     return [(cells[0], sentence) for cells, sentence in facts.grades.faults if cells]
 
-# %% ../../nbs/validation/00_checks.ipynb #8c3291f1
+# %% ../../nbs/validation/00_checks.ipynb #6f403cf6
 @check("missing-grade", "nothing if grades are not used", "dataset")
 def missing_grade(facts: DatasetFacts) -> Iterator[Finding]:
     """Each video has a row in the grades; NA stands for not graded. Source: the grades' file of the release."""
     named = {row.video for row in facts.grades.rows} | {video for video, _ in _ungraded(facts)}
+    if facts.grades.there and not facts.grades.rows and not facts.grades.faults:
+        yield facts.finding("info", f"{GRADES} has no rows")
     if named:
         for video in facts.videos:
             if video not in named:
