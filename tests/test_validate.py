@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -704,6 +705,22 @@ def test_exclusions_make_a_copy_readable_that_denies_access(small: Path) -> None
             ds = EmbryoDataset(tree)
             report = validate(ds)
             assert set(ds.table(exclude=report)["video"]) == set(report.videos) - {VIDEO} != set()
+
+
+def test_where_access_is_denied_nothing_else_is_told(small: Path) -> None:
+    """What cannot be read is unreadable, not missing, empty or malformed."""
+    with spoilt(small, [], 0) as tree:
+        (tree / "embryo_dataset_F15").chmod(0o311)
+        frames(tree).chmod(0o311)
+        hours, labels = tree / TIMES / f"{VIDEO}_timeElapsed.csv", tree / ANNOTATIONS / f"{VIDEO}_phases.csv"
+        for path, data in (hours, hours.read_bytes()), (labels, labels.read_text().encode("utf-16")):
+            path.unlink()  # it is a link to the tree of all tests
+            path.write_bytes(data)
+        hours.chmod(0)
+        with nobody():
+            report = validate(tree)
+    told = Counter(report.findings.query("severity != 'info'")["check"])
+    assert told == {"unreadable-entry": 2, "unreadable": 3}, report.findings.to_string()
 
 
 # --- who does the work ---------------------------------------------------------------------------

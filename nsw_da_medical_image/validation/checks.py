@@ -202,7 +202,7 @@ def read_plane(
 # %% ../../nbs/validation/00_checks.ipynb #b0b5ff72
 _LARGEST = 1_000_000  # bytes
 
-# %% ../../nbs/validation/00_checks.ipynb #a2b2c05f
+# %% ../../nbs/validation/00_checks.ipynb #44f2f6e8
 class TextFacts(NamedTuple):
     """A text file: whether it is there, the rows that were understood, and the cells and the fault of each other line."""
 
@@ -211,6 +211,7 @@ class TextFacts(NamedTuple):
     there: bool = False
     rows: tuple[Any, ...] = ()
     faults: tuple[tuple[tuple[str, ...], str], ...] = ()
+    unread: bool = False  # the fault is not a line's: the file cannot be read, or is no text
 
     @property
     def refusal(self) -> list[str]:
@@ -226,15 +227,19 @@ def _cells(lines: list[str], fault: str) -> tuple[str, ...]:
         return ()
     return tuple(cell.strip() for cell in lines[int(found[1]) - 1].split(","))
 
-# %% ../../nbs/validation/00_checks.ipynb #5e6eb326
+# %% ../../nbs/validation/00_checks.ipynb #bf2bb5d2
 def _read_small(source: Source, path: str) -> bytes:
-    """The bytes of a text file; `DataError` for one that is none by its size alone."""
+    """The bytes of a text file; `DataError` for one that is none by its size, or not in UTF-8."""
     data = source.read(path)
     if len(data) > _LARGEST:
         raise DataError(f"holds {len(data):,} bytes, more than any text file of the data set")
+    try:
+        data.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        raise DataError(f"is not a CSV file in UTF-8 ({fault})") from fault
     return data
 
-# %% ../../nbs/validation/00_checks.ipynb #2989de5e
+# %% ../../nbs/validation/00_checks.ipynb #eb1009f9
 def read_text(source: Source, path: str, parse: Callable[[bytes], Parsed], expected: bool = True) -> TextFacts:
     """The facts of a text file; it never raises."""
     try:
@@ -242,9 +247,9 @@ def read_text(source: Source, path: str, parse: Callable[[bytes], Parsed], expec
     except FileNotFoundError:
         return TextFacts(path, expected)
     except (DataError, OSError) as fault:
-        return TextFacts(path, expected, True, (), (((), _why(fault).removeprefix(f"{path} ")),))
+        return TextFacts(path, expected, True, (), (((), _why(fault).removeprefix(f"{path} ")),), True)
     rows, faults = parse(data)
-    lines = list(io.StringIO(data.decode("utf-8-sig", "replace"), newline="")) if faults else []
+    lines = list(io.StringIO(data.decode("utf-8-sig"), newline="")) if faults else []
     return TextFacts(path, expected, True, tuple(rows), tuple((_cells(lines, fault), fault) for fault in faults))
 
 # %% ../../nbs/validation/00_checks.ipynb #921c63d1
@@ -288,7 +293,15 @@ class VideoFacts(NamedTuple):
         """A finding about this video."""
         return Finding(Severity(severity), self.name, plane, runs, _shown(message))
 
-# %% ../../nbs/validation/00_checks.ipynb #55e7c20a
+# %% ../../nbs/validation/00_checks.ipynb #6d44c17c
+def _is_listable(dataset: EmbryoDataset, plane: FocalPlane) -> bool:
+    """Whether the names of a plane's folder can be had."""
+    try:
+        return dataset.folders(plane) is not None
+    except DataError:
+        return False
+
+# %% ../../nbs/validation/00_checks.ipynb #315928c4
 def read_video(
     dataset: EmbryoDataset, video: str, planes: Iterable[FocalPlane], strays: Iterable[str] = ()
 ) -> VideoFacts:
@@ -305,7 +318,7 @@ def read_video(
         )
     )
     refused += [("", sentence) for text in (annotation, times) for sentence in text.refusal]
-    lacking = tuple(str(plane) for plane in dataset.planes if plane not in found)
+    lacking = tuple(str(plane) for plane in dataset.planes if plane not in found and _is_listable(dataset, plane))
     return VideoFacts(video, found, lacking, annotation, times, tuple(refused), tuple(strays))
 
 # %% ../../nbs/validation/00_checks.ipynb #deac8f20
@@ -475,14 +488,15 @@ def unreadable(facts: VideoFacts) -> Iterator[Finding]:
             why = Counter(faults.values()).most_common(1)[0][0]
             yield facts.finding("error", f"{len(runs):,} frames cannot be opened ({why})", runs_text(runs), plane)
 
-# %% ../../nbs/validation/00_checks.ipynb #aced08aa
+# %% ../../nbs/validation/00_checks.ipynb #9b23c22e
 @check("missing-plane", "extract the plane anew, or use the planes it has")
 def missing_plane(facts: VideoFacts) -> Iterator[Finding]:
     """Each video has frames in each plane of the copy. Source: the layout of the release."""
     for plane in facts.lacking:
         yield facts.finding("warning", "the video has no folder in this plane", plane=plane)
+    refused = {plane for plane, _ in facts.refused}
     for plane, found in facts.planes.items():
-        if not len(found.listing.runs):
+        if not len(found.listing.runs) and plane not in refused:
             yield facts.finding("warning", "the video's folder in this plane holds no frame", plane=plane)
 
 # %% ../../nbs/validation/00_checks.ipynb #a8c00e07
@@ -710,13 +724,13 @@ def unknown_phase(facts: VideoFacts) -> Iterator[Finding]:
     faults = [fault for fault in facts.annotation.faults if _is_unknown(fault[0])]
     yield from _faulty(facts, facts.annotation, faults)
 
-# %% ../../nbs/validation/00_checks.ipynb #0dc2a998
+# %% ../../nbs/validation/00_checks.ipynb #a1bc6a84
 @check("malformed-row", "mend the row; EmbryoDataset refuses the file")
 def malformed_row(facts: VideoFacts) -> Iterator[Finding]:
-    """A row is phase,first,last, or under its header frame_index,time, in UTF-8. Source: the files of the release."""
+    """A row is phase,first,last, or under its header frame_index,time. Source: the files of the release."""
     faults = [fault for fault in facts.annotation.faults if not _is_unknown(fault[0])]
-    yield from _faulty(facts, facts.annotation, faults)
-    if facts.times.faults:
+    yield from _faulty(facts, facts.annotation, [] if facts.annotation.unread else faults)
+    if facts.times.faults and not facts.times.unread:
         runs = [int(cells[0]) for cells, _ in facts.times.faults if cells and re.fullmatch("[0-9]{1,6}", cells[0])]
         more = f" (and {len(facts.times.faults) - 1:,} more)" if facts.times.faults[1:] else ""
         told = f"{facts.times.path}, {facts.times.faults[0][1]}{more}"
