@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -388,6 +389,24 @@ def test_exclusions_leave_only_what_the_reader_takes(planted: Tree) -> None:
         assert not set(table["video"]) & out
 
 
+@pytest.mark.parametrize("plane", [FocalPlane.F0, FocalPlane.F15])
+def test_exclusions_make_a_copy_readable_whose_plane_is_a_file(plane: FocalPlane, tree: Path) -> None:
+    """Each video is without the plane, whichever videos and planes are asked for; without the list the fault is told."""
+    shutil.rmtree(tree / plane.folder)
+    (tree / plane.folder).touch()
+    ds, report = EmbryoDataset(tree), validate(tree)
+    with pytest.raises(DataError, match="cannot be listed"):
+        ds.table()
+    assert report.exclude().values.tolist() == [[video, plane, ""] for video in report.videos] != []
+    table = ds.table(exclude=report)
+    assert table.groupby("video", observed=True)["plane"].nunique().tolist() == [6] * len(report.videos)
+    assert set(ds.table(VIDEO, [plane, "F30"], exclude=report)["plane"]) == {"F30"}
+    assert not len(ds.table(planes=plane, exclude=report))
+    assert ds.frames(exclude=report, as_="numpy")[-1][0].shape == ds[VIDEO].frame(1, "F30").shape
+    with pytest.raises(DataError, match="cannot be listed"):  # one video is not named
+        ds.table(exclude=report.exclude().iloc[1:])
+
+
 def test_exclusions_may_name_released_videos_that_are_missing(tree: Path) -> None:
     """The sample's own videos are none of the release, so that nothing is left; but nothing is refused."""
     nearly_all_videos(tree)
@@ -678,6 +697,33 @@ def test_damage_becomes_a_finding(small: Path, mutate: Callable[[Path, Dice], No
     assert len(new)
 
 
+def test_exclusions_make_a_copy_readable_that_denies_access(small: Path) -> None:
+    """A plane that cannot be listed, and the folder of one video in the other."""
+    with spoilt(small, [], 0) as tree:
+        (tree / "embryo_dataset_F15").chmod(0o311)
+        frames(tree).chmod(0o311)
+        with nobody():
+            ds = EmbryoDataset(tree)
+            report = validate(ds)
+            assert set(ds.table(exclude=report)["video"]) == set(report.videos) - {VIDEO} != set()
+
+
+def test_where_access_is_denied_nothing_else_is_told(small: Path) -> None:
+    """What cannot be read is unreadable, not missing, empty or malformed."""
+    with spoilt(small, [], 0) as tree:
+        (tree / "embryo_dataset_F15").chmod(0o311)
+        frames(tree).chmod(0o311)
+        hours, labels = tree / TIMES / f"{VIDEO}_timeElapsed.csv", tree / ANNOTATIONS / f"{VIDEO}_phases.csv"
+        for path, data in (hours, hours.read_bytes()), (labels, labels.read_text().encode("utf-16")):
+            path.unlink()  # it is a link to the tree of all tests
+            path.write_bytes(data)
+        hours.chmod(0)
+        with nobody():
+            report = validate(tree)
+    told = Counter(report.findings.query("severity != 'info'")["check"])
+    assert told == {"unreadable-entry": 2, "unreadable": 3}, report.findings.to_string()
+
+
 # --- who does the work ---------------------------------------------------------------------------
 
 
@@ -790,6 +836,7 @@ def test_command_stopped_by_hand_leaves_no_file(
         (["--checks", "run-gapp"], "nearest: run-gap"),
         (["--workers", "0"], "--workers is 0"),
         (["--json", "a", "--html", "a"], "one file"),
+        (["--json", ""], "--json names no file"),
         (["--checks", "dark-frames"], "pixels"),
         (["--checks", "run-gap,dark-frames"], "--pixels"),
     ],

@@ -8,7 +8,7 @@ __all__ = ['END_OF_IMAGE', 'Plane', 'Planes', 'PHASE_TYPE', 'PLANE_TYPE', 'Names
            'KeptIndex', 'phase_ranks', 'Video', 'frame_table', 'table_without', 'ground_truth', 'write_ground_truth',
            'summarise', 'EmbryoDataset', 'summary_text', 'main']
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #f28e1a6b
+# %% ../../nbs/dataset_util/04_dataset.ipynb #bb00c4fc
 import argparse
 import csv
 import html
@@ -20,7 +20,7 @@ import os
 import sys
 import warnings
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
@@ -652,7 +652,24 @@ class Video(_Written):
         }
         return _facts_html(self.name, facts) + _phases_html(self)
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #aba38ecc
+# %% ../../nbs/dataset_util/04_dataset.ipynb #52c68701
+def _holds(dataset: _Names, name: object) -> bool:
+    """Whether a data set has a video; `DataError` where no plane has it and one cannot be listed."""
+    if not dataset.planes:
+        return name in dataset.annotated
+    faults: list[DataError] = []
+    # from the middle outwards: one plane nearly always tells, and only what is asked for is looked into
+    for plane in sorted(dataset.planes, key=lambda plane: abs(plane.micrometres)):
+        try:
+            if name in dataset.folders(plane):
+                return True
+        except DataError as fault:
+            faults.append(fault)
+    if faults:
+        raise faults[0]
+    return False
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #19f7c4f3
 class _Mapping(_Recorded, Mapping[str, Video]):
     """The videos of a data set by name."""
 
@@ -663,11 +680,7 @@ class _Mapping(_Recorded, Mapping[str, Video]):
         return Video(self, name)
 
     def __contains__(self, name: object) -> bool:
-        if not self.planes:
-            return name in self.annotated
-        # from the middle outwards: one plane nearly always tells, and only what is asked for is looked into
-        outwards = sorted(self.planes, key=lambda plane: abs(plane.micrometres))
-        return any(name in self.folders(plane) for plane in outwards)
+        return _holds(self, name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.videos)
@@ -722,18 +735,9 @@ def _each(asked: Any) -> list[Any]:
     one = isinstance(asked, str | Video) or not isinstance(asked, Iterable)
     return [asked] if one else list(dict.fromkeys(asked))
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #298bc0f0
-def frame_table(dataset: _Mapping, videos: Any = None, planes: Any = None, phases: Any = None) -> pd.DataFrame:
-    """What `EmbryoDataset.table` returns, ordered by video, plane and run."""
-    names = (
-        list(dataset.videos)
-        if videos is None
-        else [dataset[getattr(name, "name", name)].name for name in _each(videos)]
-    )
-    chosen = dataset.planes if planes is None else [dataset.plane(plane) for plane in _each(planes)]
-    ranks = None if phases is None else [Phase.parse(phase).rank for phase in _each(phases)]
-    parts = [(i, *part) for i, name in enumerate(names) for part in _video_columns(dataset, name, chosen, ranks)]
-    dataset._index.save()
+# %% ../../nbs/dataset_util/04_dataset.ipynb #0263dacb
+def _framed(names: list[str], parts: list[tuple[Any, ...]]) -> pd.DataFrame:
+    """The table of the frames in `parts`: the place of the video in `names`, and what `_video_columns` tells."""
     lengths = [len(runs) for _, _, runs, _, _ in parts]
     video = np.repeat(np.array([i for i, *_ in parts], np.int32), lengths)
     plane = np.repeat(np.array([plane.rank for _, plane, *_ in parts], np.int8), lengths)
@@ -750,18 +754,69 @@ def frame_table(dataset: _Mapping, videos: Any = None, planes: Any = None, phase
         }
     )
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #e2d2f12f
-from .exclusion import Exclude, excluded, exclusion_list, whole_videos
+# %% ../../nbs/dataset_util/04_dataset.ipynb #1dcd7142
+def frame_table(
+    dataset: _Mapping,
+    videos: Any = None,
+    planes: Any = None,
+    phases: Any = None,
+    unread: Collection[tuple[str, str]] = (),
+) -> pd.DataFrame:
+    """What `EmbryoDataset.table` returns, ordered by video, plane and run; the (video, plane) of `unread` are passed over."""
+    names = (
+        list(dataset.videos)
+        if videos is None
+        else [dataset[getattr(name, "name", name)].name for name in _each(videos)]
+    )
+    chosen = dataset.planes if planes is None else [dataset.plane(plane) for plane in _each(planes)]
+    ranks = None if phases is None else [Phase.parse(phase).rank for phase in _each(phases)]
+    read = [[plane for plane in chosen if (name, plane) not in unread] for name in names]
+    parts = [(i, *part) for i, name in enumerate(names) for part in _video_columns(dataset, name, read[i], ranks)]
+    dataset._index.save()
+    return _framed(names, parts)
 
+# %% ../../nbs/dataset_util/04_dataset.ipynb #1feea0fc
+from .exclusion import Exclude, excluded, exclusion_list, whole_planes, whole_videos
 
+# %% ../../nbs/dataset_util/04_dataset.ipynb #996d9b18
+def _unlistable(dataset: _Mapping) -> dict[FocalPlane, DataError]:
+    """The planes whose folder cannot be listed, and why."""
+    dataset.source.prepare(plane.folder for plane in dataset.planes)
+    faults: dict[FocalPlane, DataError] = {}
+    for plane in dataset.planes:
+        try:
+            dataset.folders(plane)
+        except DataError as fault:
+            faults[plane] = fault
+    return faults
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #5bf4391c
+def _listable(dataset: _Mapping, listed: pd.DataFrame) -> _Mapping:
+    """`dataset`, without the planes that cannot be listed where `listed` leaves them out in each video; `DataError` where it does not."""
+    faults = _unlistable(dataset) if len(listed) else {}
+    if not faults:
+        return dataset
+    planes = tuple(plane for plane in dataset.planes if plane not in faults)
+    rest = _reopen(type(dataset), dataset.root, planes, dataset.tolerant)
+    whole, parts = whole_videos(listed), whole_planes(listed)
+    for plane, why in faults.items():
+        if not all(name in whole or (name, plane) in parts for name in rest.videos):
+            raise why
+    return rest
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #78c949e8
 def table_without(
     dataset: _Mapping, exclude: Exclude, videos: Any = None, planes: Any = None, phases: Any = None
 ) -> pd.DataFrame:
     """`frame_table` less the frames that `exclude` names."""
-    listed = exclusion_list(exclude, dataset.videos)
+    listed = exclusion_list(exclude, dataset)
+    chosen = None if planes is None else [dataset.plane(plane) for plane in _each(planes)]
+    dataset = _listable(dataset, listed)
     whole = whole_videos(listed)
     asked = dataset.videos if videos is None else [getattr(name, "name", name) for name in _each(videos)]
-    table = frame_table(dataset, [name for name in asked if name not in whole], planes, phases)
+    here = None if chosen is None else [plane for plane in chosen if plane in dataset.planes]
+    names = [name for name in asked if name not in whole]
+    table = frame_table(dataset, names, here, phases, whole_planes(listed))
     out = excluded(table, listed)
     return table[~out].reset_index(drop=True) if out.any() else table
 

@@ -202,7 +202,7 @@ def read_plane(
 # %% ../../nbs/validation/00_checks.ipynb #b0b5ff72
 _LARGEST = 1_000_000  # bytes
 
-# %% ../../nbs/validation/00_checks.ipynb #a2b2c05f
+# %% ../../nbs/validation/00_checks.ipynb #44f2f6e8
 class TextFacts(NamedTuple):
     """A text file: whether it is there, the rows that were understood, and the cells and the fault of each other line."""
 
@@ -211,6 +211,7 @@ class TextFacts(NamedTuple):
     there: bool = False
     rows: tuple[Any, ...] = ()
     faults: tuple[tuple[tuple[str, ...], str], ...] = ()
+    unread: bool = False  # the fault is not a line's: the file cannot be read, or is no text
 
     @property
     def refusal(self) -> list[str]:
@@ -226,15 +227,19 @@ def _cells(lines: list[str], fault: str) -> tuple[str, ...]:
         return ()
     return tuple(cell.strip() for cell in lines[int(found[1]) - 1].split(","))
 
-# %% ../../nbs/validation/00_checks.ipynb #5e6eb326
+# %% ../../nbs/validation/00_checks.ipynb #bf2bb5d2
 def _read_small(source: Source, path: str) -> bytes:
-    """The bytes of a text file; `DataError` for one that is none by its size alone."""
+    """The bytes of a text file; `DataError` for one that is none by its size, or not in UTF-8."""
     data = source.read(path)
     if len(data) > _LARGEST:
         raise DataError(f"holds {len(data):,} bytes, more than any text file of the data set")
+    try:
+        data.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        raise DataError(f"is not a CSV file in UTF-8 ({fault})") from fault
     return data
 
-# %% ../../nbs/validation/00_checks.ipynb #2989de5e
+# %% ../../nbs/validation/00_checks.ipynb #eb1009f9
 def read_text(source: Source, path: str, parse: Callable[[bytes], Parsed], expected: bool = True) -> TextFacts:
     """The facts of a text file; it never raises."""
     try:
@@ -242,9 +247,9 @@ def read_text(source: Source, path: str, parse: Callable[[bytes], Parsed], expec
     except FileNotFoundError:
         return TextFacts(path, expected)
     except (DataError, OSError) as fault:
-        return TextFacts(path, expected, True, (), (((), _why(fault).removeprefix(f"{path} ")),))
+        return TextFacts(path, expected, True, (), (((), _why(fault).removeprefix(f"{path} ")),), True)
     rows, faults = parse(data)
-    lines = list(io.StringIO(data.decode("utf-8-sig", "replace"), newline="")) if faults else []
+    lines = list(io.StringIO(data.decode("utf-8-sig"), newline="")) if faults else []
     return TextFacts(path, expected, True, tuple(rows), tuple((_cells(lines, fault), fault) for fault in faults))
 
 # %% ../../nbs/validation/00_checks.ipynb #921c63d1
@@ -288,7 +293,15 @@ class VideoFacts(NamedTuple):
         """A finding about this video."""
         return Finding(Severity(severity), self.name, plane, runs, _shown(message))
 
-# %% ../../nbs/validation/00_checks.ipynb #55e7c20a
+# %% ../../nbs/validation/00_checks.ipynb #6d44c17c
+def _is_listable(dataset: EmbryoDataset, plane: FocalPlane) -> bool:
+    """Whether the names of a plane's folder can be had."""
+    try:
+        return dataset.folders(plane) is not None
+    except DataError:
+        return False
+
+# %% ../../nbs/validation/00_checks.ipynb #315928c4
 def read_video(
     dataset: EmbryoDataset, video: str, planes: Iterable[FocalPlane], strays: Iterable[str] = ()
 ) -> VideoFacts:
@@ -305,7 +318,7 @@ def read_video(
         )
     )
     refused += [("", sentence) for text in (annotation, times) for sentence in text.refusal]
-    lacking = tuple(str(plane) for plane in dataset.planes if plane not in found)
+    lacking = tuple(str(plane) for plane in dataset.planes if plane not in found and _is_listable(dataset, plane))
     return VideoFacts(video, found, lacking, annotation, times, tuple(refused), tuple(strays))
 
 # %% ../../nbs/validation/00_checks.ipynb #deac8f20
@@ -411,13 +424,16 @@ def missing_folder(facts: DatasetFacts) -> Iterator[Finding]:
         if entry not in facts.entries:
             yield facts.finding("info", f"this copy has no {entry}", plane=planes.get(entry, ""))
 
-# %% ../../nbs/validation/00_checks.ipynb #5f05b52e
+# %% ../../nbs/validation/00_checks.ipynb #6c2e4345
 @check("unreadable-entry", "mend the file, grant access, or extract it anew", "dataset")
 def unreadable_entry(facts: DatasetFacts) -> Iterator[Finding]:
     """Each entry can be listed and understood. Source: what `EmbryoDataset` refuses."""
-    planes = {plane.folder: str(plane) for plane in FocalPlane}
+    planes = {plane.folder: plane for plane in FocalPlane}
     for entry, sentence in facts.refused:
-        yield facts.finding("error", sentence, plane=planes.get(entry, ""))
+        plane = planes.get(entry)
+        lost = facts.videos if plane and not facts.folders.get(plane, True) else ()
+        for video in lost or [""]:
+            yield facts.finding("error", sentence, video, plane or "")
 
 # %% ../../nbs/validation/00_checks.ipynb #6c8971b5
 @check("unexpected-entry", "nothing; or move it elsewhere", "dataset")
@@ -445,7 +461,7 @@ def unknown_video(facts: DatasetFacts) -> Iterator[Finding]:
         near = nearest(video, released, n=1)
         yield facts.finding("warning", f"{video} is not a video of the release{near}", video)
 
-# %% ../../nbs/validation/00_checks.ipynb #af10b24c
+# %% ../../nbs/validation/00_checks.ipynb #b301339f
 @check("missing-video", "nothing if a subset is meant; else extract anew", "dataset")
 def missing_video(facts: DatasetFacts) -> Iterator[Finding]:
     """All 704 videos are there, and images for each annotation. Source: the folders of the release, listed in the package."""
@@ -456,9 +472,15 @@ def missing_video(facts: DatasetFacts) -> Iterator[Finding]:
             yield facts.finding("warning", f"{video} has no folder in any plane", video)
     elif len(absent) < len(released):
         yield facts.finding("info", f"{len(released) - len(absent)} of the {len(released)} videos are here")
-    bare = sorted(facts.texts[ANNOTATIONS] - here, key=natural_key)
-    if bare:
-        yield facts.finding("info", f"{len(bare):,} annotations have no images: {_some(bare)}")
+    bare = sorted(frozenset().union(*facts.texts.values()) - here, key=natural_key)
+    if 2 * len(bare) >= len(here):
+        if bare:
+            yield facts.finding("info", f"{len(bare):,} videos have annotation or times, but no images: {_some(bare)}")
+        return
+    told = released if len(absent) < len(released) / 2 else ()
+    for video in bare:
+        if video not in told:
+            yield facts.finding("warning", f"{video} has annotation or times, but no images in any plane", video)
 
 # %% ../../nbs/validation/00_checks.ipynb #f96282a7
 @check("unreadable", "leave the video out, or mend what is named")
@@ -472,14 +494,15 @@ def unreadable(facts: VideoFacts) -> Iterator[Finding]:
             why = Counter(faults.values()).most_common(1)[0][0]
             yield facts.finding("error", f"{len(runs):,} frames cannot be opened ({why})", runs_text(runs), plane)
 
-# %% ../../nbs/validation/00_checks.ipynb #aced08aa
+# %% ../../nbs/validation/00_checks.ipynb #9b23c22e
 @check("missing-plane", "extract the plane anew, or use the planes it has")
 def missing_plane(facts: VideoFacts) -> Iterator[Finding]:
     """Each video has frames in each plane of the copy. Source: the layout of the release."""
     for plane in facts.lacking:
         yield facts.finding("warning", "the video has no folder in this plane", plane=plane)
+    refused = {plane for plane, _ in facts.refused}
     for plane, found in facts.planes.items():
-        if not len(found.listing.runs):
+        if not len(found.listing.runs) and plane not in refused:
             yield facts.finding("warning", "the video's folder in this plane holds no frame", plane=plane)
 
 # %% ../../nbs/validation/00_checks.ipynb #a8c00e07
@@ -609,18 +632,21 @@ def wrong_well(facts: VideoFacts) -> Iterator[Finding]:
         facts, wrong, severity, lambda n: f"{n:,} frames are of {names}, the embryo's number is {embryo}"
     )
 
-# %% ../../nbs/validation/00_checks.ipynb #c97b61f7
+# %% ../../nbs/validation/00_checks.ipynb #45af29b6
 @check("duplicate-f0", "nothing here; never walk the tree recursively")
 def duplicate_f0(facts: VideoFacts) -> Iterator[Finding]:
     """A folder inside that is named like the plane repeats its frames bit for bit. Source: 211 videos of the release."""
     for plane, found in facts.planes.items():
+        copied = found.runs_of(found.copies)
         unlike = {name: how for name, how in found.copies.items() if how}
         if runs := found.runs_of(unlike):
-            told = f"{len(unlike):,} of {len(found.copies):,} frames in the folder {plane} inside differ: the first"
-            yield facts.finding("warning", f"{told} {next(iter(unlike.values()))}", runs_text(runs), plane)
+            told = f"{len(runs):,} of {len(copied):,} frames in the folder {plane} inside differ: the first"
+            first = next(how for name, how in unlike.items() if run_of(name) is not None)
+            yield facts.finding("warning", f"{told} {first}", runs_text(runs), plane)
         elif plane in found.folders:
-            told = f"{len(found.copies):,} frames lie once more in the folder {plane} inside, bit for bit"
-            yield facts.finding("info", told, "", plane)
+            told = f"{len(copied):,} frames lie once more in the folder {plane} inside, bit for bit"
+            empty = f"the folder {plane} inside holds no frame"
+            yield facts.finding("info", told if copied else empty, "", plane)
 
 # %% ../../nbs/validation/00_checks.ipynb #9ec0394f
 @check("stray-file", "nothing; or remove it")
@@ -704,13 +730,13 @@ def unknown_phase(facts: VideoFacts) -> Iterator[Finding]:
     faults = [fault for fault in facts.annotation.faults if _is_unknown(fault[0])]
     yield from _faulty(facts, facts.annotation, faults)
 
-# %% ../../nbs/validation/00_checks.ipynb #0dc2a998
+# %% ../../nbs/validation/00_checks.ipynb #a1bc6a84
 @check("malformed-row", "mend the row; EmbryoDataset refuses the file")
 def malformed_row(facts: VideoFacts) -> Iterator[Finding]:
-    """A row is phase,first,last, or under its header frame_index,time, in UTF-8. Source: the files of the release."""
+    """A row is phase,first,last, or under its header frame_index,time. Source: the files of the release."""
     faults = [fault for fault in facts.annotation.faults if not _is_unknown(fault[0])]
-    yield from _faulty(facts, facts.annotation, faults)
-    if facts.times.faults:
+    yield from _faulty(facts, facts.annotation, [] if facts.annotation.unread else faults)
+    if facts.times.faults and not facts.times.unread:
         runs = [int(cells[0]) for cells, _ in facts.times.faults if cells and re.fullmatch("[0-9]{1,6}", cells[0])]
         more = f" (and {len(facts.times.faults) - 1:,} more)" if facts.times.faults[1:] else ""
         told = f"{facts.times.path}, {facts.times.faults[0][1]}{more}"
@@ -858,11 +884,13 @@ def _ungraded(facts: DatasetFacts) -> list[tuple[str, str]]:
     """Video and fault of each row of the grades that names a video and was not understood."""
     return [(cells[0], sentence) for cells, sentence in facts.grades.faults if cells]
 
-# %% ../../nbs/validation/00_checks.ipynb #8c3291f1
+# %% ../../nbs/validation/00_checks.ipynb #6f403cf6
 @check("missing-grade", "nothing if grades are not used", "dataset")
 def missing_grade(facts: DatasetFacts) -> Iterator[Finding]:
     """Each video has a row in the grades; NA stands for not graded. Source: the grades' file of the release."""
     named = {row.video for row in facts.grades.rows} | {video for video, _ in _ungraded(facts)}
+    if facts.grades.there and not facts.grades.rows and not facts.grades.faults:
+        yield facts.finding("info", f"{GRADES} has no rows")
     if named:
         for video in facts.videos:
             if video not in named:

@@ -225,7 +225,7 @@ class _Asked(NamedTuple):
     workers: int | None
     files: dict[str, str]  # 'json', 'csv', 'html' -> file
 
-# %% ../../nbs/validation/03_validate.ipynb #4960ed94
+# %% ../../nbs/validation/03_validate.ipynb #2744dfd9
 def _ask(argv: list[str] | None) -> _Asked:
     """The options, or exit with status 2."""
     parser = _parser()
@@ -239,7 +239,9 @@ def _ask(argv: list[str] | None) -> _Asked:
         parser.error(f"{', '.join(sorted(left))} looks at pixels; give --pixels too")
     if args.workers is not None and args.workers < 1:
         parser.error(f"--workers is {args.workers}; it must be 1 or more")
-    files = {kind: getattr(args, kind) for kind in ("json", "csv", "html") if getattr(args, kind)}
+    files = {kind: path for kind in ("json", "csv", "html") if (path := getattr(args, kind)) is not None}
+    if unnamed := [kind for kind, path in files.items() if not path]:
+        parser.error(f"--{unnamed[0]} names no file; an unset variable, perhaps")
     if len(set(map(os.path.abspath, files.values()))) < len(files):
         parser.error("two reports cannot go into one file")
     return _Asked(args.folder, args.pixels, checks, args.workers, files)
