@@ -356,10 +356,32 @@ def test_copies_of_frames_are_told_as_such(tree: Path) -> None:
 def test_published_findings_say_whether_this_copy_confirms_them(tree: Path) -> None:
     """The published names stand on sample data here, whose defects are known: there is none."""
     rename_video(tree, "SAM2-4", "LM184-4")
-    for pixels, verdict in (False, "not looked at"), (True, "not seen in this copy"):
-        [told] = validate(tree, pixels=pixels, planes=["F0"]).findings.query("check == 'known-issue'")["message"]
+    for pixels, plane, verdict in (
+        (False, "F0", "not looked at"),
+        (True, "F45", "not looked at"),
+        (True, "F0", "not seen in this copy"),
+    ):
+        [told] = validate(tree, pixels=pixels, planes=[plane]).findings.query("check == 'known-issue'")["message"]
         assert f"embryo_removed ({verdict})" in told
         assert "after 120.0 hpi" in told
+
+
+def test_ordinary_copy_confirms_nothing(tree: Path) -> None:
+    """The annotation ends one run past the images, as most do, and one frame is cut."""
+    rename_video(tree, "SAM2-4", "AL884-2")
+    cut = next(name for name, known in known_issues().items() if known.defects == ("truncated_jpeg",))
+    rename_video(tree, "SAM1-7", cut)
+    path = frame(tree, 5, video=cut)
+    path.write_bytes(path.read_bytes()[:-2])
+    found = validate(tree)
+    assert rows(found, "annotation-past-images", "AL884-2") == [("info", "AL884-2", "", "25")]
+    assert rows(found, "truncated-jpeg", cut) == [("error", cut, "F0", "5")]
+    told = found.findings.query("check == 'known-issue'").set_index("video")["message"]
+    assert told["AL884-2"] == "published, tier A: timeline_mismatch (not seen in this copy)"
+    assert told[cut] == "published, truncated_jpeg (not seen in this copy)"
+    (tree / TIMES / "AL884-2_timeElapsed.csv").unlink()
+    [told] = validate(tree).findings.query("check == 'known-issue' and video == 'AL884-2'")["message"]
+    assert told == "published, tier A: timeline_mismatch (not looked at)"
 
 
 def test_published_finding_is_confirmed_by_this_copy(planted: Tree, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ __all__ = ['Scope', 'CHECKS', 'FINDING_COLUMNS', 'Severity', 'Finding', 'Check',
            'missing_annotation', 'unknown_phase', 'malformed_row', 'phase_order', 'phase_overlap', 'phase_gap',
            'annotation_past_images', 'images_past_annotation', 'annotation_past_time', 'missing_time',
            'time_decreasing', 'uniform_clock', 'images_without_time', 'time_step', 'missing_grade', 'unknown_grade',
-           'duplicate_grade', 'siblings', 'Known', 'known_issues', 'known_issue']
+           'duplicate_grade', 'siblings', 'Known', 'known_issues', 'Sign', 'known_issue']
 
 # %% ../../nbs/validation/00_checks.ipynb #8f24f1d1
 import io
@@ -262,7 +262,7 @@ def _shown(text: str) -> str:
     """A text with names from the disk, in one line: what cannot be printed is escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
-# %% ../../nbs/validation/00_checks.ipynb #ac46b68c
+# %% ../../nbs/validation/00_checks.ipynb #5c795b11
 class VideoFacts(NamedTuple):
     """What there is of a video: its folders by plane, its annotation and times, what cannot be read; see `read_video`."""
 
@@ -273,8 +273,8 @@ class VideoFacts(NamedTuple):
     times: TextFacts = TextFacts("", False)
     refused: tuple[tuple[str, str], ...] = ()  # plane ('' for none), sentence
     strays: tuple[str, ...] = ()  # files named after the video among the text files
-    found: frozenset[str] = frozenset()  # for the scope "findings": the checks that found something in this video,
-    ran: frozenset[str] = frozenset()  # and those that looked
+    found: tuple[tuple[str, Finding], ...] = ()  # for the scope "findings": what the checks found in this video,
+    ran: frozenset[str] = frozenset()  # and those that ran; a check of pixels only where the middle plane was measured
 
     @property
     def runs(self) -> np.ndarray:
@@ -921,25 +921,49 @@ def known_issues() -> dict[str, Known]:
         known[video] = had._replace(defects=(*had.defects, "truncated_jpeg"))
     return known
 
-# %% ../../nbs/validation/00_checks.ipynb #3cfb0155
-_SEEN_BY: dict[str, tuple[str, ...]] = {
-    "timeline_mismatch": ("uniform-clock", "annotation-past-images", "doubled-frames"),
-    "embryo_removed": ("empty-well",),
-    "dark_frames": ("dark-frames",),
-    "out_of_focus": ("defocused-frames",),
-    "blank_throughout": ("blank-video",),
-    "annotation_truncated": ("images-past-annotation",),
-    "truncated_jpeg": ("truncated-jpeg",),
+# %% ../../nbs/validation/00_checks.ipynb #2f124a79
+class Sign(NamedTuple):
+    """What confirms a published defect: a finding of `check`, no milder than `least`."""
+
+    check: str
+    least: Severity
+    needs: tuple[str, ...] = ()  # 'times', 'annotation', 'images': without these the check sees nothing
+    throughout: bool = False  # the finding must be about all runs in all planes
+
+    def is_shown(self, check: str, finding: Finding) -> bool:
+        """Whether this is such a finding."""
+        part = self.throughout and bool(finding.plane or finding.runs)
+        return check == self.check and finding.severity.rank <= self.least.rank and not part
+
+# %% ../../nbs/validation/00_checks.ipynb #dec68646
+_SIGNS: dict[str, tuple[Sign, ...]] = {
+    "timeline_mismatch": (
+        Sign("uniform-clock", Severity.error, ("times",)),
+        Sign("annotation-past-images", Severity.error, ("annotation", "images")),
+        Sign("doubled-frames", Severity.error, ("times", "images")),
+    ),
+    "embryo_removed": (Sign("empty-well", Severity.warning),),
+    "dark_frames": (Sign("dark-frames", Severity.warning),),
+    "out_of_focus": (Sign("defocused-frames", Severity.warning),),
+    "blank_throughout": (Sign("blank-video", Severity.error),),
+    "annotation_truncated": (Sign("images-past-annotation", Severity.info, ("annotation", "images")),),
+    "truncated_jpeg": (Sign("truncated-jpeg", Severity.error, ("images",), throughout=True),),
 }
 
-# %% ../../nbs/validation/00_checks.ipynb #abf66412
+# %% ../../nbs/validation/00_checks.ipynb #057eb701
+def _has_looked(sign: Sign, facts: VideoFacts) -> bool:
+    """Whether the check of `sign` ran, and on what it needs."""
+    there = {"times": len(facts.times.rows) > 10, "annotation": bool(facts.annotation.rows), "images": len(facts.runs)}
+    return sign.check in facts.ran and all(there[need] for need in sign.needs)
+
+# %% ../../nbs/validation/00_checks.ipynb #47dfb178
 def _verdict(defect: str, facts: VideoFacts) -> str:
     """Whether this copy shows a published defect."""
-    checks = _SEEN_BY.get(defect, ())
-    seen = sorted(facts.found.intersection(checks))
+    signs = _SIGNS.get(defect, ())
+    seen = sorted({sign.check for sign in signs if any(sign.is_shown(*each) for each in facts.found)})
     if seen:
         return f"confirmed by {' and '.join(seen)}"
-    return "not seen in this copy" if checks and facts.ran.issuperset(checks) else "not looked at"
+    return "not seen in this copy" if signs and all(_has_looked(each, facts) for each in signs) else "not looked at"
 
 # %% ../../nbs/validation/00_checks.ipynb #5c8ad91a
 def _from_hour(facts: VideoFacts, hour: float) -> np.ndarray | None:
