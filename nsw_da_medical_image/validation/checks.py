@@ -965,14 +965,23 @@ def _verdict(defect: str, facts: VideoFacts) -> str:
         return f"confirmed by {' and '.join(seen)}"
     return "not seen in this copy" if signs and all(_has_looked(each, facts) for each in signs) else "not looked at"
 
-# %% ../../nbs/validation/00_checks.ipynb #5c8ad91a
+# %% ../../nbs/validation/00_checks.ipynb #5063e4f7
 def _from_hour(facts: VideoFacts, hour: float) -> np.ndarray | None:
-    """The runs of the video from the first on whose time is later than `hour`; None where it has no times."""
+    """The runs of the video after the last one that is known to lie before `hour` (hpi) or at it; None where it has no times."""
     runs, hours = _clock(facts)
-    later = runs[hours > hour]
-    return (facts.runs[facts.runs >= later[0]] if len(later) else facts.runs[:0]) if len(runs) else None
+    if not len(runs):
+        return None
+    before = int(np.argmax(hours > hour)) if (hours > hour).any() else len(runs)
+    return facts.runs[facts.runs > runs[before - 1]] if before else facts.runs
 
-# %% ../../nbs/validation/00_checks.ipynb #fe870056
+# %% ../../nbs/validation/00_checks.ipynb #8d3809c6
+def _is_past(facts: VideoFacts, late: np.ndarray) -> bool:
+    """Whether any of the runs `late` has a time or a label; without an annotation its labels are elsewhere, and any may."""
+    timed = np.isin(late, _clock(facts)[0])
+    labelled = phase_ranks(facts.annotation.rows, late) >= 0 if facts.annotation.rows else np.ones(len(late), bool)
+    return bool((timed | labelled).any())
+
+# %% ../../nbs/validation/00_checks.ipynb #af4e15ce
 @check("known-issue", "tier A: leave the video out, B: the runs; see for yourself", "findings")
 def known_issue(facts: VideoFacts) -> Iterator[Finding]:
     """What was published about the release's videos. Source: CLEAVE, GitHub dyytnn/CLEAVE, data CC BY 4.0, condensed."""
@@ -985,7 +994,8 @@ def known_issue(facts: VideoFacts) -> Iterator[Finding]:
     if known.cutoff is not None:
         told += f"; labels mean nothing after {known.cutoff:.1f} hpi"
     if severity == "warning" and late is not None:
-        severity, runs = ("warning", runs_text(late)) if len(late) else ("info", "")
-        told += "" if len(late) else ", later than all hours of this copy"
+        past = _is_past(facts, late)
+        severity, runs = ("warning", runs_text(late)) if past else ("info", "")
+        told += "" if past else ", later than all labels and hours of this copy"
     tier = f"tier {known.tier}: " if known.tier else ""
     yield facts.finding(severity, f"published, {tier}{told}", runs)
