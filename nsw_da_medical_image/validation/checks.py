@@ -732,15 +732,15 @@ def phase_order(facts: VideoFacts) -> Iterator[Finding]:
         )
         yield facts.finding("error", told, _spans_text((row.first, row.last) for pair in wrong for row in pair))
 
-# %% ../../nbs/validation/00_checks.ipynb #3dd77656
+# %% ../../nbs/validation/00_checks.ipynb #9ddedb03
 @check("phase-overlap", "leave these runs out, or accept the later phase")
 def phase_overlap(facts: VideoFacts) -> Iterator[Finding]:
     """A run has one phase. Source: the rows of the release's annotations follow each other without overlap."""
-    spans, end = [], 0
+    spans, end = [], None
     for row in _by_run(facts):
-        if row.first <= end:
+        if end is not None and row.first <= end:
             spans.append((row.first, min(end, row.last)))
-        end = max(end, row.last)
+        end = row.last if end is None else max(end, row.last)
     if spans:
         yield facts.finding("warning", f"{len(spans):,} rows begin before the last one has ended", _spans_text(spans))
 
