@@ -634,13 +634,27 @@ def stray_file(facts: VideoFacts) -> Iterator[Finding]:
     if facts.strays:
         yield facts.finding("info", f"neither annotation nor times: {_some(facts.strays)}")
 
-# %% ../../nbs/validation/00_checks.ipynb #fb25be08
-@check("doubled-frames", "leave the video out: labels count rows, not images")
+# %% ../../nbs/validation/00_checks.ipynb #48ab0e62
+_CULTURE = 168.0  # hours: an embryo is cultured to day 7 at most
+
+
+def _last_hour(facts: VideoFacts) -> float:
+    """The hour (hpi) of the last image, were the times to go on at their usual step."""
+    runs, hours = np.array(facts.times.rows, float).T
+    steps = np.diff(hours) / np.diff(runs)
+    return float(hours[-1] + max(0, facts.runs[-1] - runs[-1]) * (np.median(steps) if len(steps) else 0.0))
+
+# %% ../../nbs/validation/00_checks.ipynb #55c303e2
+@check("doubled-frames", "error: leave the video out, labels count rows, not images; info: nothing")
 def doubled_frames(facts: VideoFacts) -> Iterator[Finding]:
-    """There are at most 1.5 images to a row of the times. Source: GE218-3 of the release, with twice as many images as rows."""
+    """There are at most 1.5 images to a row of the times; more are an error where, at the rows' median step, the last image would be later than 168 hpi, for then they
+    are not images after the annotated part. Source: GE218-3 of the release, with twice as many images as rows; day 7 as the end of culture is this library's."""
     images, rows = len(facts.runs), len(facts.times.rows)
     if rows and images > 1.5 * rows:
-        yield facts.finding("error", f"{images:,} images for {rows:,} rows of the times: {images / rows:.2f} to a row")
+        told = f"{images:,} images for {rows:,} rows of the times: {images / rows:.2f} to a row"
+        last = _last_hour(facts)
+        late = last > _CULTURE
+        yield facts.finding("error" if late else "info", f"{told}; at their step the last image is of {last:.1f} hpi")
 
 # %% ../../nbs/validation/00_checks.ipynb #afb36913
 def _ended(facts: VideoFacts, wrong: Callable[[Tail], bool]) -> dict[str, list[int]]:
