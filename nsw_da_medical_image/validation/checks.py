@@ -854,10 +854,23 @@ def images_without_time(facts: VideoFacts) -> Iterator[Finding]:
         if len(bare):
             yield facts.finding("info", f"{len(bare):,} of {len(facts.runs):,} images have no time", runs_text(bare))
 
-# %% ../../nbs/validation/00_checks.ipynb #13bb7db3
+# %% ../../nbs/validation/00_checks.ipynb #037088a2
+def _bad_clock(facts: VideoFacts) -> Iterator[Finding]:
+    """What is wrong with the clock itself: that it never goes forward, or that hours are negative."""
+    runs, hours = _clock(facts)
+    if len(runs) > 3 and not (np.diff(hours) > 0).any():
+        told = f"none of {len(runs):,} times is later than the one that precedes it; the first is {hours[0]:.1f} h"
+        yield facts.finding("warning", told, runs_text(runs))
+    before = hours < 0
+    if before.any():
+        told = f"{before.sum():,} times lie before the insemination, by up to {-hours.min():.1f} h"
+        yield facts.finding("warning", told, runs_text(runs[before]))
+
+# %% ../../nbs/validation/00_checks.ipynb #63c67010
 @check("time-step", "derive no duration across these runs")
 def time_step(facts: VideoFacts) -> Iterator[Finding]:
-    """No step is over 4 times the video's median and over it by 2 h. Source: this library's; the median is 0.25 or 0.33 h in the release."""
+    """Hours are not negative and do go forward, by no step of over 4 times the video's median and over it by 2 h. Source: this library's; the median is 0.25 or 0.33 h in the release."""
+    yield from _bad_clock(facts)
     runs, hours = _clock(facts)
     if len(runs) > 2:
         steps = np.diff(hours) / np.diff(runs)
