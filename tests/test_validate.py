@@ -7,9 +7,10 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset, TimeRow, list_frames, parse_phases
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import Planted, make_archives
 from nsw_da_medical_image.dataset_util.util import (
@@ -31,7 +32,14 @@ from nsw_da_medical_image.dataset_util.util import (
     released_videos,
     runs_text,
 )
-from nsw_da_medical_image.validation.checks import CHECKS, known_issues
+from nsw_da_medical_image.validation.checks import (
+    CHECKS,
+    DatasetFacts,
+    PlaneFacts,
+    TextFacts,
+    VideoFacts,
+    known_issues,
+)
 from nsw_da_medical_image.validation.report import Report
 from nsw_da_medical_image.validation.validate import Judged, Task, judge_video, main, validate
 
@@ -172,13 +180,20 @@ def wanted(case: Case, planted: Planted) -> Row:
     return case.severity, planted.video, planted.plane or "", runs
 
 
+def assert_switched_off(check: str, report: Report, without: Report) -> None:
+    """Of the same data a report `without` the check tells what the whole `report` tells, but for what the check found."""
+    theirs = report.findings["check"] == check
+    assert theirs.any()
+    pd.testing.assert_frame_equal(without.findings, report.findings[~theirs].reset_index(drop=True))
+
+
 @pytest.mark.parametrize("check", PLANTED)
 def test_planted_defect_is_found(check: str, planted: Tree) -> None:
-    """Exactly the video, the plane and the runs; and without the check, nothing."""
+    """Exactly the video, the plane and the runs; and without the check, all the rest is found and this is not."""
     case = PLANTED[check]
     defect = planted.planted[case.quirk]
     assert rows(planted.report, check, defect.video) == [wanted(case, defect)]
-    assert not rows(validate(planted.root, set(CHECKS) - {check}), check)
+    assert_switched_off(check, planted.report, validate(planted.root, set(CHECKS) - {check}))
 
 
 @pytest.mark.parametrize("check", PIXELS)
@@ -187,7 +202,7 @@ def test_defect_planted_in_pixels_is_found(check: str, pictured: Tree) -> None:
     defect = pictured.planted[case.quirk]
     notes = [("info", defect.video, "", "")] if check == "frame-size" else []  # the release's pictures are larger
     assert rows(pictured.report, check, defect.video) == [wanted(case, defect), *notes]
-    assert not rows(validate(pictured.root, set(CHECKS) - {check}, pixels=True), check)
+    assert_switched_off(check, pictured.report, validate(pictured.root, set(CHECKS) - {check}, pixels=True))
 
 
 def grave_of(cases: dict[str, Case], tree: Tree) -> set[tuple[str, str]]:
@@ -331,8 +346,9 @@ BY_HAND: dict[str, list[Callable[[Path], list[Row]]]] = {
 def test_defect_planted_by_hand_is_found(check: str, plant: Callable[[Path], list[Row]], tree: Path) -> None:
     want = plant(tree)
     assert want
-    assert rows(validate(tree), check) == want
-    assert not rows(validate(tree, set(CHECKS) - {check}), check)
+    report = validate(tree)
+    assert rows(report, check) == want
+    assert_switched_off(check, report, validate(tree, set(CHECKS) - {check}))
 
 
 def test_every_check_has_a_planted_defect() -> None:
@@ -347,6 +363,63 @@ def test_every_check_names_its_rule_its_source_and_a_remedy(check: str) -> None:
     assert check == CHECKS[check].name
 
 
+# --- where a rule begins to hold -----------------------------------------------------------------
+
+
+def video_of(images: int, hours: Iterable[float] = (), labelled: int = 0) -> VideoFacts:
+    """The facts of a video with RUN1 to RUN`images`, an hour for each of its first runs, and labels up to a run."""
+    names = [f"D2013.08.06_S0675_I141_WELL1_RUN{run}.jpeg" for run in range(1, images + 1)]
+    times = tuple(TimeRow(run, hour) for run, hour in enumerate(hours, 1))
+    phases = parse_phases(f"tPNa,1,{labelled}\n".encode()).rows if labelled else []
+    return VideoFacts(
+        "A1-1",
+        {"F0": PlaneFacts(list_frames(names), {}, (), (), {})},
+        annotation=TextFacts("", True, True, tuple(phases)),
+        times=TextFacts("", True, True, times),
+    )
+
+
+def by_steps(*steps: float) -> VideoFacts:
+    """A video whose times take these steps."""
+    return video_of(len(steps) + 1, accumulate(steps, initial=20.0))
+
+
+@pytest.mark.parametrize(
+    ("check", "facts", "severities"),
+    [
+        ("uniform-clock", by_steps(*[0.2] * 95, *[0.3] * 5), []),  # 95 % of the steps
+        ("uniform-clock", by_steps(*[0.2] * 96, *[0.3] * 4), ["error"]),
+        ("uniform-clock", by_steps(*[0.2] * 9), []),  # too few to judge
+        ("uniform-clock", by_steps(*[0.2] * 10), ["error"]),
+        ("annotation-past-images", video_of(20, labelled=20), []),
+        ("annotation-past-images", video_of(20, labelled=21), ["info"]),
+        ("annotation-past-images", video_of(20, labelled=23), ["info"]),
+        ("annotation-past-images", video_of(20, labelled=24), ["error"]),
+        ("doubled-frames", video_of(150, range(100)), []),
+        ("doubled-frames", video_of(151, [20 + 1.5 * row for row in range(100)]), ["error"]),  # would end at 245 hpi
+        ("doubled-frames", video_of(151, [20 + 0.25 * row for row in range(100)]), ["info"]),  # at 57.5 hpi
+        ("time-step", by_steps(*[1.0] * 9, 4.0), []),  # over by 3 h, yet not over 4 times
+        ("time-step", by_steps(*[1.0] * 9, 4.25), ["warning"]),
+        ("time-step", by_steps(*[0.25] * 9, 2.25), []),  # 9 times, yet not over by more than 2 h
+        ("time-step", by_steps(*[0.25] * 9, 2.5), ["warning"]),
+        ("time-step", by_steps(0.0, 0.0), []),  # a clock that stands still for four rows does stand still
+        ("time-step", by_steps(0.0, 0.0, 0.0), ["warning"]),
+    ],
+)
+def test_rule_holds_from_its_bound_on(check: str, facts: VideoFacts, severities: list[str]) -> None:
+    assert [found.severity for found in CHECKS[check].find(facts)] == severities
+
+
+def test_copy_with_half_of_the_release_is_a_subset() -> None:
+    """With one video more it was meant to be whole, and each that is missing is told."""
+    released = released_videos()
+    none = DatasetFacts(frozenset(), (), {}, {ANNOTATIONS: frozenset()}, {}, (), TextFacts("", False), ())
+    half = [*CHECKS["missing-video"].find(none._replace(videos=released[:352]))]
+    more = [*CHECKS["missing-video"].find(none._replace(videos=released[:353]))]
+    assert [(found.severity, found.video) for found in half] == [("info", "")]
+    assert [(found.severity, found.video) for found in more] == [("warning", name) for name in released[353:]]
+
+
 def test_copies_of_frames_are_told_as_such(tree: Path) -> None:
     inner = frames(tree) / "F0"
     inner.mkdir()
@@ -358,10 +431,32 @@ def test_copies_of_frames_are_told_as_such(tree: Path) -> None:
 def test_published_findings_say_whether_this_copy_confirms_them(tree: Path) -> None:
     """The published names stand on sample data here, whose defects are known: there is none."""
     rename_video(tree, "SAM2-4", "LM184-4")
-    for pixels, verdict in (False, "not looked at"), (True, "not seen in this copy"):
-        [told] = validate(tree, pixels=pixels, planes=["F0"]).findings.query("check == 'known-issue'")["message"]
+    for pixels, plane, verdict in (
+        (False, "F0", "not looked at"),
+        (True, "F45", "not looked at"),
+        (True, "F0", "not seen in this copy"),
+    ):
+        [told] = validate(tree, pixels=pixels, planes=[plane]).findings.query("check == 'known-issue'")["message"]
         assert f"embryo_removed ({verdict})" in told
         assert "after 120.0 hpi" in told
+
+
+def test_ordinary_copy_confirms_nothing(tree: Path) -> None:
+    """The annotation ends one run past the images, as most do, and one frame is cut."""
+    rename_video(tree, "SAM2-4", "AL884-2")
+    cut = next(name for name, known in known_issues().items() if known.defects == ("truncated_jpeg",))
+    rename_video(tree, "SAM1-7", cut)
+    path = frame(tree, 5, video=cut)
+    path.write_bytes(path.read_bytes()[:-2])
+    found = validate(tree)
+    assert rows(found, "annotation-past-images", "AL884-2") == [("info", "AL884-2", "", "25")]
+    assert rows(found, "truncated-jpeg", cut) == [("error", cut, "F0", "5")]
+    told = found.findings.query("check == 'known-issue'").set_index("video")["message"]
+    assert told["AL884-2"] == "published, tier A: timeline_mismatch (not seen in this copy)"
+    assert told[cut] == "published, truncated_jpeg (not seen in this copy)"
+    (tree / TIMES / "AL884-2_timeElapsed.csv").unlink()
+    [told] = validate(tree).findings.query("check == 'known-issue' and video == 'AL884-2'")["message"]
+    assert told == "published, tier A: timeline_mismatch (not looked at)"
 
 
 def test_published_finding_is_confirmed_by_this_copy(planted: Tree, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ __all__ = ['Scope', 'CHECKS', 'FINDING_COLUMNS', 'Severity', 'Finding', 'Check',
            'missing_annotation', 'unknown_phase', 'malformed_row', 'phase_order', 'phase_overlap', 'phase_gap',
            'annotation_past_images', 'images_past_annotation', 'annotation_past_time', 'missing_time',
            'time_decreasing', 'uniform_clock', 'images_without_time', 'time_step', 'missing_grade', 'unknown_grade',
-           'duplicate_grade', 'siblings', 'Known', 'known_issues', 'known_issue']
+           'duplicate_grade', 'siblings', 'Known', 'known_issues', 'Sign', 'known_issue']
 
 # %% ../../nbs/validation/00_checks.ipynb #8f24f1d1
 import io
@@ -267,7 +267,7 @@ def _shown(text: str) -> str:
     """A text with names from the disk, in one line: what cannot be printed is escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
-# %% ../../nbs/validation/00_checks.ipynb #ac46b68c
+# %% ../../nbs/validation/00_checks.ipynb #5c795b11
 class VideoFacts(NamedTuple):
     """What there is of a video: its folders by plane, its annotation and times, what cannot be read; see `read_video`."""
 
@@ -278,8 +278,8 @@ class VideoFacts(NamedTuple):
     times: TextFacts = TextFacts("", False)
     refused: tuple[tuple[str, str], ...] = ()  # plane ('' for none), sentence
     strays: tuple[str, ...] = ()  # files named after the video among the text files
-    found: frozenset[str] = frozenset()  # for the scope "findings": the checks that found something in this video,
-    ran: frozenset[str] = frozenset()  # and those that looked
+    found: tuple[tuple[str, Finding], ...] = ()  # for the scope "findings": what the checks found in this video,
+    ran: frozenset[str] = frozenset()  # and those that ran; a check of pixels only where the middle plane was measured
 
     @property
     def runs(self) -> np.ndarray:
@@ -611,10 +611,10 @@ def mixed_prefix(facts: VideoFacts) -> Iterator[Finding]:
         facts, strange, "warning", lambda n: f"{n:,} frames begin with {unusual}, the others with {usual}"
     )
 
-# %% ../../nbs/validation/00_checks.ipynb #359227c8
+# %% ../../nbs/validation/00_checks.ipynb #dbffd78e
 @check("wrong-well", "leave the video out: labels of another embryo")
 def wrong_well(facts: VideoFacts) -> Iterator[Finding]:
-    """WELL in the file names is the embryo's number in the video's id. Source: the release, but for LV683-2-8 and FE14-020."""
+    """WELL in the file names is the embryo's number in the video's id. Source: the release, but for LV683-2-8 (WELL2), and FE14-020, rightly WELL1."""
     try:
         embryo = VideoId.parse(facts.name).embryo
     except ValueError:
@@ -626,7 +626,7 @@ def wrong_well(facts: VideoFacts) -> Iterator[Finding]:
             if runs and (well := FrameName.parse(f"{start}_RUN1.jpeg").well) != embryo:
                 wells[well] += len(runs)
                 wrong[plane] = sorted({*wrong.get(plane, ()), *runs})
-    severity = "info" if facts.name == "FE14-020" else "error"
+    severity = "info" if facts.name == "FE14-020" and set(wells) == {1} else "error"
     names = ", ".join(f"WELL{well}" for well in wells)
     yield from _by_plane(
         facts, wrong, severity, lambda n: f"{n:,} frames are of {names}, the embryo's number is {embryo}"
@@ -660,13 +660,27 @@ def stray_file(facts: VideoFacts) -> Iterator[Finding]:
     if facts.strays:
         yield facts.finding("info", f"neither annotation nor times: {_some(facts.strays)}")
 
-# %% ../../nbs/validation/00_checks.ipynb #fb25be08
-@check("doubled-frames", "leave the video out: labels count rows, not images")
+# %% ../../nbs/validation/00_checks.ipynb #48ab0e62
+_CULTURE = 168.0  # hours: an embryo is cultured to day 7 at most
+
+
+def _last_hour(facts: VideoFacts) -> float:
+    """The hour (hpi) of the last image, were the times to go on at their usual step."""
+    runs, hours = np.array(facts.times.rows, float).T
+    steps = np.diff(hours) / np.diff(runs)
+    return float(hours[-1] + max(0, facts.runs[-1] - runs[-1]) * (np.median(steps) if len(steps) else 0.0))
+
+# %% ../../nbs/validation/00_checks.ipynb #55c303e2
+@check("doubled-frames", "error: leave the video out, labels count rows, not images; info: nothing")
 def doubled_frames(facts: VideoFacts) -> Iterator[Finding]:
-    """There are at most 1.5 images to a row of the times. Source: GE218-3 of the release, with twice as many images as rows."""
+    """There are at most 1.5 images to a row of the times; more are an error where, at the rows' median step, the last image would be later than 168 hpi, for then they
+    are not images after the annotated part. Source: GE218-3 of the release, with twice as many images as rows; day 7 as the end of culture is this library's."""
     images, rows = len(facts.runs), len(facts.times.rows)
     if rows and images > 1.5 * rows:
-        yield facts.finding("error", f"{images:,} images for {rows:,} rows of the times: {images / rows:.2f} to a row")
+        told = f"{images:,} images for {rows:,} rows of the times: {images / rows:.2f} to a row"
+        last = _last_hour(facts)
+        late = last > _CULTURE
+        yield facts.finding("error" if late else "info", f"{told}; at their step the last image is of {last:.1f} hpi")
 
 # %% ../../nbs/validation/00_checks.ipynb #afb36913
 def _ended(facts: VideoFacts, wrong: Callable[[Tail], bool]) -> dict[str, list[int]]:
@@ -758,15 +772,15 @@ def phase_order(facts: VideoFacts) -> Iterator[Finding]:
         )
         yield facts.finding("error", told, _spans_text((row.first, row.last) for pair in wrong for row in pair))
 
-# %% ../../nbs/validation/00_checks.ipynb #3dd77656
+# %% ../../nbs/validation/00_checks.ipynb #9ddedb03
 @check("phase-overlap", "leave these runs out, or accept the later phase")
 def phase_overlap(facts: VideoFacts) -> Iterator[Finding]:
     """A run has one phase. Source: the rows of the release's annotations follow each other without overlap."""
-    spans, end = [], 0
+    spans, end = [], None
     for row in _by_run(facts):
-        if row.first <= end:
+        if end is not None and row.first <= end:
             spans.append((row.first, min(end, row.last)))
-        end = max(end, row.last)
+        end = row.last if end is None else max(end, row.last)
     if spans:
         yield facts.finding("warning", f"{len(spans):,} rows begin before the last one has ended", _spans_text(spans))
 
@@ -866,10 +880,23 @@ def images_without_time(facts: VideoFacts) -> Iterator[Finding]:
         if len(bare):
             yield facts.finding("info", f"{len(bare):,} of {len(facts.runs):,} images have no time", runs_text(bare))
 
-# %% ../../nbs/validation/00_checks.ipynb #13bb7db3
+# %% ../../nbs/validation/00_checks.ipynb #037088a2
+def _bad_clock(facts: VideoFacts) -> Iterator[Finding]:
+    """What is wrong with the clock itself: that it never goes forward, or that hours are negative."""
+    runs, hours = _clock(facts)
+    if len(runs) > 3 and not (np.diff(hours) > 0).any():
+        told = f"none of {len(runs):,} times is later than the one that precedes it; the first is {hours[0]:.1f} h"
+        yield facts.finding("warning", told, runs_text(runs))
+    before = hours < 0
+    if before.any():
+        told = f"{before.sum():,} times lie before the insemination, by up to {-hours.min():.1f} h"
+        yield facts.finding("warning", told, runs_text(runs[before]))
+
+# %% ../../nbs/validation/00_checks.ipynb #63c67010
 @check("time-step", "derive no duration across these runs")
 def time_step(facts: VideoFacts) -> Iterator[Finding]:
-    """No step is over 4 times the video's median and over it by 2 h. Source: this library's; the median is 0.25 or 0.33 h in the release."""
+    """Hours are not negative and do go forward, by no step of over 4 times the video's median and over it by 2 h. Source: this library's; the median is 0.25 or 0.33 h in the release."""
+    yield from _bad_clock(facts)
     runs, hours = _clock(facts)
     if len(runs) > 2:
         steps = np.diff(hours) / np.diff(runs)
@@ -949,34 +976,67 @@ def known_issues() -> dict[str, Known]:
         known[video] = had._replace(defects=(*had.defects, "truncated_jpeg"))
     return known
 
-# %% ../../nbs/validation/00_checks.ipynb #3cfb0155
-_SEEN_BY: dict[str, tuple[str, ...]] = {
-    "timeline_mismatch": ("uniform-clock", "annotation-past-images", "doubled-frames"),
-    "embryo_removed": ("empty-well",),
-    "dark_frames": ("dark-frames",),
-    "out_of_focus": ("defocused-frames",),
-    "blank_throughout": ("blank-video",),
-    "annotation_truncated": ("images-past-annotation",),
-    "truncated_jpeg": ("truncated-jpeg",),
+# %% ../../nbs/validation/00_checks.ipynb #2f124a79
+class Sign(NamedTuple):
+    """What confirms a published defect: a finding of `check`, no milder than `least`."""
+
+    check: str
+    least: Severity
+    needs: tuple[str, ...] = ()  # 'times', 'annotation', 'images': without these the check sees nothing
+    throughout: bool = False  # the finding must be about all runs in all planes
+
+    def is_shown(self, check: str, finding: Finding) -> bool:
+        """Whether this is such a finding."""
+        part = self.throughout and bool(finding.plane or finding.runs)
+        return check == self.check and finding.severity.rank <= self.least.rank and not part
+
+# %% ../../nbs/validation/00_checks.ipynb #dec68646
+_SIGNS: dict[str, tuple[Sign, ...]] = {
+    "timeline_mismatch": (
+        Sign("uniform-clock", Severity.error, ("times",)),
+        Sign("annotation-past-images", Severity.error, ("annotation", "images")),
+        Sign("doubled-frames", Severity.error, ("times", "images")),
+    ),
+    "embryo_removed": (Sign("empty-well", Severity.warning),),
+    "dark_frames": (Sign("dark-frames", Severity.warning),),
+    "out_of_focus": (Sign("defocused-frames", Severity.warning),),
+    "blank_throughout": (Sign("blank-video", Severity.error),),
+    "annotation_truncated": (Sign("images-past-annotation", Severity.info, ("annotation", "images")),),
+    "truncated_jpeg": (Sign("truncated-jpeg", Severity.error, ("images",), throughout=True),),
 }
 
-# %% ../../nbs/validation/00_checks.ipynb #abf66412
+# %% ../../nbs/validation/00_checks.ipynb #057eb701
+def _has_looked(sign: Sign, facts: VideoFacts) -> bool:
+    """Whether the check of `sign` ran, and on what it needs."""
+    there = {"times": len(facts.times.rows) > 10, "annotation": bool(facts.annotation.rows), "images": len(facts.runs)}
+    return sign.check in facts.ran and all(there[need] for need in sign.needs)
+
+# %% ../../nbs/validation/00_checks.ipynb #47dfb178
 def _verdict(defect: str, facts: VideoFacts) -> str:
     """Whether this copy shows a published defect."""
-    checks = _SEEN_BY.get(defect, ())
-    seen = sorted(facts.found.intersection(checks))
+    signs = _SIGNS.get(defect, ())
+    seen = sorted({sign.check for sign in signs if any(sign.is_shown(*each) for each in facts.found)})
     if seen:
         return f"confirmed by {' and '.join(seen)}"
-    return "not seen in this copy" if checks and facts.ran.issuperset(checks) else "not looked at"
+    return "not seen in this copy" if signs and all(_has_looked(each, facts) for each in signs) else "not looked at"
 
-# %% ../../nbs/validation/00_checks.ipynb #5c8ad91a
+# %% ../../nbs/validation/00_checks.ipynb #5063e4f7
 def _from_hour(facts: VideoFacts, hour: float) -> np.ndarray | None:
-    """The runs of the video from the first on whose time is later than `hour`; None where it has no times."""
+    """The runs of the video after the last one that is known to lie before `hour` (hpi) or at it; None where it has no times."""
     runs, hours = _clock(facts)
-    later = runs[hours > hour]
-    return (facts.runs[facts.runs >= later[0]] if len(later) else facts.runs[:0]) if len(runs) else None
+    if not len(runs):
+        return None
+    before = int(np.argmax(hours > hour)) if (hours > hour).any() else len(runs)
+    return facts.runs[facts.runs > runs[before - 1]] if before else facts.runs
 
-# %% ../../nbs/validation/00_checks.ipynb #fe870056
+# %% ../../nbs/validation/00_checks.ipynb #8d3809c6
+def _is_past(facts: VideoFacts, late: np.ndarray) -> bool:
+    """Whether any of the runs `late` has a time or a label; without an annotation its labels are elsewhere, and any may."""
+    timed = np.isin(late, _clock(facts)[0])
+    labelled = phase_ranks(facts.annotation.rows, late) >= 0 if facts.annotation.rows else np.ones(len(late), bool)
+    return bool((timed | labelled).any())
+
+# %% ../../nbs/validation/00_checks.ipynb #af4e15ce
 @check("known-issue", "tier A: leave the video out, B: the runs; see for yourself", "findings")
 def known_issue(facts: VideoFacts) -> Iterator[Finding]:
     """What was published about the release's videos. Source: CLEAVE, GitHub dyytnn/CLEAVE, data CC BY 4.0, condensed."""
@@ -989,7 +1049,8 @@ def known_issue(facts: VideoFacts) -> Iterator[Finding]:
     if known.cutoff is not None:
         told += f"; labels mean nothing after {known.cutoff:.1f} hpi"
     if severity == "warning" and late is not None:
-        severity, runs = ("warning", runs_text(late)) if len(late) else ("info", "")
-        told += "" if len(late) else ", later than all hours of this copy"
+        past = _is_past(facts, late)
+        severity, runs = ("warning", runs_text(late)) if past else ("info", "")
+        told += "" if past else ", later than all labels and hours of this copy"
     tier = f"tier {known.tier}: " if known.tier else ""
     yield facts.finding(severity, f"published, {tier}{told}", runs)

@@ -111,13 +111,18 @@ def _judge(facts: VideoFacts, frames: pd.DataFrame | None, checks: Iterable[str]
         if given is not None:
             yield from ((name, finding) for finding in CHECKS[name].find(given))
 
-# %% ../../nbs/validation/03_validate.ipynb #ff1a7850
+# %% ../../nbs/validation/03_validate.ipynb #40c7bc39
+def _has_seen(frames: pd.DataFrame | None) -> bool:
+    """Whether most frames of the middle plane were measured."""
+    return frames is not None and frames.loc[frames["plane"] == FocalPlane.F0, "mean"].notna().mean() > 0.5
+
+# %% ../../nbs/validation/03_validate.ipynb #a22c1b1c
 def judge_video(task: Task) -> Judged:
     """What the checks of a task find in its video."""
     facts, frames = _facts(task)
     found = list(_judge(facts, frames, task.checks))
-    blind = {name for name in task.checks if CHECKS[name].scope == "pixels" and frames is None}
-    facts = facts._replace(found=frozenset(name for name, _ in found), ran=frozenset(task.checks) - blind)
+    blind = set() if _has_seen(frames) else {name for name in task.checks if CHECKS[name].scope == "pixels"}
+    facts = facts._replace(found=tuple(found), ran=frozenset(task.checks) - blind)
     last = [name for name in task.checks if CHECKS[name].scope == "findings"]
     return Judged([*found, *((name, each) for name in last for each in CHECKS[name].find(facts))], frames)
 
