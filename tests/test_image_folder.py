@@ -137,6 +137,14 @@ def test_wrong_input_gives_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_part_needs_its_split(data: Path, tmp_path: Path) -> None:
+    """Else the whole data set would be written where only the training part was meant."""
+    done = command(data, tmp_path / "out", "--videos", "SAM1-2", "--part", "train")
+    assert done.returncode == 2
+    assert done.stderr.endswith("error: --part train needs --split, the split that it is a part of\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_is_written_over(data: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     done = command(data, tmp_path / "out", "--videos", "SAM1-2")

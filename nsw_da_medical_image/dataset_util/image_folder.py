@@ -227,12 +227,12 @@ from .util import UnknownName, _refuse_existing, one_line, tell
 def _pick(text: str) -> str | int:
     return int(text) if text.isascii() and text.isdigit() else text
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #1d9fd631
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #c3fb98e1
 def _add_choice(parser: argparse.ArgumentParser) -> None:
     """The options that choose frames."""
     parser.add_argument("--videos", nargs="+", metavar="VIDEO", help="these videos (all)")
     parser.add_argument("--split", metavar="SPLIT.json", help="the videos of a part of this split")
-    parser.add_argument("--part", default="train", help="which part (train)")
+    parser.add_argument("--part", help="which part of the split (train)")
     parser.add_argument("--planes", nargs="+", metavar="PLANE", help="these focal planes, F-45 to F45 (all)")
     parser.add_argument("--phases", nargs="+", metavar="PHASE", default=list(Phase), help="these phases (all)")
     pick = "of each phase in each video and plane: all, median, onset, or so many (all)"
@@ -259,6 +259,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tolerant", action="store_true", help="take truncated frames as they are")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     return parser
+
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #060cd3c6
+def _parsed(argv: list[str] | None) -> argparse.Namespace:
+    """The arguments; leaves with status 2 where they cannot be meant."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.split is None and args.part is not None:
+        parser.error(f"--part {args.part} needs --split, the split that it is a part of")
+    args.part = args.part or "train"
+    return args
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #e9194d54
 def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | None:
@@ -292,10 +302,10 @@ def _refused(fault: BaseException, status: int) -> int:
     print(f"error: {one_line(fault)}", file=sys.stderr)
     return status
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #fd5e2883
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #c7e44eb3
 def main(argv: list[str] | None = None) -> int:
     """The command: 0 done, 1 with one line on standard error where it cannot be done, 2 wrong usage, 130 after Ctrl-C."""
-    args = _parser().parse_args(argv)
+    args = _parsed(argv)
     try:
         frames = _chosen(args)
         made = make_image_folder(
