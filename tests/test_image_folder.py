@@ -145,6 +145,24 @@ def test_a_part_needs_its_split(data: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_split_that_leaks_or_names_other_videos_is_told_of(data: Path, tmp_path: Path) -> None:
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"train": ["SAM1-2", "AA83-7", "SAM1-99"], "val": ["SAM1-7", "SAM2-4"]}))
+    options = ["--planes", "F0", "--phases", "t2", "--pick", "median", "--split", split]
+    done = command(data, tmp_path / "out", *options)
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        "note: the split leaks: 1 of 2 videos of val have a sibling in train: SAM1-7",
+        "note: 2 of 3 videos of train are not in this data set and are passed over: AA83-7, SAM1-99",
+    ]
+    with open(tmp_path / "out" / "metadata.csv", newline="") as f:
+        assert {row["label"].split("_")[1] for row in csv.DictReader(f)} == {"SAM1-2"}
+
+    split.write_text(json.dumps({"train": ["SAM1-2", "SAM1-7"], "val": ["SAM2-4"]}))
+    done = command(data, tmp_path / "sound", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_nothing_is_written_over(data: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     done = command(data, tmp_path / "out", "--videos", "SAM1-2")

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['Form', 'IMAGES', 'DESCRIPTIONS', 'TABLE', 'LINES', 'describe', 'ImageFolder', 'make_image_folder', 'main']
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #eacdb3f6
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #78b66030
 import csv
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -215,12 +215,12 @@ def make_image_folder(
         )
     return _summary(path, frames.table, written, link)
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #aacf0e04
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #b8346bcc
 import argparse
 import sys
 from typing import get_args
 
-from .split import read_split
+from .split import Split, leaks, read_split
 from .util import UnknownName, _refuse_existing, one_line, tell
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #ac701724
@@ -270,7 +270,22 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
     args.part = args.part or "train"
     return args
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #e9194d54
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #56ab7427
+def _split_notes(split: Split, part: str, videos: Iterable[str]) -> Iterator[str]:
+    """What to know before a part of a split is used: siblings that leak, and videos that are not here."""
+    for leak in leaks(split):
+        yield f"the split leaks: {leak}"
+    here = set(videos)
+    if absent := [video for video in split[part] if video not in here]:
+        names = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if absent[8:] else "")
+        yield f"{len(absent)} of {len(split[part])} videos of {part} are not in this data set and are passed over: {names}"
+
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #b8f529e4
+def _note(text: str) -> None:
+    """One line on standard error about what is done all the same."""
+    print(f"note: {' '.join(text.splitlines())}", file=sys.stderr)
+
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #86b67751
 def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | None:
     """The videos that --videos and --split mean together; None for all."""
     if args.split is None:
@@ -278,10 +293,12 @@ def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | Non
     split = read_split(args.split)
     if args.part not in split:
         raise UnknownName(f"{args.split} has no part {args.part!r}; it has {', '.join(split)}")
+    for note in _split_notes(split, args.part, dataset):
+        _note(note)
     asked = dataset if args.videos is None else [dataset[name].name for name in args.videos]
     return [name for name in asked if name in split[args.part]]
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #293d164d
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #b81ba84c
 def _chosen(args: argparse.Namespace) -> Frames:
     """The frames that the command's options mean."""
     _refuse_existing(Path(args.out))
@@ -293,7 +310,7 @@ def _chosen(args: argparse.Namespace) -> Frames:
         made, note = sound_frames(SyntheticRuns(args.synthetic), None, args.planes, args.phases)
         frames += made
         if note:
-            print(f"note: {note}", file=sys.stderr)
+            _note(note)
     return frames
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #0b1586cd
