@@ -187,6 +187,26 @@ def test_links_share_the_bytes_and_need_one_file_system(data: Path, tmp_path: Pa
     assert not [path for path in other.iterdir() if target.name in path.name]
 
 
+def test_a_link_to_a_symbolic_link_is_one_to_its_file(data: Path, tmp_path: Path) -> None:
+    """As in a data set that was put together of links; a relative one would dangle in the new folder."""
+    dataset = EmbryoDataset(data)
+    run = int(dataset.frames("SAM1-2", "F0", "t2").table.run[0])
+    source = data / dataset["SAM1-2"].path(run, "F0")
+    moved = source.with_name("moved")
+    source.rename(moved)
+    try:
+        source.symlink_to("moved")
+        frames = EmbryoDataset(data).frames("SAM1-2", "F0", "t2")
+        assert frames.table.run[0] == run
+        make_image_folder(frames, tmp_path / "out", link=True)
+        image = tmp_path / "out" / "images" / "0.jpeg"
+        assert not image.is_symlink()
+        assert image.samefile(moved)
+        assert image.read_bytes() == frames.jpeg(0)
+    finally:
+        moved.replace(source)
+
+
 def test_from_the_archives(data: Path, tmp_path: Path) -> None:
     """The same folder as from the extracted data set; but there is nothing to link to."""
     options = ["--videos", "SAM1-2", "--planes", "F0", "--pick", "median"]

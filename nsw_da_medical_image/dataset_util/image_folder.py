@@ -57,11 +57,11 @@ def _resized(data: bytes, size: int, label: str) -> bytes:
     pixels.resize((size, size), Image.Resampling.LANCZOS).save(buffer := io.BytesIO(), "JPEG", quality=95)
     return buffer.getvalue()
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #ebc2db13
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #342743d7
 def _link(file: str, target: Path) -> None:
-    """A hard link; `DataError` where there can be none."""
+    """A hard link, where `file` is a symbolic one to what it points to; `DataError` where there can be none."""
     try:
-        os.link(file, target)
+        os.link(os.path.realpath(file), target)  # `os.link` alone would link the symbolic link, which dangles elsewhere
     except OSError as fault:
         raise DataError(f"{file} cannot be linked ({fault.strerror}); leave --link out, and it is copied") from fault
 
