@@ -124,6 +124,9 @@ print(json.dumps([*facts, sorted(set(images["text"]))]))
         (["--synthetic", "nowhere"], 1, "error: nowhere is not there"),
         (["--exclude", "nowhere.csv"], 1, "error: No such file or directory: nowhere.csv"),
         (["--size", "64", "--link"], 2, "error: link and size exclude each other"),
+        (["--size", "7"], 2, "error: size is 7; it must be 8 to 16,384 pixels"),
+        (["--size", str(10**9)], 2, "error: size is 1000000000; it must be 8 to 16,384 pixels"),
+        (["--size", str(10**20)], 2, "error: size is 100000000000000000000; it must be 8 to 16,384 pixels"),
     ],
 )
 def test_wrong_input_gives_one_line_and_leaves_nothing(
