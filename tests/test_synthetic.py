@@ -138,6 +138,16 @@ def test_the_command_without_faults_and_without_a_folder(tmp_path: Path) -> None
         assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("mode", ["F", "I", "I;16", "I;16B"])
+def test_no_picture_is_clipped_in_silence(tmp_path: Path, mode: str) -> None:
+    """More than 8 bits: what the array would have been refused for."""
+    with pytest.raises(
+        ValueError, match=f"image 1 cannot be written: a Pillow image of mode {mode}; scale it to 0-255"
+    ):
+        write_run(tmp_path / "run", [jpeg(0), Image.new(mode, (16, 16))], "", "t2")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")

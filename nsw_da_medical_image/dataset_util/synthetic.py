@@ -341,7 +341,7 @@ class SyntheticRun(_Faulty):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path,)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #95b17ddf
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #0e944650
 def _picture(image: Any) -> Image.Image:
     """A Pillow image, or an array, as a Pillow image that a JPEG can hold; `ValueError` for anything else."""
     if isinstance(image, np.ndarray):
@@ -352,6 +352,8 @@ def _picture(image: Any) -> Image.Image:
         image = Image.fromarray(image)
     if not isinstance(image, Image.Image):
         raise ValueError(f"a {type(image).__name__}; give a Pillow image, a uint8 array, or the bytes of a JPEG")
+    if image.mode.startswith(("F", "I")):  # Pillow would clip them: 0 to 1 becomes black, 16 bits white
+        raise ValueError(f"a Pillow image of mode {image.mode}; scale it to 0-255 and give mode L or RGB")
     return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #5ec7d853
