@@ -148,6 +148,16 @@ def test_no_picture_is_clipped_in_silence(tmp_path: Path, mode: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_the_metadata_are_json(tmp_path: Path, number: float) -> None:
+    """Python writes NaN and Infinity, and other readers stop at them; nothing is generated before that is known."""
+    images = iter([jpeg(0)])
+    with pytest.raises(ValueError, match=r"more holds what JSON cannot: .*not JSON compliant"):
+        write_run(tmp_path / "run", images, "", "t2", more={"losses": [0.5, number]})
+    assert len(list(images)) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")

@@ -368,7 +368,7 @@ def _encoded(image: Any, number: int) -> bytes:
     except (DataError, ValueError, TypeError, OSError) as fault:
         raise ValueError(f"image {number} cannot be written: {one_line(fault)}") from fault
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #6db549b5
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #97607d8b
 def _metadata_text(prompt: str, phase: Phase, plane: FocalPlane, made: datetime, more: Mapping[str, Any]) -> str:
     """The text of a `metadata.json`; `ValueError` where it cannot be written."""
     if taken := sorted(set(more) & set(_KEYS)):
@@ -377,8 +377,8 @@ def _metadata_text(prompt: str, phase: Phase, plane: FocalPlane, made: datetime,
         raise ValueError(f"the prompt is a {type(prompt).__name__}; it must be text, '' where there is none")
     known = {"datetime": made.isoformat(), "prompt": prompt, "phase": str(phase), "focal-plane": plane.label}
     try:
-        return json.dumps({**known, **more}, indent=2, ensure_ascii=False) + "\n"
-    except TypeError as fault:
+        return json.dumps({**known, **more}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as fault:
         raise ValueError(f"more holds what JSON cannot: {fault}") from fault
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #ac41b665
