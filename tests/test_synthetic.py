@@ -138,6 +138,35 @@ def test_the_command_without_faults_and_without_a_folder(tmp_path: Path) -> None
         assert done.stderr.count("\n") == 1
 
 
+def test_names_that_are_no_text_are_findings(tmp_path: Path) -> None:
+    """Tables hold text alone: such a run is left out and named, and such a file only named."""
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    write_run(runs / "good", [jpeg(0)], "", "t2")
+    for name in os.fsdecode(b"run\xff"), os.fsdecode(b".hidden\xff"):
+        try:
+            write_run(runs / name, [jpeg(1)], "", "t2")
+        except OSError:
+            pytest.skip("this file system takes no such name")
+    for place in runs, runs / "good":
+        (place / os.fsdecode(b"file\xff")).touch()
+
+    opened = SyntheticRuns(runs)
+    assert list(opened) == ["good"]
+    assert opened.table().origin.tolist() == ["good"]
+    findings = opened.findings()
+    assert findings[["check", "severity", "message"]].to_numpy().tolist() == [
+        ["synthetic-name", "error", r"run\udcff has a name that is not UTF-8, so it is left out"],
+        ["synthetic-stray", "info", r"file\udcff lies among the runs and belongs to none of them"],
+        ["synthetic-stray", "info", r"good: file\udcff is no image of the form img0.jpg and no metadata.json"],
+    ]
+    assert len(opened.frames(exclude=findings)) == 1
+    done = command(runs)
+    assert done.returncode == 1
+    assert r"error: run\udcff has a name that is not UTF-8, so it is left out; rename the folder" in done.stdout
+    assert done.stderr == "error: 1 findings are errors; they are listed above\n"
+
+
 @pytest.mark.parametrize("mode", ["F", "I", "I;16", "I;16B"])
 def test_no_picture_is_clipped_in_silence(tmp_path: Path, mode: str) -> None:
     """More than 8 bits: what the array would have been refused for."""

@@ -58,7 +58,7 @@ class Fault(NamedTuple):
     numbers: str
     message: str
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #792194cf
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #e6103f08
 #: What to do about what each check finds.
 REMEDIES: dict[str, str] = {
     "synthetic-metadata": "write the metadata.json that is missing or wrong, or remove the run",
@@ -66,6 +66,7 @@ REMEDIES: dict[str, str] = {
     "synthetic-image": "remove the images, or generate them anew",
     "synthetic-number": "see whether the run was interrupted, or images were removed",
     "synthetic-stray": "move it elsewhere",
+    "synthetic-name": "rename the folder",
 }
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #9d55e324
@@ -408,11 +409,25 @@ def write_run(
         (folder / METADATA).write_text(text, encoding="utf-8")
     return SyntheticRun(path)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #fb086366
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #f7954741
+def _is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _printable(name: str) -> str:
+    """A name in which what is no text is written as its code."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #6eeec51a
 def _findings_rows(name: str, faults: Iterable[Fault]) -> list[tuple[str, ...]]:
     """Rows of the table of findings."""
     told = [(each, f"{name}: {'img ' + each.numbers + ' ' if each.numbers else ''}{each.message}") for each in faults]
-    return [(f.check, f.severity, "", "", "", text, REMEDIES[f.check], name, f.numbers) for f, text in told]
+    return [(f.check, f.severity, "", "", "", _printable(text), REMEDIES[f.check], name, f.numbers) for f, text in told]
 
 
 #: Columns of the findings: those of the validation, then `origin`, the run, and the numbers of its images.
@@ -427,7 +442,7 @@ def _check_folder(path: str | os.PathLike) -> None:
     if os.path.isfile(os.path.join(path, METADATA)):
         raise DataError(f"{path} is a run itself; give the folder above, {os.path.dirname(os.path.abspath(path))}")
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #5ae03aff
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #b9b6b341
 class _Runs(Mapping[str, SyntheticRun]):
     """The synthetic runs of a folder by name."""
 
@@ -440,7 +455,8 @@ class _Runs(Mapping[str, SyntheticRun]):
     def _known(self) -> dict[str, SyntheticRun]:
         with os.scandir(self.root) as entries:
             names = [entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith(".")]
-        return {name: SyntheticRun(os.path.join(self.root, name)) for name in sorted(names, key=natural_key)}
+        texts = sorted(filter(_is_text, names), key=natural_key)
+        return {name: SyntheticRun(os.path.join(self.root, name)) for name in texts}
 
     def __getitem__(self, name: str) -> SyntheticRun:
         if name not in self._known:
@@ -508,15 +524,22 @@ class _Tables(_Runs):
         sound = [run for run in map(self.__getitem__, wanted) if run.described[0] and (run.name, "") not in left_out]
         return _run_table((run for run in sound if run.phase in phase and run.plane in plane), left_out)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #adb10c3f
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #c33cf9f5
+def _stray(name: str, is_folder: bool) -> Fault | None:
+    """What is wrong with an entry among the runs, None where it may be a run or is hidden."""
+    if not is_folder:
+        return Fault("synthetic-stray", "info", "", f"{name} lies among the runs and belongs to none of them")
+    if not _is_text(name) and not name.startswith("."):
+        return Fault("synthetic-name", "error", "", f"{name} has a name that is not UTF-8, so it is left out")
+    return None
+
+
 def _stray_rows(root: str) -> list[tuple[str, ...]]:
     """Findings about what lies beside the runs."""
     with os.scandir(root) as entries:
-        names = sorted((entry.name for entry in entries if not _is_folder(entry)), key=natural_key)
-    text = "lies among the runs and belongs to none of them"
-    return [
-        ("synthetic-stray", "info", "", "", "", f"{name} {text}", REMEDIES["synthetic-stray"], "", "") for name in names
-    ]
+        found = sorted(((entry.name, _is_folder(entry)) for entry in entries), key=lambda entry: natural_key(entry[0]))
+    faults = filter(None, (_stray(name, is_folder) for name, is_folder in found))
+    return [(f.check, f.severity, "", "", "", _printable(f.message), REMEDIES[f.check], "", "") for f in faults]
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #5d68eae1
 class _Checked(_Tables):
@@ -646,7 +669,7 @@ def _lines(runs: SyntheticRuns, findings: pd.DataFrame) -> Iterator[str]:
     for severity, message, remedy in findings[["severity", "message", "remedy"]].itertuples(index=False):
         yield f"{severity}: {message}; {remedy}"
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #aed77a08
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #cdc1abc5
 def main(argv: list[str] | None = None) -> int:
     """The command: 0 done, 1 where there is no such folder or a finding is an error."""
     parser = argparse.ArgumentParser(
@@ -665,7 +688,7 @@ def main(argv: list[str] | None = None) -> int:
             if args.json
             else "\n".join(" ".join(line.splitlines()) for line in _lines(runs, findings))
         )
-    except (DataError, OSError) as fault:
+    except (DataError, OSError, ValueError) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 1
     wrong = int((findings.severity == "error").sum())
