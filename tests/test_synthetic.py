@@ -3,8 +3,11 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +168,32 @@ def test_names_that_are_no_text_are_findings(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert r"error: run\udcff has a name that is not UTF-8, so it is left out; rename the folder" in done.stdout
     assert done.stderr == "error: 1 findings are errors; they are listed above\n"
+
+
+def test_ctrl_c_ends_the_command_in_one_line(tmp_path: Path) -> None:
+    """A pipe in the place of the metadata: once it can be opened for writing, the command waits for its end."""
+    (tmp_path / "run1").mkdir()
+    pipe = tmp_path / "run1" / "metadata.json"
+    os.mkfifo(pipe)
+    full = [sys.executable, "-m", "nsw_da_medical_image.dataset_util.synthetic", str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(full, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    writer = None
+    try:
+        deadline = time.monotonic() + 60
+        while writer is None:
+            assert process.poll() is None, "it ended before it read the metadata"
+            assert time.monotonic() < deadline, "it did not come to the metadata"
+            with suppress(OSError):
+                writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        told, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        if writer is not None:
+            os.close(writer)
+    assert (process.returncode, told, said) == (130, "", "stopped; not all runs were looked at\n")
 
 
 @pytest.mark.parametrize("mode", ["F", "I", "I;16", "I;16B"])

@@ -669,9 +669,9 @@ def _lines(runs: SyntheticRuns, findings: pd.DataFrame) -> Iterator[str]:
     for severity, message, remedy in findings[["severity", "message", "remedy"]].itertuples(index=False):
         yield f"{severity}: {message}; {remedy}"
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #cdc1abc5
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #2497668e
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 where there is no such folder or a finding is an error."""
+    """The command: 0 done, 1 where there is no such folder or a finding is an error, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m nsw_da_medical_image.dataset_util.synthetic",
         description="Check the synthetic runs in a folder: metadata, numbers and pixels of the images.",
@@ -691,6 +691,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError, ValueError) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; not all runs were looked at", file=sys.stderr)
+        return 130
     wrong = int((findings.severity == "error").sum())
     if wrong:
         print(f"error: {wrong} findings are errors; they are listed above", file=sys.stderr)
