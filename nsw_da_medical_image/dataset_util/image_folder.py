@@ -192,7 +192,7 @@ def _check_options(form: str, size: int | None, link: bool) -> None:
     if size is not None and not 8 <= size <= LARGEST:
         raise ValueError(f"size is {size}; it must be 8 to {LARGEST:,} pixels")
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #2235b8f8
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #b0b99dd6
 def make_image_folder(
     frames: Frames,
     path: str | os.PathLike,
@@ -205,8 +205,8 @@ def make_image_folder(
     """Write `frames`, all of which need a phase, to the new folder `path`, all or nothing.
 
     Files are copied byte for byte, with `link` linked (hard), with `size` scaled to (size, size) and encoded anew.
-    `tolerant` takes truncated files too. `FileExistsError` where `path` exists, `ValueError` for an unknown form, `DataError`
-    where no frame is chosen, one is damaged, or links cannot be made.
+    `tolerant` takes truncated files too. `FileExistsError` where `path` exists, `ValueError` for an unknown form or a size
+    that cannot be, `DataError` where no frame is chosen, one is truncated, or links cannot be made.
     """
     _check_options(form, size, link)
     with new_folder(path) as folder:
@@ -245,12 +245,12 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     runs = "add the images of the synthetic runs in this folder that show these planes and phases"
     parser.add_argument("--synthetic", metavar="RUNS", help=runs)
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #393666a4
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #bf115d80
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m nsw_da_medical_image.dataset_util.image_folder",
         description="Make a folder for generative training: images, a description for each, a table. All or nothing.",
-        epilog="Exit status: 0 done, 1 nothing to write, a damaged frame, or the target exists, 2 wrong usage.",
+        epilog="Exit status: 0 done, 1 nothing to write, a truncated frame, or the target exists, 2 wrong usage.",
     )
     parser.add_argument("folder", help="the folder of an extracted data set, or of the archives, or of a part of them")
     parser.add_argument("out", help="the folder to make, which must not exist")

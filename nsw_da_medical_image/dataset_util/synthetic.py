@@ -174,9 +174,13 @@ def list_images(names: Iterable[str]) -> Images:
             strays.append(name)
     return Images(dict(sorted(found.items())), repeated, strays)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #5630aeeb
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #9fc92377
 def decode_image(data: bytes, size: int | None = None) -> np.ndarray:
-    """A JPEG, grey or colour, as uint8 grey (height, width), or (size, size); `DataError` where it is damaged."""
+    """A JPEG, grey or colour, as uint8 grey (height, width), or (size, size).
+
+    `DataError` where the end mark is missing or it cannot be decoded; damage in the middle of the data, rows that are
+    missing before the end mark included, is not noticed by JPEG decoders.
+    """
     if not data.endswith(END_OF_IMAGE):
         raise DataError("is truncated or not a JPEG: it does not end with the end mark of a JPEG")
     return decode(data, size, tolerant=True)
@@ -257,7 +261,7 @@ class _Files(_Labelled):
             raise UnknownName(f"there is no img{number} in {self.name}; nearest: {known}")
         return os.path.join(self.path, self.files.names[number])
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #87e38b40
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #22c95bf1
 class _Readable(_Files):
     """The images, read."""
 
@@ -266,7 +270,7 @@ class _Readable(_Files):
         return Path(self.file(number)).read_bytes()
 
     def frame(self, number: int, *, size: int | None = None) -> np.ndarray:
-        """An image as uint8 grey (height, width), or (size, size); `DataError` where it is damaged."""
+        """An image as uint8 grey (height, width), or (size, size); `DataError` where `decode_image` raises it."""
         try:
             return decode_image(self.jpeg(number), size)
         except DataError as fault:
@@ -593,7 +597,7 @@ def _runs_html(runs: Iterable[SyntheticRun], title: str, pictures: int) -> str:
     head = "".join(f"<th style='text-align:left'>{name}</th>" for name in ("run", "labels", "images", "prompt", ""))
     return f"<div><strong>{html.escape(title)}</strong><table><tr>{head}</tr>{''.join(rows)}</table></div>"
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #4d3ff4ab
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #a5e79cae
 class _Source(_Checked):
     """The images, found by the row of a table."""
 
@@ -602,7 +606,7 @@ class _Source(_Checked):
         return self[row["origin"]].jpeg(row["run"])
 
     def pixels(self, row: Mapping[str, Any]) -> np.ndarray:
-        """An image as uint8 grey (height, width); `DataError` where it is damaged."""
+        """An image as uint8 grey (height, width); `DataError` where `decode_image` raises it."""
         return self[row["origin"]].frame(row["run"])
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #ba54aef8
