@@ -16,10 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, parse_metadata, write_run
 from nsw_da_medical_image.validation.checks import FINDING_COLUMNS, Severity
+from nsw_da_medical_image.viewer.compare import compare_sheet
 
 ROOT = Path(__file__).parent.parent
 HTML = "<img src=x onerror=alert(1)> an embryo at phase t2"
@@ -239,6 +241,16 @@ def test_other_commands_use_what_is_sound_and_say_so(data: Path, hostile: Path, 
     assert "&lt;img src=x onerror=alert(1)&gt;" in text
     assert "<img src=x" not in text
     assert "<script" not in text
+
+
+def test_a_name_is_no_formula(data: Path, tmp_path: Path) -> None:
+    r"""Matplotlib takes what stands between dollar signs for TeX, and refuses a \frac of nothing."""
+    write_run(tmp_path / r"a$\frac$b", [jpeg(0)], "", "t2")
+    figure = compare_sheet(EmbryoDataset(data).frames(planes="F0", phases="t2"), SyntheticRuns(tmp_path).frames())
+    figure.savefig(buffer := io.BytesIO(), format="svg", metadata={"Date": None})
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert any(r"a$\frac$b" in text for text in texts)
+    assert buffer.getvalue()
 
 
 @pytest.mark.parametrize(
