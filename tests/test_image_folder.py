@@ -175,11 +175,14 @@ def test_nothing_is_written_over(data: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_links_share_the_bytes_and_need_one_file_system(data: Path, tmp_path: Path) -> None:
+def test_links_share_the_bytes(data: Path, tmp_path: Path) -> None:
     done = command(data, tmp_path / "out", "--videos", "SAM1-2", "--planes", "F0", "--link", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)["linked"] is True
     assert all(path.stat().st_nlink > 1 for path in (tmp_path / "out" / "images").iterdir())
+
+
+def test_links_need_one_file_system(data: Path) -> None:
     other = Path("/dev/shm")
     if not other.is_dir() or other.stat().st_dev == data.stat().st_dev:
         pytest.skip("there is no second file system to try")
@@ -231,8 +234,9 @@ def test_a_stopped_process_leaves_no_folder_under_the_name(data: Path, tmp_path:
     process = subprocess.Popen(full, env=environment(), stdout=quiet, stderr=quiet, start_new_session=True)
     try:
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob(".out-*/images/*.jpeg")) and time.monotonic() < deadline:
-            assert process.poll() is None, "it ended before anything was written"
+        while not list(tmp_path.glob(".out-*/images/*.jpeg")):
+            assert process.poll() is None, "it ended before it was stopped"
+            assert time.monotonic() < deadline, "it wrote no image in time"
             time.sleep(0.005)
         os.kill(process.pid, blow)
         status = process.wait(timeout=60)
