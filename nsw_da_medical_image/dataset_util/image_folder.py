@@ -150,9 +150,9 @@ def _write_image(
         path.write_bytes(data)
     return len(data), truncated
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #7fb9edee
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #3f55a977
 class ImageFolder(NamedTuple):
-    """What `make_image_folder` made; `videos` and `images` are numbers, `phases` the number of images of each."""
+    """What `make_image_folder` made; `images`, `videos` and `runs`, the synthetic ones, are numbers, `phases` the images of each."""
 
     path: str
     images: int
@@ -162,22 +162,27 @@ class ImageFolder(NamedTuple):
     bytes: int
     linked: bool
     truncated: int  # taken as they are, since it was asked for
+    runs: int = 0
 
     def __str__(self) -> str:
         phases = ", ".join(f"{count:,} {phase}" for phase, count in self.phases.items())
-        what = f"{self.images:,} images of {self.videos:,} videos, plane {', '.join(self.planes)}"
+        counts = {"videos": self.videos, "synthetic runs": self.runs}
+        whose = " and ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+        what = f"{self.images:,} images of {whose}, plane {', '.join(self.planes)}"
         how = "linked" if self.linked else "written"
         hurt = f"\n  {self.truncated:,} of them are truncated" if self.truncated else ""
         return f"{self.path}: {what}, {self.bytes / 1e6:.1f} MB {how}\n  {phases}{hurt}"
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #cded81d5
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #7a6ba7fb
 def _summary(path: str | os.PathLike, table: pd.DataFrame, written: list[tuple[int, bool]], link: bool) -> ImageFolder:
     """What was made of the frames of a table."""
     counts = table["phase"].value_counts(sort=False)
     phases = {str(phase): int(count) for phase, count in counts.items() if count}
     planes = [str(plane) for plane in FocalPlane if (table["plane"] == plane).any()]
     size, truncated = (sum(column) for column in zip(*written, strict=True))
-    return ImageFolder(os.fspath(path), len(table), phases, planes, table["video"].nunique(), size, link, truncated)
+    videos = table["video"].nunique()
+    runs = table.loc[table["video"].isna(), "origin"].nunique() if "origin" in table else 0
+    return ImageFolder(os.fspath(path), len(table), phases, planes, videos, size, link, truncated, runs)
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #84f8fb52
 LARGEST = 16_384
