@@ -124,6 +124,9 @@ print(json.dumps([*facts, sorted(set(images["text"]))]))
         (["--synthetic", "nowhere"], 1, "error: nowhere is not there"),
         (["--exclude", "nowhere.csv"], 1, "error: No such file or directory: nowhere.csv"),
         (["--size", "64", "--link"], 2, "error: link and size exclude each other"),
+        (["--size", "7"], 2, "error: size is 7; it must be 8 to 16,384 pixels"),
+        (["--size", str(10**9)], 2, "error: size is 1000000000; it must be 8 to 16,384 pixels"),
+        (["--size", str(10**20)], 2, "error: size is 100000000000000000000; it must be 8 to 16,384 pixels"),
     ],
 )
 def test_wrong_input_gives_one_line_and_leaves_nothing(
@@ -137,6 +140,32 @@ def test_wrong_input_gives_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_part_needs_its_split(data: Path, tmp_path: Path) -> None:
+    """Else the whole data set would be written where only the training part was meant."""
+    done = command(data, tmp_path / "out", "--videos", "SAM1-2", "--part", "train")
+    assert done.returncode == 2
+    assert done.stderr.endswith("error: --part train needs --split, the split that it is a part of\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_split_that_leaks_or_names_other_videos_is_told_of(data: Path, tmp_path: Path) -> None:
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"train": ["SAM1-2", "AA83-7", "SAM1-99"], "val": ["SAM1-7", "SAM2-4"]}))
+    options = ["--planes", "F0", "--phases", "t2", "--pick", "median", "--split", split]
+    done = command(data, tmp_path / "out", *options)
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        "note: the split leaks: 1 of 2 videos of val have a sibling in train: SAM1-7",
+        "note: 2 of 3 videos of train are not in this data set and are passed over: AA83-7, SAM1-99",
+    ]
+    with open(tmp_path / "out" / "metadata.csv", newline="") as f:
+        assert {row["label"].split("_")[1] for row in csv.DictReader(f)} == {"SAM1-2"}
+
+    split.write_text(json.dumps({"train": ["SAM1-2", "SAM1-7"], "val": ["SAM2-4"]}))
+    done = command(data, tmp_path / "sound", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_nothing_is_written_over(data: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     done = command(data, tmp_path / "out", "--videos", "SAM1-2")
@@ -146,11 +175,14 @@ def test_nothing_is_written_over(data: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_links_share_the_bytes_and_need_one_file_system(data: Path, tmp_path: Path) -> None:
+def test_links_share_the_bytes(data: Path, tmp_path: Path) -> None:
     done = command(data, tmp_path / "out", "--videos", "SAM1-2", "--planes", "F0", "--link", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)["linked"] is True
     assert all(path.stat().st_nlink > 1 for path in (tmp_path / "out" / "images").iterdir())
+
+
+def test_links_need_one_file_system(data: Path) -> None:
     other = Path("/dev/shm")
     if not other.is_dir() or other.stat().st_dev == data.stat().st_dev:
         pytest.skip("there is no second file system to try")
@@ -159,6 +191,26 @@ def test_links_share_the_bytes_and_need_one_file_system(data: Path, tmp_path: Pa
     assert done.returncode == 1
     assert "leave --link out, and it is copied" in done.stderr
     assert not [path for path in other.iterdir() if target.name in path.name]
+
+
+def test_a_link_to_a_symbolic_link_is_one_to_its_file(data: Path, tmp_path: Path) -> None:
+    """As in a data set that was put together of links; a relative one would dangle in the new folder."""
+    dataset = EmbryoDataset(data)
+    run = int(dataset.frames("SAM1-2", "F0", "t2").table.run[0])
+    source = data / dataset["SAM1-2"].path(run, "F0")
+    moved = source.with_name("moved")
+    source.rename(moved)
+    try:
+        source.symlink_to("moved")
+        frames = EmbryoDataset(data).frames("SAM1-2", "F0", "t2")
+        assert frames.table.run[0] == run
+        make_image_folder(frames, tmp_path / "out", link=True)
+        image = tmp_path / "out" / "images" / "0.jpeg"
+        assert not image.is_symlink()
+        assert image.samefile(moved)
+        assert image.read_bytes() == frames.jpeg(0)
+    finally:
+        moved.replace(source)
 
 
 def test_from_the_archives(data: Path, tmp_path: Path) -> None:
@@ -182,8 +234,9 @@ def test_a_stopped_process_leaves_no_folder_under_the_name(data: Path, tmp_path:
     process = subprocess.Popen(full, env=environment(), stdout=quiet, stderr=quiet, start_new_session=True)
     try:
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob(".out-*/images/*.jpeg")) and time.monotonic() < deadline:
-            assert process.poll() is None, "it ended before anything was written"
+        while not list(tmp_path.glob(".out-*/images/*.jpeg")):
+            assert process.poll() is None, "it ended before it was stopped"
+            assert time.monotonic() < deadline, "it wrote no image in time"
             time.sleep(0.005)
         os.kill(process.pid, blow)
         status = process.wait(timeout=60)

@@ -3,8 +3,11 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, parse_metadata, write_run
 from nsw_da_medical_image.validation.checks import FINDING_COLUMNS, Severity
+from nsw_da_medical_image.viewer.compare import compare_sheet
 
 ROOT = Path(__file__).parent.parent
 HTML = "<img src=x onerror=alert(1)> an embryo at phase t2"
@@ -138,6 +143,81 @@ def test_the_command_without_faults_and_without_a_folder(tmp_path: Path) -> None
         assert done.stderr.count("\n") == 1
 
 
+def test_names_that_are_no_text_are_findings(tmp_path: Path) -> None:
+    """Tables hold text alone: such a run is left out and named, and such a file only named."""
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    write_run(runs / "good", [jpeg(0)], "", "t2")
+    for name in os.fsdecode(b"run\xff"), os.fsdecode(b".hidden\xff"):
+        try:
+            write_run(runs / name, [jpeg(1)], "", "t2")
+        except OSError:
+            pytest.skip("this file system takes no such name")
+    for place in runs, runs / "good":
+        (place / os.fsdecode(b"file\xff")).touch()
+
+    opened = SyntheticRuns(runs)
+    assert list(opened) == ["good"]
+    assert opened.table().origin.tolist() == ["good"]
+    findings = opened.findings()
+    assert findings[["check", "severity", "message"]].to_numpy().tolist() == [
+        ["synthetic-name", "error", r"run\udcff has a name that is not UTF-8, so it is left out"],
+        ["synthetic-stray", "info", r"file\udcff lies among the runs and belongs to none of them"],
+        ["synthetic-stray", "info", r"good: file\udcff is no image of the form img0.jpg and no metadata.json"],
+    ]
+    assert len(opened.frames(exclude=findings)) == 1
+    done = command(runs)
+    assert done.returncode == 1
+    assert r"error: run\udcff has a name that is not UTF-8, so it is left out; rename the folder" in done.stdout
+    assert done.stderr == "error: 1 findings are errors; they are listed above\n"
+
+
+def test_ctrl_c_ends_the_command_in_one_line(tmp_path: Path) -> None:
+    """A pipe in the place of the metadata: once it can be opened for writing, the command waits for its end."""
+    (tmp_path / "run1").mkdir()
+    pipe = tmp_path / "run1" / "metadata.json"
+    os.mkfifo(pipe)
+    full = [sys.executable, "-m", "nsw_da_medical_image.dataset_util.synthetic", str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(full, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    writer = None
+    try:
+        deadline = time.monotonic() + 60
+        while writer is None:
+            assert process.poll() is None, "it ended before it read the metadata"
+            assert time.monotonic() < deadline, "it did not come to the metadata"
+            with suppress(OSError):
+                writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        told, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        if writer is not None:
+            os.close(writer)
+    assert (process.returncode, told, said) == (130, "", "stopped; not all runs were looked at\n")
+
+
+@pytest.mark.parametrize("mode", ["F", "I", "I;16", "I;16B"])
+def test_no_picture_is_clipped_in_silence(tmp_path: Path, mode: str) -> None:
+    """More than 8 bits: what the array would have been refused for."""
+    with pytest.raises(
+        ValueError, match=f"image 1 cannot be written: a Pillow image of mode {mode}; scale it to 0-255"
+    ):
+        write_run(tmp_path / "run", [jpeg(0), Image.new(mode, (16, 16))], "", "t2")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_the_metadata_are_json(tmp_path: Path, number: float) -> None:
+    """Python writes NaN and Infinity, and other readers stop at them; nothing is generated before that is known."""
+    images = iter([jpeg(0)])
+    with pytest.raises(ValueError, match=r"more holds what JSON cannot: .*not JSON compliant"):
+        write_run(tmp_path / "run", images, "", "t2", more={"losses": [0.5, number]})
+    assert len(list(images)) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
@@ -161,6 +241,16 @@ def test_other_commands_use_what_is_sound_and_say_so(data: Path, hostile: Path, 
     assert "&lt;img src=x onerror=alert(1)&gt;" in text
     assert "<img src=x" not in text
     assert "<script" not in text
+
+
+def test_a_name_is_no_formula(data: Path, tmp_path: Path) -> None:
+    r"""Matplotlib takes what stands between dollar signs for TeX, and refuses a \frac of nothing."""
+    write_run(tmp_path / r"a$\frac$b", [jpeg(0)], "", "t2")
+    figure = compare_sheet(EmbryoDataset(data).frames(planes="F0", phases="t2"), SyntheticRuns(tmp_path).frames())
+    figure.savefig(buffer := io.BytesIO(), format="svg", metadata={"Date": None})
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert any(r"a$\frac$b" in text for text in texts)
+    assert buffer.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ class Fault(NamedTuple):
     numbers: str
     message: str
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #792194cf
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #e6103f08
 #: What to do about what each check finds.
 REMEDIES: dict[str, str] = {
     "synthetic-metadata": "write the metadata.json that is missing or wrong, or remove the run",
@@ -66,6 +66,7 @@ REMEDIES: dict[str, str] = {
     "synthetic-image": "remove the images, or generate them anew",
     "synthetic-number": "see whether the run was interrupted, or images were removed",
     "synthetic-stray": "move it elsewhere",
+    "synthetic-name": "rename the folder",
 }
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #9d55e324
@@ -173,9 +174,13 @@ def list_images(names: Iterable[str]) -> Images:
             strays.append(name)
     return Images(dict(sorted(found.items())), repeated, strays)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #5630aeeb
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #9fc92377
 def decode_image(data: bytes, size: int | None = None) -> np.ndarray:
-    """A JPEG, grey or colour, as uint8 grey (height, width), or (size, size); `DataError` where it is damaged."""
+    """A JPEG, grey or colour, as uint8 grey (height, width), or (size, size).
+
+    `DataError` where the end mark is missing or it cannot be decoded; damage in the middle of the data, rows that are
+    missing before the end mark included, is not noticed by JPEG decoders.
+    """
     if not data.endswith(END_OF_IMAGE):
         raise DataError("is truncated or not a JPEG: it does not end with the end mark of a JPEG")
     return decode(data, size, tolerant=True)
@@ -256,7 +261,7 @@ class _Files(_Labelled):
             raise UnknownName(f"there is no img{number} in {self.name}; nearest: {known}")
         return os.path.join(self.path, self.files.names[number])
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #87e38b40
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #22c95bf1
 class _Readable(_Files):
     """The images, read."""
 
@@ -265,7 +270,7 @@ class _Readable(_Files):
         return Path(self.file(number)).read_bytes()
 
     def frame(self, number: int, *, size: int | None = None) -> np.ndarray:
-        """An image as uint8 grey (height, width), or (size, size); `DataError` where it is damaged."""
+        """An image as uint8 grey (height, width), or (size, size); `DataError` where `decode_image` raises it."""
         try:
             return decode_image(self.jpeg(number), size)
         except DataError as fault:
@@ -341,7 +346,7 @@ class SyntheticRun(_Faulty):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path,)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #95b17ddf
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #0e944650
 def _picture(image: Any) -> Image.Image:
     """A Pillow image, or an array, as a Pillow image that a JPEG can hold; `ValueError` for anything else."""
     if isinstance(image, np.ndarray):
@@ -352,6 +357,8 @@ def _picture(image: Any) -> Image.Image:
         image = Image.fromarray(image)
     if not isinstance(image, Image.Image):
         raise ValueError(f"a {type(image).__name__}; give a Pillow image, a uint8 array, or the bytes of a JPEG")
+    if image.mode.startswith(("F", "I")):  # Pillow would clip them: 0 to 1 becomes black, 16 bits white
+        raise ValueError(f"a Pillow image of mode {image.mode}; scale it to 0-255 and give mode L or RGB")
     return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #5ec7d853
@@ -366,7 +373,7 @@ def _encoded(image: Any, number: int) -> bytes:
     except (DataError, ValueError, TypeError, OSError) as fault:
         raise ValueError(f"image {number} cannot be written: {one_line(fault)}") from fault
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #6db549b5
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #97607d8b
 def _metadata_text(prompt: str, phase: Phase, plane: FocalPlane, made: datetime, more: Mapping[str, Any]) -> str:
     """The text of a `metadata.json`; `ValueError` where it cannot be written."""
     if taken := sorted(set(more) & set(_KEYS)):
@@ -375,8 +382,8 @@ def _metadata_text(prompt: str, phase: Phase, plane: FocalPlane, made: datetime,
         raise ValueError(f"the prompt is a {type(prompt).__name__}; it must be text, '' where there is none")
     known = {"datetime": made.isoformat(), "prompt": prompt, "phase": str(phase), "focal-plane": plane.label}
     try:
-        return json.dumps({**known, **more}, indent=2, ensure_ascii=False) + "\n"
-    except TypeError as fault:
+        return json.dumps({**known, **more}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as fault:
         raise ValueError(f"more holds what JSON cannot: {fault}") from fault
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #ac41b665
@@ -406,11 +413,25 @@ def write_run(
         (folder / METADATA).write_text(text, encoding="utf-8")
     return SyntheticRun(path)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #fb086366
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #f7954741
+def _is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _printable(name: str) -> str:
+    """A name in which what is no text is written as its code."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #6eeec51a
 def _findings_rows(name: str, faults: Iterable[Fault]) -> list[tuple[str, ...]]:
     """Rows of the table of findings."""
     told = [(each, f"{name}: {'img ' + each.numbers + ' ' if each.numbers else ''}{each.message}") for each in faults]
-    return [(f.check, f.severity, "", "", "", text, REMEDIES[f.check], name, f.numbers) for f, text in told]
+    return [(f.check, f.severity, "", "", "", _printable(text), REMEDIES[f.check], name, f.numbers) for f, text in told]
 
 
 #: Columns of the findings: those of the validation, then `origin`, the run, and the numbers of its images.
@@ -425,7 +446,7 @@ def _check_folder(path: str | os.PathLike) -> None:
     if os.path.isfile(os.path.join(path, METADATA)):
         raise DataError(f"{path} is a run itself; give the folder above, {os.path.dirname(os.path.abspath(path))}")
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #5ae03aff
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #b9b6b341
 class _Runs(Mapping[str, SyntheticRun]):
     """The synthetic runs of a folder by name."""
 
@@ -438,7 +459,8 @@ class _Runs(Mapping[str, SyntheticRun]):
     def _known(self) -> dict[str, SyntheticRun]:
         with os.scandir(self.root) as entries:
             names = [entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith(".")]
-        return {name: SyntheticRun(os.path.join(self.root, name)) for name in sorted(names, key=natural_key)}
+        texts = sorted(filter(_is_text, names), key=natural_key)
+        return {name: SyntheticRun(os.path.join(self.root, name)) for name in texts}
 
     def __getitem__(self, name: str) -> SyntheticRun:
         if name not in self._known:
@@ -506,15 +528,22 @@ class _Tables(_Runs):
         sound = [run for run in map(self.__getitem__, wanted) if run.described[0] and (run.name, "") not in left_out]
         return _run_table((run for run in sound if run.phase in phase and run.plane in plane), left_out)
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #adb10c3f
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #c33cf9f5
+def _stray(name: str, is_folder: bool) -> Fault | None:
+    """What is wrong with an entry among the runs, None where it may be a run or is hidden."""
+    if not is_folder:
+        return Fault("synthetic-stray", "info", "", f"{name} lies among the runs and belongs to none of them")
+    if not _is_text(name) and not name.startswith("."):
+        return Fault("synthetic-name", "error", "", f"{name} has a name that is not UTF-8, so it is left out")
+    return None
+
+
 def _stray_rows(root: str) -> list[tuple[str, ...]]:
     """Findings about what lies beside the runs."""
     with os.scandir(root) as entries:
-        names = sorted((entry.name for entry in entries if not _is_folder(entry)), key=natural_key)
-    text = "lies among the runs and belongs to none of them"
-    return [
-        ("synthetic-stray", "info", "", "", "", f"{name} {text}", REMEDIES["synthetic-stray"], "", "") for name in names
-    ]
+        found = sorted(((entry.name, _is_folder(entry)) for entry in entries), key=lambda entry: natural_key(entry[0]))
+    faults = filter(None, (_stray(name, is_folder) for name, is_folder in found))
+    return [(f.check, f.severity, "", "", "", _printable(f.message), REMEDIES[f.check], "", "") for f in faults]
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #5d68eae1
 class _Checked(_Tables):
@@ -568,7 +597,7 @@ def _runs_html(runs: Iterable[SyntheticRun], title: str, pictures: int) -> str:
     head = "".join(f"<th style='text-align:left'>{name}</th>" for name in ("run", "labels", "images", "prompt", ""))
     return f"<div><strong>{html.escape(title)}</strong><table><tr>{head}</tr>{''.join(rows)}</table></div>"
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #4d3ff4ab
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #a5e79cae
 class _Source(_Checked):
     """The images, found by the row of a table."""
 
@@ -577,7 +606,7 @@ class _Source(_Checked):
         return self[row["origin"]].jpeg(row["run"])
 
     def pixels(self, row: Mapping[str, Any]) -> np.ndarray:
-        """An image as uint8 grey (height, width); `DataError` where it is damaged."""
+        """An image as uint8 grey (height, width); `DataError` where `decode_image` raises it."""
         return self[row["origin"]].frame(row["run"])
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #ba54aef8
@@ -644,9 +673,9 @@ def _lines(runs: SyntheticRuns, findings: pd.DataFrame) -> Iterator[str]:
     for severity, message, remedy in findings[["severity", "message", "remedy"]].itertuples(index=False):
         yield f"{severity}: {message}; {remedy}"
 
-# %% ../../nbs/dataset_util/06_synthetic.ipynb #aed77a08
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #2497668e
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 where there is no such folder or a finding is an error."""
+    """The command: 0 done, 1 where there is no such folder or a finding is an error, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m nsw_da_medical_image.dataset_util.synthetic",
         description="Check the synthetic runs in a folder: metadata, numbers and pixels of the images.",
@@ -663,9 +692,12 @@ def main(argv: list[str] | None = None) -> int:
             if args.json
             else "\n".join(" ".join(line.splitlines()) for line in _lines(runs, findings))
         )
-    except (DataError, OSError) as fault:
+    except (DataError, OSError, ValueError) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; not all runs were looked at", file=sys.stderr)
+        return 130
     wrong = int((findings.severity == "error").sum())
     if wrong:
         print(f"error: {wrong} findings are errors; they are listed above", file=sys.stderr)

@@ -69,7 +69,7 @@ def _paper(width: float, height: float, title: str) -> tuple[PlotFigure, Axes]:
 
 MARGIN = 12
 
-# %% ../../nbs/viewer/00_plots.ipynb #19a1ab96
+# %% ../../nbs/viewer/00_plots.ipynb #35b50755
 class _Tile(NamedTuple):
     """A frame, or the reason why there is none; its name, its caption, and the colour of the strip above it."""
 
@@ -85,15 +85,16 @@ CAPTION = 36  # pixels above a frame
 def _draw_tile(axes: Axes, tile: _Tile, x: float, y: float, size: int) -> None:
     """Draws a tile with its upper left corner at (x, y)."""
     points = min(9.0, size / 15)
-    axes.text(x, y + 6, tile.name, size=points, weight="bold", color=INK, va="center")
-    axes.text(x, y + 20, tile.caption, size=points * 0.89, color=FAINT, va="center")
+    plain: dict[str, Any] = {"va": "center", "parse_math": False}  # names come from folders, and may hold dollar signs
+    axes.text(x, y + 6, tile.name, size=points, weight="bold", color=INK, **plain)
+    axes.text(x, y + 20, tile.caption, size=points * 0.89, color=FAINT, **plain)
     axes.add_patch(Rectangle((x, y + CAPTION - 6), size, 4, color=tile.colour, lw=0))
     y += CAPTION
     if isinstance(tile.frame, str):
         axes.add_patch(Rectangle((x, y), size, size, facecolor="#f3f3f3", edgecolor=PALE, hatch="//", lw=0))
         text = textwrap.fill(tile.frame, max(8, round(size / points / 0.95)))
         box = {"facecolor": "#f3f3f3", "lw": 0, "pad": 2}
-        axes.text(x + size / 2, y + size / 2, text, size=points, color=INK, ha="center", va="center", bbox=box)
+        axes.text(x + size / 2, y + size / 2, text, size=points, color=INK, ha="center", bbox=box, **plain)
     else:
         hair = 1e-3  # without it, rounding up makes the picture a pixel too wide
         place = (x + hair, x + size - hair, y + size - hair, y + hair)
