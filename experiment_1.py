@@ -28,7 +28,16 @@ from nsw_da_medical_image.dataset_util.image_folder import describe, make_image_
 from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.split import Split, make_split, write_split
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, write_run
-from nsw_da_medical_image.dataset_util.util import DataError, FocalPlane, Phase, new_folder, one_line, progress, tell
+from nsw_da_medical_image.dataset_util.util import (
+    DataError,
+    FocalPlane,
+    Phase,
+    filled,
+    new_folder,
+    one_line,
+    progress,
+    tell,
+)
 from nsw_da_medical_image.validation.pixels import measure_video
 from nsw_da_medical_image.validation.report import Report
 from nsw_da_medical_image.validation.validate import validate
@@ -42,9 +51,12 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 done, 1 the data cannot be used or the output exists, 2 wrong usage.",
     )
     parser.add_argument(
-        "folder", nargs="?", help="the folder of an extracted data set, or of the archives (sample data is made)"
+        "folder",
+        nargs="?",
+        type=filled,
+        help="the folder of an extracted data set, or of the archives (sample data is made)",
     )
-    parser.add_argument("--out", required=True, help="the folder to make, which must not exist")
+    parser.add_argument("--out", type=filled, required=True, help="the folder to make, which must not exist")
     parser.add_argument("--seed", type=int, default=0, help="for the split and the generator (0)")
     parser.add_argument("--frames", type=int, default=5, metavar="N", help="of each phase in each video (5)")
     parser.add_argument("--pixels", action="store_true", help="validate the pixels too; hours on the whole data set")

@@ -120,7 +120,8 @@ def test_errors_are_one_line_and_nothing_is_left(tmp_path: Path) -> None:
         assert why in done.stderr
         assert done.stderr.count("\n") == 1
         assert sorted(tmp_path.iterdir()) == before
-    assert script(tmp_path, "--out", tmp_path / "out", "--seed", "-1").returncode == 2
+    for wrong in (["--seed", "-1"], [""], ["--out", ""]):
+        assert script(tmp_path, "--out", tmp_path / "out", *wrong).returncode == 2
 
 
 @pytest.fixture(scope="module")

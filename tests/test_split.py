@@ -199,6 +199,9 @@ def test_a_split_by_videos_leaks_and_is_told_so() -> None:
         (["--check", "nowhere.json"], 1, "nowhere.json"),
         (["--out", "new.json", "--weights", "0.8,<b>,0.1"], 2, "the weight of val is '<b>'"),
         (["--out", "new.json", "--weights", ""], 2, "give three"),
+        (["--out", "new.json", "--exclude", ""], 2, "argument --exclude: it is empty"),
+        (["--out", ""], 2, "argument --out: it is empty"),
+        (["--check", ""], 2, "argument --check: it is empty"),
         (["--out", "new.json", "--seed", "1.5"], 2, "invalid int"),
     ],
 )

@@ -213,10 +213,10 @@ def list_frames(names: Iterable[str], folder: str = "") -> Listing:
     prefix = found[int(runs[0])].rpartition("_")[0] if found else ""
     return Listing(runs, prefix, {run: name for run, name in found.items() if name != f"{prefix}_RUN{run}.jpeg"})
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #fc75e3eb
+# %% ../../nbs/dataset_util/04_dataset.ipynb #127ddf53
 from hashlib import sha256
 
-from .util import cache_folder, new_file
+from .util import cache_folder, filled, new_file
 
 _Kept: TypeAlias = dict[str, tuple[int, Listing]]
 
@@ -1024,26 +1024,25 @@ def summary_text(facts: dict[str, Any]) -> str:
     title = f"{facts['path']}: {facts['videos']:,} videos of {facts['codes']:,} codes, {frames:,} frames"
     return "\n".join([title, "", *(_counts(facts) if facts["frames"] else []), "", *_rest(facts)])
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #63e94482
+# %% ../../nbs/dataset_util/04_dataset.ipynb #cee23edd
 _CHOICES = {"videos": "AA83-7,AB028-6", "planes": "F0,F15", "phases": "t2,t4"}
 
 
 def _table_arguments(parser: argparse.ArgumentParser) -> None:
     """The options about the table."""
-    parser.add_argument(
-        "--table", metavar="FILE", help="write the labelled frames to this .csv or .parquet file, a row a frame"
-    )
+    table = "write the labelled frames to this .csv or .parquet file, a row a frame"
+    parser.add_argument("--table", type=filled, metavar="FILE", help=table)
     for name, example in _CHOICES.items():
-        parser.add_argument(f"--{name}", metavar="LIST", help=f"only these in the table, such as {example}")
-    parser.add_argument(
-        "--exclude", metavar="FILE", help="leave out of the table what this CSV file (video,plane,runs) says"
-    )
+        only = f"only these in the table, such as {example}"
+        parser.add_argument(f"--{name}", type=filled, metavar="LIST", help=only)
+    exclude = "leave out of the table what this CSV file (video,plane,runs) says"
+    parser.add_argument("--exclude", type=filled, metavar="FILE", help=exclude)
 
 
 def _write_table(args: argparse.Namespace) -> int:
     """What the command does where a table is asked for."""
-    chosen = {name: given.split(",") for name in _CHOICES if (given := getattr(args, name))}
-    exclude = Path(args.exclude) if args.exclude else None
+    chosen = {name: given.split(",") for name in _CHOICES if (given := getattr(args, name)) is not None}
+    exclude = None if args.exclude is None else Path(args.exclude)
     written = write_ground_truth(EmbryoDataset(args.folder), args.table, **chosen, exclude=exclude)
     tell(
         json.dumps({"table": args.table, "frames": written})
@@ -1052,7 +1051,7 @@ def _write_table(args: argparse.Namespace) -> int:
     )
     return 0
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #e8c5be28
+# %% ../../nbs/dataset_util/04_dataset.ipynb #4bf3d53a
 def main(argv: list[str] | None = None) -> int:
     """The command: 0 done, 1 where there is no data set or a file in it is not understood."""
     parser = argparse.ArgumentParser(
@@ -1060,7 +1059,8 @@ def main(argv: list[str] | None = None) -> int:
         description="Tell what a data set, extracted or as archives, holds: videos, frames by plane and phase, hours, grades, what is missing.",
         epilog="Exit status: 0 done, 1 no data set there or a text file not understood, 2 wrong usage.",
     )
-    parser.add_argument("folder", help="the folder of an extracted data set, or of the archives, or of a part of them")
+    folder = "the folder of an extracted data set, or of the archives, or of a part of them"
+    parser.add_argument("folder", type=filled, help=folder)
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     _table_arguments(parser)
     args = parser.parse_args(argv)

@@ -7,7 +7,7 @@ __all__ = ['Weights', 'PARTS', 'MADE', 'UNLABELLED', 'parse_weights', 'phase_cou
            'split_counts', 'make_split', 'split_json', 'write_split', 'read_split', 'Leak', 'leaks', 'SplitCheck',
            'check', 'split_text', 'main']
 
-# %% ../../nbs/dataset_util/05_split.ipynb #757a4ac2
+# %% ../../nbs/dataset_util/05_split.ipynb #b1faf0bd
 import argparse
 import hashlib
 import json
@@ -30,6 +30,7 @@ from .exclusion import Exclude, exclusion_list, whole_videos
 from nsw_da_medical_image.dataset_util.util import (
     DataError,
     code_of,
+    filled,
     natural_key,
     new_file,
     one_line,
@@ -378,7 +379,7 @@ def split_text(split: Split) -> str:
     where = f", of {worst['phase']} in {worst['part']}" if worst["phase"] else ": there are no labelled frames"
     return "\n".join([*lines, "", f"worst deviation of a phase: {100 * worst['deviation']:.2f} points{where}"])
 
-# %% ../../nbs/dataset_util/05_split.ipynb #bedd3ad7
+# %% ../../nbs/dataset_util/05_split.ipynb #b1d588a4
 def _parser() -> argparse.ArgumentParser:
     """What the command takes."""
     parser = argparse.ArgumentParser(
@@ -386,22 +387,27 @@ def _parser() -> argparse.ArgumentParser:
         description="Split a data set into parts that share no patient and hold each phase in the same proportion; or check a split.",
         epilog="Exit status: 0 done, 1 no such split can be made, or the one that was checked leaks, 2 wrong usage.",
     )
-    parser.add_argument("folder", help="the data set")
+    parser.add_argument("folder", type=filled, help="the data set")
     task = parser.add_mutually_exclusive_group(required=True)
-    task.add_argument("--out", metavar="FILE", help="the file to write, such as split.json; it must not exist")
-    task.add_argument("--check", metavar="FILE", help="tell what is wrong with this split, and write nothing")
+    out = "the file to write, such as split.json; it must not exist"
+    task.add_argument("--out", type=filled, metavar="FILE", help=out)
+    task.add_argument(
+        "--check", type=filled, metavar="FILE", help="tell what is wrong with this split, and write nothing"
+    )
     help = "shares of train, val and test, or of parts of your own: train=4,holdout=1 (default: %(default)s)"
     parser.add_argument("--weights", default="0.8,0.1,0.1", metavar="LIST", help=help)
     parser.add_argument("--seed", type=int, default=0, help="another seed, another split (default: %(default)s)")
-    parser.add_argument("--exclude", metavar="FILE", help="a CSV file video,plane,runs of what to leave out")
+    parser.add_argument(
+        "--exclude", type=filled, metavar="FILE", help="a CSV file video,plane,runs of what to leave out"
+    )
     parser.add_argument("--json", action="store_true", help="print what was made, or found, as JSON")
     return parser
 
-# %% ../../nbs/dataset_util/05_split.ipynb #f2c5af54
+# %% ../../nbs/dataset_util/05_split.ipynb #3a7235d2
 def _make(args: argparse.Namespace) -> int:
     """Make a split and write it; nothing is read where the file exists already."""
     with new_file(args.out) as hidden:
-        exclude = Path(args.exclude) if args.exclude else None
+        exclude = None if args.exclude is None else Path(args.exclude)
         split = make_split(EmbryoDataset(args.folder), args.weights, args.seed, exclude)
         hidden.write_text(split_json(split), encoding="utf-8")
     tell(split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
@@ -417,7 +423,7 @@ def _check(args: argparse.Namespace) -> int:
         print(f"error: {args.check} is not sound; what is wrong is listed above", file=sys.stderr)
     return 0 if found.sound else 1
 
-# %% ../../nbs/dataset_util/05_split.ipynb #34ee2f9b
+# %% ../../nbs/dataset_util/05_split.ipynb #d0d7fba3
 def main(argv: list[str] | None = None) -> int:
     """The command: 0 done, 1 no split can be made or the checked one leaks, 2 wrong usage."""
     parser = _parser()
@@ -427,7 +433,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as fault:
         parser.error(one_line(fault))
     try:
-        return _make(args) if args.out else _check(args)
+        return _check(args) if args.out is None else _make(args)
     except (DataError, OSError, ValueError) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 1

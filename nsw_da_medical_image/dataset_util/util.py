@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ANNOTATIONS', 'TIMES', 'GRADES', 'ARCHIVES', 'DataError', 'UnknownName', 'nearest', 'OrderedName', 'FocalPlane',
            'Phase', 'Grade', 'Grades', 'FrameName', 'run_of', 'natural_key', 'VideoId', 'released_videos', 'code_of',
-           'progress', 'tell', 'one_line', 'runs_text', 'runs_ranges', 'new_file', 'new_folder', 'cache_folder',
-           'cores']
+           'progress', 'tell', 'one_line', 'filled', 'runs_text', 'runs_ranges', 'new_file', 'new_folder',
+           'cache_folder', 'cores']
 
 # %% ../../nbs/dataset_util/00_util.ipynb #4be04087
 import errno
@@ -291,6 +291,15 @@ def one_line(fault: BaseException) -> str:
     """The message of an exception in one line; an `OSError` with the file that it is about."""
     text = f"{fault.strerror}: {fault.filename}" if isinstance(fault, OSError) and fault.filename else str(fault)
     return " ".join((text or repr(fault)).splitlines())
+
+# %% ../../nbs/dataset_util/00_util.ipynb #df7e34df
+def filled(text: str) -> str:
+    """The value of a command's option, as argparse's `type`: an empty one is a wrong usage."""
+    if not text.strip():
+        from argparse import ArgumentTypeError  # no training script needs it
+
+        raise ArgumentTypeError("it is empty; give a value, or leave the option away")
+    return text
 
 # %% ../../nbs/dataset_util/00_util.ipynb #ec03dce3
 def runs_text(runs: Iterable[SupportsIndex]) -> str:

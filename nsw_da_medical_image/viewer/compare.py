@@ -456,13 +456,13 @@ def comparison_page(
         file.write_text(_page("Real and synthetic frames", parts), encoding="utf-8")
     return found
 
-# %% ../../nbs/viewer/04_compare.ipynb #8bcc981e
+# %% ../../nbs/viewer/04_compare.ipynb #9a461f23
 import argparse
 import sys
 from pathlib import Path
 
 from ..dataset_util.dataset import EmbryoDataset
-from ..dataset_util.util import tell
+from ..dataset_util.util import filled, tell
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -471,17 +471,21 @@ def _parser() -> argparse.ArgumentParser:
         description="Compare synthetic frames with the real ones of the same phases and planes, on one self-contained page.",
         epilog="Exit status: 0 done, 1 no frames to compare, a damaged frame, or the page exists, 2 wrong usage.",
     )
-    parser.add_argument("folder", help="the folder of an extracted data set, or of the archives, or of a part of them")
-    parser.add_argument("runs", help="the folder that holds the synthetic runs")
-    parser.add_argument("--out", required=True, metavar="PAGE.html", help="the page to write, which must not exist")
-    parser.add_argument("--videos", nargs="+", metavar="VIDEO", help="real frames of these videos only (all)")
+    folder = "the folder of an extracted data set, or of the archives, or of a part of them"
+    parser.add_argument("folder", type=filled, help=folder)
+    parser.add_argument("runs", type=filled, help="the folder that holds the synthetic runs")
+    out = "the page to write, which must not exist"
+    parser.add_argument("--out", type=filled, required=True, metavar="PAGE.html", help=out)
+    videos = "real frames of these videos only (all)"
+    parser.add_argument("--videos", type=filled, nargs="+", metavar="VIDEO", help=videos)
     table = "leave out the real frames that this table names: video, plane, runs"
-    parser.add_argument("--exclude", type=Path, metavar="FILE.csv", help=table)
-    parser.add_argument("--names", nargs="+", metavar="RUN", help="these synthetic runs only (all)")
+    parser.add_argument("--exclude", type=filled, metavar="FILE.csv", help=table)
+    names = "these synthetic runs only (all)"
+    parser.add_argument("--names", type=filled, nargs="+", metavar="RUN", help=names)
     parser.add_argument("--most", type=int, default=2000, metavar="N", help="measure so many frames of each (2000)")
     return parser
 
-# %% ../../nbs/viewer/04_compare.ipynb #5ebb1304
+# %% ../../nbs/viewer/04_compare.ipynb #0d40cc31
 def main(argv: list[str] | None = None) -> int:
     """The command: 0 done, 1 with one line on standard error where it cannot be done, 2 wrong usage."""
     parser = _parser()
@@ -493,7 +497,8 @@ def main(argv: list[str] | None = None) -> int:
         if note and not len(made):
             raise DataError(f"there is no synthetic frame to compare: {note}")
         planes, phases = (made.table[name].dropna().unique().tolist() for name in ("plane", "phase"))
-        real = EmbryoDataset(args.folder).frames(args.videos, planes, phases, exclude=args.exclude)
+        exclude = None if args.exclude is None else Path(args.exclude)
+        real = EmbryoDataset(args.folder).frames(args.videos, planes, phases, exclude=exclude)
         found = comparison_page(real, made, args.out, most=args.most)
     except (DataError, KeyError, ValueError, OSError) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
