@@ -179,17 +179,20 @@ def experiment(dataset: EmbryoDataset, out: Path, seed: int, pick: int, pixels: 
     tell(f"training frames: {made.images:,} of {made.videos:,} videos")
 
     (out / "all-synthetic-runs").mkdir()
-    generate(dataset, frames, missing(real), out / "all-synthetic-runs", seed)
-    synthetic = SyntheticRuns(out / "all-synthetic-runs").frames()
-    if not len(synthetic):
-        raise DataError("all phases of the training frames are equally frequent: there is nothing to balance")
+    if wanted := missing(real):
+        generate(dataset, frames, wanted, out / "all-synthetic-runs", seed)
+        synthetic = SyntheticRuns(out / "all-synthetic-runs").frames()
+    else:
+        tell("all phases of the training frames are equally frequent: nothing is generated, and nothing to compare")
+        synthetic = real[:0]
     mixed = real + synthetic
     made = make_image_folder(mixed, out / "image-folders" / "mixed", form="huggingface")
     tell(f"mixed: {made.images:,} images, of which {len(synthetic):,} are synthetic")
 
-    alike = np.flatnonzero(synthetic.table["plane"] == str(dataset.middle))
-    found = comparison_page(real, synthetic[alike] if len(alike) else synthetic, out / "comparison.html")
-    tell(f"real and synthetic are {found.distance:.2f} apart, two halves of the real frames {found.yardstick:.2f}")
+    if len(synthetic):
+        alike = np.flatnonzero(synthetic.table["plane"] == str(dataset.middle))
+        found = comparison_page(real, synthetic[alike] if len(alike) else synthetic, out / "comparison.html")
+        tell(f"real and synthetic are {found.distance:.2f} apart, two halves of the real frames {found.yardstick:.2f}")
     write_page(out / "index.html", split, exclude, real, synthetic)
 
 
@@ -230,7 +233,10 @@ def facts(split: Split, exclude: pd.DataFrame, before: pd.Series, after: pd.Seri
     """What was done, in a few sentences."""
     yield f"videos that are left out wholly or in part, for errors that the validation found: {exclude['video'].nunique():,}"
     yield f"split by embryo code: {', '.join(f'{part} {len(videos):,}' for part, videos in split.items())} videos"
-    yield f"every synthetic frame is made of a frame of the {len(split['train']):,} training videos"
+    if after.sum() > before.sum():
+        yield f"every synthetic frame is made of a frame of the {len(split['train']):,} training videos"
+    else:
+        yield "no synthetic frame: all phases of the training frames are equally frequent"
     yield f"most against least frequent phase: {imbalance(before)} before, {imbalance(after)} after"
     absent = [str(phase) for phase in Phase if not before.get(phase, 0)]
     if absent:
