@@ -213,10 +213,10 @@ def list_frames(names: Iterable[str], folder: str = "") -> Listing:
     prefix = found[int(runs[0])].rpartition("_")[0] if found else ""
     return Listing(runs, prefix, {run: name for run, name in found.items() if name != f"{prefix}_RUN{run}.jpeg"})
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #127ddf53
+# %% ../../nbs/dataset_util/04_dataset.ipynb #29bd470a
 from hashlib import sha256
 
-from .util import cache_folder, filled, new_file
+from .util import cache_folder, filled, new_file, refuse_inside
 
 _Kept: TypeAlias = dict[str, tuple[int, Listing]]
 
@@ -1024,7 +1024,7 @@ def summary_text(facts: dict[str, Any]) -> str:
     title = f"{facts['path']}: {facts['videos']:,} videos of {facts['codes']:,} codes, {frames:,} frames"
     return "\n".join([title, "", *(_counts(facts) if facts["frames"] else []), "", *_rest(facts)])
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #cee23edd
+# %% ../../nbs/dataset_util/04_dataset.ipynb #1b94ce55
 _CHOICES = {"videos": "AA83-7,AB028-6", "planes": "F0,F15", "phases": "t2,t4"}
 
 
@@ -1041,7 +1041,9 @@ def _table_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _write_table(args: argparse.Namespace) -> int:
     """What the command does where a table is asked for."""
-    chosen = {name: given.split(",") for name in _CHOICES if (given := getattr(args, name)) is not None}
+    refuse_inside(args.table, args.folder)
+    lists = {name: given for name in _CHOICES if (given := getattr(args, name)) is not None}
+    chosen = {name: [*map(str.strip, given.split(","))] for name, given in lists.items()}
     exclude = None if args.exclude is None else Path(args.exclude)
     written = write_ground_truth(EmbryoDataset(args.folder), args.table, **chosen, exclude=exclude)
     tell(
@@ -1051,9 +1053,9 @@ def _write_table(args: argparse.Namespace) -> int:
     )
     return 0
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #4bf3d53a
+# %% ../../nbs/dataset_util/04_dataset.ipynb #42f06e39
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 where there is no data set or a file in it is not understood."""
+    """The command: 0 done, 1 where there is no data set or a file in it is not understood, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m nsw_da_medical_image.dataset_util.dataset",
         description="Tell what a data set, extracted or as archives, holds: videos, frames by plane and phase, hours, grades, what is missing.",
@@ -1073,6 +1075,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError, ValueError, UnknownName) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        return 130
     tell(json.dumps(facts) if args.json else summary_text(facts))
     if facts["faults"]:
         print(f"error: {len(facts['faults'])} files are not understood; they are listed above", file=sys.stderr)

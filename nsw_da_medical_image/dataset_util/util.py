@@ -6,7 +6,7 @@
 __all__ = ['ANNOTATIONS', 'TIMES', 'GRADES', 'ARCHIVES', 'DataError', 'UnknownName', 'nearest', 'OrderedName', 'FocalPlane',
            'Phase', 'Grade', 'Grades', 'FrameName', 'run_of', 'natural_key', 'VideoId', 'released_videos', 'code_of',
            'progress', 'tell', 'one_line', 'filled', 'runs_text', 'runs_ranges', 'new_file', 'new_folder',
-           'cache_folder', 'cores']
+           'refuse_inside', 'cache_folder', 'cores']
 
 # %% ../../nbs/dataset_util/00_util.ipynb #4be04087
 import errno
@@ -384,6 +384,12 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
         os.rename(hidden, path)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+
+# %% ../../nbs/dataset_util/00_util.ipynb #ed778eec
+def refuse_inside(path: str | os.PathLike, folder: str | os.PathLike) -> None:
+    """Raise `DataError` where `path`, which is to be written, lies in `folder`, a data set; links are followed."""
+    if Path(path).resolve().is_relative_to(Path(folder).resolve()):
+        raise DataError(f"{os.fspath(path)} lies inside the data set; give a place outside of it")
 
 # %% ../../nbs/dataset_util/00_util.ipynb #7b22ba63
 def cache_folder(kind: str) -> Path:
