@@ -36,6 +36,7 @@ from nsw_da_medical_image.dataset_util.util import (
     new_folder,
     one_line,
     progress,
+    refuse_inside,
     tell,
 )
 from nsw_da_medical_image.validation.pixels import measure_video
@@ -263,6 +264,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.seed < 0 or args.frames < 1:
         given.error("--seed must be 0 or more, and --frames 1 or more")
     try:
+        if args.folder is not None:
+            refuse_inside(args.out, args.folder)
         with new_folder(args.out) as out:
             dataset = open_data(args.folder, out)
             experiment(dataset, out, args.seed, args.frames, args.pixels or args.folder is None)
