@@ -28,7 +28,17 @@ from nsw_da_medical_image.dataset_util.image_folder import describe, make_image_
 from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.split import Split, make_split, write_split
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, write_run
-from nsw_da_medical_image.dataset_util.util import DataError, FocalPlane, Phase, new_folder, one_line, progress, tell
+from nsw_da_medical_image.dataset_util.util import (
+    DataError,
+    FocalPlane,
+    Phase,
+    filled,
+    new_folder,
+    one_line,
+    progress,
+    refuse_inside,
+    tell,
+)
 from nsw_da_medical_image.validation.pixels import measure_video
 from nsw_da_medical_image.validation.report import Report
 from nsw_da_medical_image.validation.validate import validate
@@ -42,9 +52,12 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 done, 1 the data cannot be used or the output exists, 2 wrong usage.",
     )
     parser.add_argument(
-        "folder", nargs="?", help="the folder of an extracted data set, or of the archives (sample data is made)"
+        "folder",
+        nargs="?",
+        type=filled,
+        help="the folder of an extracted data set, or of the archives (sample data is made)",
     )
-    parser.add_argument("--out", required=True, help="the folder to make, which must not exist")
+    parser.add_argument("--out", type=filled, required=True, help="the folder to make, which must not exist")
     parser.add_argument("--seed", type=int, default=0, help="for the split and the generator (0)")
     parser.add_argument("--frames", type=int, default=5, metavar="N", help="of each phase in each video (5)")
     parser.add_argument("--pixels", action="store_true", help="validate the pixels too; hours on the whole data set")
@@ -167,17 +180,20 @@ def experiment(dataset: EmbryoDataset, out: Path, seed: int, pick: int, pixels: 
     tell(f"training frames: {made.images:,} of {made.videos:,} videos")
 
     (out / "all-synthetic-runs").mkdir()
-    generate(dataset, frames, missing(real), out / "all-synthetic-runs", seed)
-    synthetic = SyntheticRuns(out / "all-synthetic-runs").frames()
-    if not len(synthetic):
-        raise DataError("all phases of the training frames are equally frequent: there is nothing to balance")
+    if wanted := missing(real):
+        generate(dataset, frames, wanted, out / "all-synthetic-runs", seed)
+        synthetic = SyntheticRuns(out / "all-synthetic-runs").frames()
+    else:
+        tell("all phases of the training frames are equally frequent: nothing is generated, and nothing to compare")
+        synthetic = real[:0]
     mixed = real + synthetic
     made = make_image_folder(mixed, out / "image-folders" / "mixed", form="huggingface")
     tell(f"mixed: {made.images:,} images, of which {len(synthetic):,} are synthetic")
 
-    alike = np.flatnonzero(synthetic.table["plane"] == str(dataset.middle))
-    found = comparison_page(real, synthetic[alike] if len(alike) else synthetic, out / "comparison.html")
-    tell(f"real and synthetic are {found.distance:.2f} apart, two halves of the real frames {found.yardstick:.2f}")
+    if len(synthetic):
+        alike = np.flatnonzero(synthetic.table["plane"] == str(dataset.middle))
+        found = comparison_page(real, synthetic[alike] if len(alike) else synthetic, out / "comparison.html")
+        tell(f"real and synthetic are {found.distance:.2f} apart, two halves of the real frames {found.yardstick:.2f}")
     write_page(out / "index.html", split, exclude, real, synthetic)
 
 
@@ -218,7 +234,10 @@ def facts(split: Split, exclude: pd.DataFrame, before: pd.Series, after: pd.Seri
     """What was done, in a few sentences."""
     yield f"videos that are left out wholly or in part, for errors that the validation found: {exclude['video'].nunique():,}"
     yield f"split by embryo code: {', '.join(f'{part} {len(videos):,}' for part, videos in split.items())} videos"
-    yield f"every synthetic frame is made of a frame of the {len(split['train']):,} training videos"
+    if after.sum() > before.sum():
+        yield f"every synthetic frame is made of a frame of the {len(split['train']):,} training videos"
+    else:
+        yield "no synthetic frame: all phases of the training frames are equally frequent"
     yield f"most against least frequent phase: {imbalance(before)} before, {imbalance(after)} after"
     absent = [str(phase) for phase in Phase if not before.get(phase, 0)]
     if absent:
@@ -245,6 +264,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.seed < 0 or args.frames < 1:
         given.error("--seed must be 0 or more, and --frames 1 or more")
     try:
+        if args.folder is not None:
+            refuse_inside(args.out, args.folder)
         with new_folder(args.out) as out:
             dataset = open_data(args.folder, out)
             experiment(dataset, out, args.seed, args.frames, args.pixels or args.folder is None)

@@ -97,7 +97,12 @@ def test_the_same_seed_gives_the_same_images(made: Path, tmp_path: Path) -> None
         files = sorted((folder / "all-synthetic-runs").rglob("*.jpg"))
         return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
+    def mixed(folder: Path) -> pd.DataFrame:
+        return pd.read_json(folder / "image-folders" / "mixed" / "metadata.jsonl", lines=True)
+
     assert hashes(again) == hashes(made)
+    assert sources(again) == sources(made)
+    assert mixed(again).equals(mixed(made))
     assert not (again / "sample").exists()
     one, two = (json.loads((folder / "split.json").read_text()) for folder in (made, again))
     assert [one[part] for part in ("train", "val", "test")] == [two[part] for part in ("train", "val", "test")]
@@ -112,6 +117,7 @@ def test_errors_are_one_line_and_nothing_is_left(tmp_path: Path) -> None:
         (["--out", tmp_path / "taken"], 1, "exists already"),
         ([tmp_path / "nowhere", "--out", tmp_path / "out"], 1, "nowhere is not there"),
         ([tmp_path / "archives", "--out", tmp_path / "no" / "out"], 1, "no such folder to write into"),
+        ([tmp_path / "archives", "--out", tmp_path / "archives" / "out"], 1, "lies inside the data set"),
         ([tmp_path / "siblings", "--out", tmp_path / "out"], 1, "code"),
     ]
     for args, status, why in cases:
@@ -120,7 +126,22 @@ def test_errors_are_one_line_and_nothing_is_left(tmp_path: Path) -> None:
         assert why in done.stderr
         assert done.stderr.count("\n") == 1
         assert sorted(tmp_path.iterdir()) == before
-    assert script(tmp_path, "--out", tmp_path / "out", "--seed", "-1").returncode == 2
+    for wrong in (["--seed", "-1"], [""], ["--out", ""]):
+        assert script(tmp_path, "--out", tmp_path / "out", *wrong).returncode == 2
+
+
+def test_phases_that_are_balanced_already_need_no_generator(tmp_path: Path) -> None:
+    make_archives(tmp_path / "archives", videos=6, frames=20, size=64)
+    extract_dataset(tmp_path / "archives", tmp_path / "extracted")
+    for file in (tmp_path / "extracted" / "embryo_dataset_annotations").iterdir():
+        file.write_text("t2,1,10\nt3,11,20\n")
+    done = script(tmp_path / "cache", tmp_path / "extracted", "--out", tmp_path / "out", "--frames", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "equally frequent" in done.stdout
+    mixed = pd.read_json(tmp_path / "out" / "image-folders" / "mixed" / "metadata.jsonl", lines=True)
+    assert len(set(mixed.phase.value_counts())) == 1
+    assert "no synthetic frame" in (tmp_path / "out" / "index.html").read_text()
+    assert not (tmp_path / "out" / "comparison.html").exists()
 
 
 @pytest.fixture(scope="module")

@@ -199,6 +199,9 @@ def test_a_split_by_videos_leaks_and_is_told_so() -> None:
         (["--check", "nowhere.json"], 1, "nowhere.json"),
         (["--out", "new.json", "--weights", "0.8,<b>,0.1"], 2, "the weight of val is '<b>'"),
         (["--out", "new.json", "--weights", ""], 2, "give three"),
+        (["--out", "new.json", "--exclude", ""], 2, "argument --exclude: it is empty"),
+        (["--out", ""], 2, "argument --out: it is empty"),
+        (["--check", ""], 2, "argument --check: it is empty"),
         (["--out", "new.json", "--seed", "1.5"], 2, "invalid int"),
     ],
 )
@@ -219,6 +222,21 @@ def test_the_command_says_no_in_one_line_and_writes_nothing(
     assert status == 2 or said.err.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.csv", "there.json"]
     assert Path("there.json").read_text() == "mine"
+
+
+def test_nothing_is_written_into_the_data_set(ds: EmbryoDataset, capsys) -> None:
+    inside = Path(ds.path) / "embryo_dataset" / "split.json"
+    assert main([ds.path, "--out", str(inside)]) == 1
+    assert "lies inside the data set" in capsys.readouterr().err
+    assert not inside.exists()
+
+
+def test_names_in_a_file_do_not_reach_the_terminal_as_they_are(ds: EmbryoDataset, tmp_path: Path, capsys) -> None:
+    (file := tmp_path / "split.json").write_text(json.dumps({"tr\x1bain": ["A\n-1"], "test": ["A\n-2", "B\x1b[31m-1"]}))
+    assert main([ds.path, "--check", str(file)]) == 1
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert len(said.splitlines()) == 3
 
 
 def test_no_data_set_is_said_in_one_line(tmp_path: Path, capsys) -> None:

@@ -213,10 +213,10 @@ def list_frames(names: Iterable[str], folder: str = "") -> Listing:
     prefix = found[int(runs[0])].rpartition("_")[0] if found else ""
     return Listing(runs, prefix, {run: name for run, name in found.items() if name != f"{prefix}_RUN{run}.jpeg"})
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #fc75e3eb
+# %% ../../nbs/dataset_util/04_dataset.ipynb #29bd470a
 from hashlib import sha256
 
-from .util import cache_folder, new_file
+from .util import cache_folder, filled, new_file, refuse_inside
 
 _Kept: TypeAlias = dict[str, tuple[int, Listing]]
 
@@ -1079,26 +1079,27 @@ def summary_text(facts: dict[str, Any]) -> str:
     title = f"{facts['path']}: {facts['videos']:,} videos of {facts['codes']:,} codes, {frames:,} frames"
     return "\n".join([title, "", *(_counts(facts) if facts["frames"] else []), "", *_rest(facts)])
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #63e94482
+# %% ../../nbs/dataset_util/04_dataset.ipynb #1b94ce55
 _CHOICES = {"videos": "AA83-7,AB028-6", "planes": "F0,F15", "phases": "t2,t4"}
 
 
 def _table_arguments(parser: argparse.ArgumentParser) -> None:
     """The options about the table."""
-    parser.add_argument(
-        "--table", metavar="FILE", help="write the labelled frames to this .csv or .parquet file, a row a frame"
-    )
+    table = "write the labelled frames to this .csv or .parquet file, a row a frame"
+    parser.add_argument("--table", type=filled, metavar="FILE", help=table)
     for name, example in _CHOICES.items():
-        parser.add_argument(f"--{name}", metavar="LIST", help=f"only these in the table, such as {example}")
-    parser.add_argument(
-        "--exclude", metavar="FILE", help="leave out of the table what this CSV file (video,plane,runs) says"
-    )
+        only = f"only these in the table, such as {example}"
+        parser.add_argument(f"--{name}", type=filled, metavar="LIST", help=only)
+    exclude = "leave out of the table what this CSV file (video,plane,runs) says"
+    parser.add_argument("--exclude", type=filled, metavar="FILE", help=exclude)
 
 
 def _write_table(args: argparse.Namespace) -> int:
     """What the command does where a table is asked for."""
-    chosen = {name: given.split(",") for name in _CHOICES if (given := getattr(args, name))}
-    exclude = Path(args.exclude) if args.exclude else None
+    refuse_inside(args.table, args.folder)
+    lists = {name: given for name in _CHOICES if (given := getattr(args, name)) is not None}
+    chosen = {name: [*map(str.strip, given.split(","))] for name, given in lists.items()}
+    exclude = None if args.exclude is None else Path(args.exclude)
     written = write_ground_truth(EmbryoDataset(args.folder), args.table, **chosen, exclude=exclude)
     tell(
         json.dumps({"table": args.table, "frames": written})
@@ -1107,15 +1108,16 @@ def _write_table(args: argparse.Namespace) -> int:
     )
     return 0
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #e8c5be28
+# %% ../../nbs/dataset_util/04_dataset.ipynb #42f06e39
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 where there is no data set or a file in it is not understood."""
+    """The command: 0 done, 1 where there is no data set or a file in it is not understood, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m nsw_da_medical_image.dataset_util.dataset",
         description="Tell what a data set, extracted or as archives, holds: videos, frames by plane and phase, hours, grades, what is missing.",
         epilog="Exit status: 0 done, 1 no data set there or a text file not understood, 2 wrong usage.",
     )
-    parser.add_argument("folder", help="the folder of an extracted data set, or of the archives, or of a part of them")
+    folder = "the folder of an extracted data set, or of the archives, or of a part of them"
+    parser.add_argument("folder", type=filled, help=folder)
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     _table_arguments(parser)
     args = parser.parse_args(argv)
@@ -1128,6 +1130,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, OSError, ValueError, UnknownName) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        return 130
     tell(json.dumps(facts) if args.json else summary_text(facts))
     if facts["faults"]:
         print(f"error: {len(facts['faults'])} files are not understood; they are listed above", file=sys.stderr)

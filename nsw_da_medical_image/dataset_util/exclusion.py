@@ -5,9 +5,12 @@
 # %% auto #0
 __all__ = ['Exclude', 'Excluding', 'exclusion_list', 'whole_videos', 'whole_planes', 'excluded']
 
-# %% ../../nbs/dataset_util/09_exclusion.ipynb #f06fe3e0
+# %% ../../nbs/dataset_util/09_exclusion.ipynb #182cd2a8
+import csv
+import io
 import os
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -58,7 +61,16 @@ def _runs(text: str) -> str:
 
 _COLUMNS = {"video": _video, "plane": _plane, "runs": _runs}
 
-# %% ../../nbs/dataset_util/09_exclusion.ipynb #576ff149
+# %% ../../nbs/dataset_util/09_exclusion.ipynb #b6273928
+def _refuse_misspelt(names: Iterable[Any]) -> None:
+    """Raise `ValueError` where a column that is none of ours resembles one of ours that is missing."""
+    there = list(map(str, names))
+    lacking = [name for name in _COLUMNS if name not in there]
+    for name in there:
+        if name not in _COLUMNS and (meant := nearest(name, lacking, n=1)):
+            raise ValueError(f"an exclusion list has no column {name!r}{meant}")
+
+# %% ../../nbs/dataset_util/09_exclusion.ipynb #3554322b
 def _listed(table: pd.DataFrame) -> pd.DataFrame:
     """An exclusion list with its three columns as text; columns that are missing mean all, others are left away."""
     if "video" not in table:
@@ -66,6 +78,7 @@ def _listed(table: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"an exclusion list has the columns {', '.join(_COLUMNS)}; this one has {there}")
     if "severity" in table:  # most findings are harmless, and nearly every video has one
         raise ValueError("these are findings of all severities; give the report, or what its exclude() returns")
+    _refuse_misspelt(table)
     cells = {name: [_cell(value) for value in table[name]] if name in table else "" for name in _COLUMNS}
     listed = pd.DataFrame(cells, pd.RangeIndex(len(table)), dtype=object)
     for name, understand in _COLUMNS.items():
@@ -89,12 +102,25 @@ def _named(names: Iterable[Any], known: Collection[str] | None) -> pd.DataFrame:
             raise UnknownName(f"exclude= names {name!r}, which is no video of this data set nor of the release{hint}")
     return _listed(pd.DataFrame({"video": asked}, dtype=object))
 
-# %% ../../nbs/dataset_util/09_exclusion.ipynb #48cc4bab
+# %% ../../nbs/dataset_util/09_exclusion.ipynb #2c568a0f
+def _rows(text: str) -> pd.DataFrame:
+    """The table in the text of a CSV file; `ValueError` where a row has more fields than the header."""
+    lines = [row for row in csv.reader(io.StringIO(text)) if row]
+    for number, row in enumerate(lines[1:], 1):
+        if len(row) > len(lines[0]):
+            raise ValueError(f"row {number} has {len(row)} fields, and the header names {len(lines[0])}")
+    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, index_col=False)
+
+# %% ../../nbs/dataset_util/09_exclusion.ipynb #66082ff6
 def _read(path: str | os.PathLike) -> pd.DataFrame:
     """The exclusion list in a CSV file; `DataError` where the file is none."""
     try:
-        return _listed(pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"))
-    except (ValueError, pd.errors.ParserError) as fault:  # UnicodeDecodeError and EmptyDataError are ValueErrors
+        return _listed(_rows(Path(path).read_text(encoding="utf-8-sig")))
+    except (
+        ValueError,
+        csv.Error,
+        pd.errors.ParserError,
+    ) as fault:  # UnicodeDecodeError and EmptyDataError are ValueErrors
         raise DataError(f"{os.fspath(path)}: {fault}") from fault
 
 # %% ../../nbs/dataset_util/09_exclusion.ipynb #ffc8f782

@@ -7,11 +7,12 @@ __all__ = ['Weights', 'PARTS', 'MADE', 'UNLABELLED', 'parse_weights', 'phase_cou
            'split_counts', 'make_split', 'split_json', 'write_split', 'read_split', 'Leak', 'leaks', 'SplitCheck',
            'check', 'split_text', 'main']
 
-# %% ../../nbs/dataset_util/05_split.ipynb #757a4ac2
+# %% ../../nbs/dataset_util/05_split.ipynb #a6eac420
 import argparse
 import hashlib
 import json
 import math
+import operator
 import os
 import sys
 from collections import Counter
@@ -30,14 +31,16 @@ from .exclusion import Exclude, exclusion_list, whole_videos
 from nsw_da_medical_image.dataset_util.util import (
     DataError,
     code_of,
+    filled,
     natural_key,
     new_file,
     one_line,
+    refuse_inside,
     released_videos,
     tell,
 )
 
-# %% ../../nbs/dataset_util/05_split.ipynb #d771e21a
+# %% ../../nbs/dataset_util/05_split.ipynb #c945333e
 Weights: TypeAlias = Mapping[str, Any] | Sequence[Any] | str
 PARTS = ("train", "val", "test")
 MADE = "made"
@@ -47,14 +50,17 @@ def _pairs(weights: Weights) -> list[tuple[str, Any]]:
     """The names of the parts, each with its weight as it was given."""
     if isinstance(weights, Mapping):
         return list(weights.items())
-    given = weights.split(",") if isinstance(weights, str) else list(weights)
+    try:
+        given = weights.split(",") if isinstance(weights, str) else list(weights)
+    except TypeError:
+        raise ValueError(f"weights are {weights!r}; give three numbers, or {{part: number}}") from None
     if any(isinstance(text, str) and "=" in text for text in given):
         return [(name.strip(), weight) for name, _, weight in (str(text).rpartition("=") for text in given)]
     if len(given) != len(PARTS):
         raise ValueError(f"{len(given)} weights; give three, for {', '.join(PARTS)}, or name them: train=0.8,test=0.2")
     return list(zip(PARTS, given, strict=True))
 
-# %% ../../nbs/dataset_util/05_split.ipynb #c382901e
+# %% ../../nbs/dataset_util/05_split.ipynb #2dc632a4
 def _exact(name: str, weight: Any) -> Fraction:
     """A weight as the fraction that its decimals say; `ValueError` where it is no number from 0."""
     try:
@@ -62,7 +68,7 @@ def _exact(name: str, weight: Any) -> Fraction:
     except (TypeError, ValueError):
         number = math.nan
     if not 0 <= number <= 1e9:
-        raise ValueError(f"the weight of {name} is {weight!r}; it must be a number from 0, such as 0.8")
+        raise ValueError(f"the weight of {name} is {weight!r}; it must be a number from 0 to 1e9, such as 0.8")
     return Fraction(str(number))
 
 # %% ../../nbs/dataset_util/05_split.ipynb #b7ccbcb7
@@ -209,12 +215,17 @@ def phase_shares(split: Mapping[str, Iterable[str]], counts: pd.DataFrame) -> pd
     sums = pd.DataFrame({name: counts.reindex(list(videos)).sum() for name, videos in split.items()})
     return sums.div(sums.sum(axis=1), axis=0)
 
-# %% ../../nbs/dataset_util/05_split.ipynb #5c5c52d7
+# %% ../../nbs/dataset_util/05_split.ipynb #e26e7953
 def worst_deviation(
     split: Mapping[str, Iterable[str]], counts: pd.DataFrame, weights: Weights
 ) -> tuple[float, str, str]:
-    """The largest distance of a share of a phase from its weight, of 1; and the phase and the part in which it is found."""
+    """The largest distance of a share of a phase from its weight, of 1; and the phase and the part in which it is found.
+
+    `ValueError` where the weights name other parts than the split.
+    """
     asked = pd.Series({name: float(weight) for name, weight in parse_weights(weights).items()})
+    if set(asked.index) != set(split):
+        raise ValueError(f"the parts are {', '.join(split)}, and the weights are of {', '.join(asked.index)}")
     distance = (phase_shares(split, counts).drop(index=UNLABELLED) - asked).abs()
     values = distance.fillna(-1).to_numpy()
     if values.max(initial=-1) < 0:
@@ -237,10 +248,10 @@ def _made(split: Split, counts: pd.DataFrame, shares: Mapping[str, Fraction], se
         "worst": {"deviation": round(distance, 6), "phase": phase, "part": part},
     }
 
-# %% ../../nbs/dataset_util/05_split.ipynb #39424a9f
+# %% ../../nbs/dataset_util/05_split.ipynb #a401235d
 def split_counts(counts: pd.DataFrame, weights: Weights = (0.8, 0.1, 0.1), seed: int = 0) -> Split:
     """A split of the videos of `phase_counts`; see `make_split`."""
-    shares = parse_weights(weights)
+    shares, seed = parse_weights(weights), operator.index(seed)  # NumPy's integers are none to JSON
     dealt = _dealt(counts, shares, seed)
     split = Split({part: [v for v in counts.index if dealt[code_of(v)] == part] for part in shares})
     split.made = _made(split, counts, shares, seed)
@@ -298,7 +309,12 @@ def read_split(path: str | os.PathLike) -> Split:
     made = held.get(MADE)
     return Split(parts, made if isinstance(made, dict) else None)
 
-# %% ../../nbs/dataset_util/05_split.ipynb #c7ec07f9
+# %% ../../nbs/dataset_util/05_split.ipynb #f03e9ad5
+def _told(names: Iterable[str]) -> str:
+    """Names from a file as text for a terminal: one that holds line ends or escapes is written as Python would."""
+    return ", ".join(name if name.isprintable() else repr(name) for name in names)
+
+# %% ../../nbs/dataset_util/05_split.ipynb #7b55826f
 class Leak(NamedTuple):
     """Videos of `part` that have a sibling in `other`, of so many."""
 
@@ -308,8 +324,9 @@ class Leak(NamedTuple):
     of: int
 
     def __str__(self) -> str:
-        names = ", ".join(self.videos[:8]) + (f" and {len(self.videos) - 8} more" if self.videos[8:] else "")
-        return f"{len(self.videos)} of {self.of} videos of {self.part} have a sibling in {self.other}: {names}"
+        names = _told(self.videos[:8]) + (f" and {len(self.videos) - 8} more" if self.videos[8:] else "")
+        part, other = _told([self.part]), _told([self.other])
+        return f"{len(self.videos)} of {self.of} videos of {part} have a sibling in {other}: {names}"
 
 # %% ../../nbs/dataset_util/05_split.ipynb #491063a2
 def leaks(split: Mapping[str, Sequence[str]]) -> list[Leak]:
@@ -321,7 +338,7 @@ def leaks(split: Mapping[str, Sequence[str]]) -> list[Leak]:
             found.append(Leak(part, other, leaked, len(later)))
     return found
 
-# %% ../../nbs/dataset_util/05_split.ipynb #4a8b430c
+# %% ../../nbs/dataset_util/05_split.ipynb #04d8a5b4
 class SplitCheck(NamedTuple):
     """What is wrong with a split; what is missing may be meant."""
 
@@ -343,7 +360,7 @@ class SplitCheck(NamedTuple):
             "of the data set, in no part": self.missing,
         }
         told = [
-            f"{len(ids)} {what}: {', '.join(ids[:8])}{', ...' if ids[8:] else ''}" for what, ids in found.items() if ids
+            f"{len(ids)} {what}: {_told(ids[:8])}{', ...' if ids[8:] else ''}" for what, ids in found.items() if ids
         ]
         return [*map(str, self.leaks), *told] or [
             "no sibling leaks, no video occurs twice, every id is known, none is missing"
@@ -378,7 +395,7 @@ def split_text(split: Split) -> str:
     where = f", of {worst['phase']} in {worst['part']}" if worst["phase"] else ": there are no labelled frames"
     return "\n".join([*lines, "", f"worst deviation of a phase: {100 * worst['deviation']:.2f} points{where}"])
 
-# %% ../../nbs/dataset_util/05_split.ipynb #bedd3ad7
+# %% ../../nbs/dataset_util/05_split.ipynb #b1d588a4
 def _parser() -> argparse.ArgumentParser:
     """What the command takes."""
     parser = argparse.ArgumentParser(
@@ -386,22 +403,28 @@ def _parser() -> argparse.ArgumentParser:
         description="Split a data set into parts that share no patient and hold each phase in the same proportion; or check a split.",
         epilog="Exit status: 0 done, 1 no such split can be made, or the one that was checked leaks, 2 wrong usage.",
     )
-    parser.add_argument("folder", help="the data set")
+    parser.add_argument("folder", type=filled, help="the data set")
     task = parser.add_mutually_exclusive_group(required=True)
-    task.add_argument("--out", metavar="FILE", help="the file to write, such as split.json; it must not exist")
-    task.add_argument("--check", metavar="FILE", help="tell what is wrong with this split, and write nothing")
+    out = "the file to write, such as split.json; it must not exist"
+    task.add_argument("--out", type=filled, metavar="FILE", help=out)
+    task.add_argument(
+        "--check", type=filled, metavar="FILE", help="tell what is wrong with this split, and write nothing"
+    )
     help = "shares of train, val and test, or of parts of your own: train=4,holdout=1 (default: %(default)s)"
     parser.add_argument("--weights", default="0.8,0.1,0.1", metavar="LIST", help=help)
     parser.add_argument("--seed", type=int, default=0, help="another seed, another split (default: %(default)s)")
-    parser.add_argument("--exclude", metavar="FILE", help="a CSV file video,plane,runs of what to leave out")
+    parser.add_argument(
+        "--exclude", type=filled, metavar="FILE", help="a CSV file video,plane,runs of what to leave out"
+    )
     parser.add_argument("--json", action="store_true", help="print what was made, or found, as JSON")
     return parser
 
-# %% ../../nbs/dataset_util/05_split.ipynb #f2c5af54
+# %% ../../nbs/dataset_util/05_split.ipynb #70aedacc
 def _make(args: argparse.Namespace) -> int:
-    """Make a split and write it; nothing is read where the file exists already."""
+    """Make a split and write it; nothing is read where the file exists already, or would lie in the data set."""
+    refuse_inside(args.out, args.folder)
     with new_file(args.out) as hidden:
-        exclude = Path(args.exclude) if args.exclude else None
+        exclude = None if args.exclude is None else Path(args.exclude)
         split = make_split(EmbryoDataset(args.folder), args.weights, args.seed, exclude)
         hidden.write_text(split_json(split), encoding="utf-8")
     tell(split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
@@ -417,9 +440,9 @@ def _check(args: argparse.Namespace) -> int:
         print(f"error: {args.check} is not sound; what is wrong is listed above", file=sys.stderr)
     return 0 if found.sound else 1
 
-# %% ../../nbs/dataset_util/05_split.ipynb #34ee2f9b
+# %% ../../nbs/dataset_util/05_split.ipynb #5c3ee184
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 no split can be made or the checked one leaks, 2 wrong usage."""
+    """The command: 0 done, 1 no split can be made or the checked one leaks, 2 wrong usage, 130 after Ctrl-C."""
     parser = _parser()
     args = parser.parse_args(argv)
     try:
@@ -427,10 +450,13 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as fault:
         parser.error(one_line(fault))
     try:
-        return _make(args) if args.out else _check(args)
+        return _check(args) if args.out is None else _make(args)
     except (DataError, OSError, ValueError) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        return 130
 
 # %% ../../nbs/dataset_util/05_split.ipynb #e65ba874
 #| eval: false

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ANNOTATIONS', 'TIMES', 'GRADES', 'ARCHIVES', 'DataError', 'UnknownName', 'nearest', 'OrderedName', 'FocalPlane',
            'Phase', 'Grade', 'Grades', 'FrameName', 'run_of', 'natural_key', 'VideoId', 'released_videos', 'code_of',
-           'progress', 'tell', 'one_line', 'runs_text', 'runs_ranges', 'new_file', 'new_folder', 'cache_folder',
-           'cores']
+           'progress', 'tell', 'one_line', 'filled', 'runs_text', 'runs_ranges', 'new_file', 'new_folder',
+           'refuse_inside', 'cache_folder', 'cores']
 
 # %% ../../nbs/dataset_util/00_util.ipynb #4be04087
 import errno
@@ -292,6 +292,15 @@ def one_line(fault: BaseException) -> str:
     text = f"{fault.strerror}: {fault.filename}" if isinstance(fault, OSError) and fault.filename else str(fault)
     return " ".join((text or repr(fault)).splitlines())
 
+# %% ../../nbs/dataset_util/00_util.ipynb #df7e34df
+def filled(text: str) -> str:
+    """The value of a command's option, as argparse's `type`: an empty one is a wrong usage."""
+    if not text.strip():
+        from argparse import ArgumentTypeError  # no training script needs it
+
+        raise ArgumentTypeError("it is empty; give a value, or leave the option away")
+    return text
+
 # %% ../../nbs/dataset_util/00_util.ipynb #ec03dce3
 def runs_text(runs: Iterable[SupportsIndex]) -> str:
     """RUN numbers as ranges, sorted and without repeats: '98-171, 300'."""
@@ -375,6 +384,12 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
         os.rename(hidden, path)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+
+# %% ../../nbs/dataset_util/00_util.ipynb #ed778eec
+def refuse_inside(path: str | os.PathLike, folder: str | os.PathLike) -> None:
+    """Raise `DataError` where `path`, which is to be written, lies in `folder`, a data set; links are followed."""
+    if Path(path).resolve().is_relative_to(Path(folder).resolve()):
+        raise DataError(f"{os.fspath(path)} lies inside the data set; give a place outside of it")
 
 # %% ../../nbs/dataset_util/00_util.ipynb #7b22ba63
 def cache_folder(kind: str) -> Path:

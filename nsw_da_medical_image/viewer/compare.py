@@ -118,13 +118,14 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     apart = ((first.mean(0) - second.mean(0)) ** 2).sum()
     return max(0.0, float(apart + np.trace(one) + np.trace(two) - 2 * np.sqrt(np.clip(shared, 0, None)).sum()))
 
-# %% ../../nbs/viewer/04_compare.ipynb #c1292685
+# %% ../../nbs/viewer/04_compare.ipynb #93f04236
 class Measured(NamedTuple):
     """Features (n, 28) of some frames of a set; a table of them: video, phase, intensity, contrast, sharpness; the set's size."""
 
     features: np.ndarray
     table: pd.DataFrame
     of: int
+    damaged: int = 0  # frames that were chosen and could not be read
 
 
 def _measure_one(image: np.ndarray) -> tuple[np.ndarray, float, float, float]:
@@ -133,26 +134,42 @@ def _measure_one(image: np.ndarray) -> tuple[np.ndarray, float, float, float]:
     fine = 2 ** found[len(_QUANTILES) : len(_QUANTILES) + 2] - 0.5
     return found, float(np.mean(image)), float(np.std(image)), float(np.hypot(*fine))
 
+# %% ../../nbs/viewer/04_compare.ipynb #71bad4ca
+def _measured_at(frames: Frames, index: int, tolerant: bool) -> tuple[np.ndarray, float, float, float] | None:
+    """What is measured of a frame; `DataError` where it is damaged, None instead where `tolerant` is set."""
+    try:
+        image = np.asarray(frames[index].image)
+    except DataError:
+        if tolerant:
+            return None
+        raise
+    return _measure_one(image)
+
 # %% ../../nbs/viewer/04_compare.ipynb #464f1208
 def _places(count: int, most: int) -> list[int]:
     """Up to `most` of the numbers below `count`, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist()
 
-# %% ../../nbs/viewer/04_compare.ipynb #df9c7b6b
-def measure(frames: Frames, most: int = 2000) -> Measured:
+# %% ../../nbs/viewer/04_compare.ipynb #9af159af
+def measure(frames: Frames, most: int = 2000, tolerant: bool = False) -> Measured:
     """Measure up to `most` of `frames`, evenly spread: about 5 ms each. `DataError` where there is none, or one is damaged.
 
+    `tolerant` passes over damaged frames and counts them; then `DataError` where none is left.
     Intensity and contrast are mean and standard deviation in grey levels, sharpness the size of the finest gradient, likewise.
     """
     chosen = _places(len(frames), most)
     if not chosen:
         raise DataError("there is no frame to compare")
     with ThreadPoolExecutor(cores()) as pool:
-        jobs = pool.map(lambda index: _measure_one(np.asarray(frames[index].image)), chosen)
-        rows = list(progress(jobs, total=len(chosen), desc="measuring", unit="frame"))
-    table = frames.table[["video", "phase"]].iloc[chosen].reset_index(drop=True)
+        jobs = pool.map(lambda index: _measured_at(frames, index, tolerant), chosen)
+        found = list(progress(jobs, total=len(chosen), desc="measuring", unit="frame"))
+    rows = [row for row in found if row is not None]
+    if not rows:
+        raise DataError(f"there is no frame to compare: all {len(found):,} that were looked at are damaged")
+    read = [index for index, row in zip(chosen, found, strict=True) if row is not None]
+    table = frames.table[["video", "phase"]].iloc[read].reset_index(drop=True)
     table[["intensity", "contrast", "sharpness"]] = np.array([row[1:] for row in rows])
-    return Measured(np.array([row[0] for row in rows]), table, len(frames))
+    return Measured(np.array([row[0] for row in rows]), table, len(frames), len(found) - len(rows))
 
 # %% ../../nbs/viewer/04_compare.ipynb #7e14fb90
 def yardstick(measured: Measured, times: int = 9, seed: int = 0) -> float:
@@ -219,10 +236,13 @@ def _by_phase(real: Measured, synthetic: Measured) -> pd.DataFrame:
     phases = [str(phase) for phase in Phase if any((each.table["phase"] == phase).any() for each in (real, synthetic))]
     return pd.DataFrame.from_dict({phase: _phase_row(real, synthetic, phase) for phase in phases}, orient="index")
 
-# %% ../../nbs/viewer/04_compare.ipynb #40451491
-def compare(real: Frames, synthetic: Frames, most: int = 2000) -> Comparison:
-    """Measure up to `most` frames of each set and compare them. `DataError` where a set is empty or a frame damaged."""
-    one, two = measure(real, most), measure(synthetic, most)
+# %% ../../nbs/viewer/04_compare.ipynb #28cf84eb
+def compare(real: Frames, synthetic: Frames, most: int = 2000, tolerant: bool = False) -> Comparison:
+    """Measure up to `most` frames of each set and compare them. `DataError` where a set is empty or a frame damaged.
+
+    `tolerant` passes over damaged frames, and counts them in `real.damaged` and `synthetic.damaged`.
+    """
+    one, two = measure(real, most, tolerant), measure(synthetic, most, tolerant)
     distance = frechet_distance(one.features, two.features)
     return Comparison(one, two, distance, yardstick(one), _by_phase(one, two))
 
@@ -414,12 +434,12 @@ def _verdict(found: Comparison) -> str:
         f"<p><span class='number'>{found.distance:.2f}</span> <span class='faint'>{against}</span></p><p>{_ABOUT}</p>"
     )
 
-# %% ../../nbs/viewer/04_compare.ipynb #f18e4892
+# %% ../../nbs/viewer/04_compare.ipynb #2107c39d
 def _count(each: Measured) -> str:
-    """How many frames were measured, and of how many."""
-    return f"{each.of:,}" + (
-        f" ({len(each.table):,} of them, evenly spread, were measured)" if len(each.table) < each.of else ""
-    )
+    """How many frames were measured, of how many, and how many of them could not be read."""
+    part = f" ({len(each.table):,} of them, evenly spread, were measured)" if len(each.table) < each.of else ""
+    lost = f"; {each.damaged:,} more are damaged and were passed over" if each.damaged else ""
+    return f"{each.of:,}{part[:-1]}{lost}{part[-1:]}"
 
 # %% ../../nbs/viewer/04_compare.ipynb #5c71b39d
 def _page(title: str, parts: Iterable[str]) -> str:
@@ -440,69 +460,95 @@ def _sections(found: Comparison) -> Iterator[str]:
     why = f"A set with other phases is another set: compare within a phase. Below {FEW} frames on a side there is no distance."
     yield f"<h2>Phase by phase</h2><p>{why}</p>{_phases_html(found)}"
 
-# %% ../../nbs/viewer/04_compare.ipynb #d358b515
+# %% ../../nbs/viewer/04_compare.ipynb #1b7d3443
 def comparison_page(
-    real: Frames, synthetic: Frames, path: str | os.PathLike, *, columns: int = 4, most: int = 2000
+    real: Frames,
+    synthetic: Frames,
+    path: str | os.PathLike,
+    *,
+    columns: int = 4,
+    most: int = 2000,
+    tolerant: bool = False,
 ) -> Comparison:
     """Write a self-contained HTML page that compares two sets of frames in pictures and numbers; returns the numbers.
 
     `columns` frames of each phase are shown, up to `most` measured. `FileExistsError` where `path` exists, `DataError` where a
-    set is empty or a frame damaged.
+    set is empty or a frame damaged, which `tolerant` passes over.
     """
     with new_file(path) as file:
-        found = compare(real, synthetic, most)
+        found = compare(real, synthetic, most, tolerant)
         sheet = f"<h2>Side by side</h2>{_sheet_html(real, synthetic, columns)}"
         parts = [*_sections(found), sheet, _runs_html(synthetic)]
         file.write_text(_page("Real and synthetic frames", parts), encoding="utf-8")
     return found
 
-# %% ../../nbs/viewer/04_compare.ipynb #8bcc981e
+# %% ../../nbs/viewer/04_compare.ipynb #206aec99
 import argparse
 import sys
 from pathlib import Path
 
 from ..dataset_util.dataset import EmbryoDataset
-from ..dataset_util.util import tell
+from ..dataset_util.util import _refuse_existing, filled, tell
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m nsw_da_medical_image.viewer.compare",
         description="Compare synthetic frames with the real ones of the same phases and planes, on one self-contained page.",
-        epilog="Exit status: 0 done, 1 no frames to compare, a damaged frame, or the page exists, 2 wrong usage.",
+        epilog="Exit status: 0 done, damaged frames being passed over; 1 no frames to compare, or the page exists; 2 wrong usage.",
     )
-    parser.add_argument("folder", help="the folder of an extracted data set, or of the archives, or of a part of them")
-    parser.add_argument("runs", help="the folder that holds the synthetic runs")
-    parser.add_argument("--out", required=True, metavar="PAGE.html", help="the page to write, which must not exist")
-    parser.add_argument("--videos", nargs="+", metavar="VIDEO", help="real frames of these videos only (all)")
+    folder = "the folder of an extracted data set, or of the archives, or of a part of them"
+    parser.add_argument("folder", type=filled, help=folder)
+    parser.add_argument("runs", type=filled, help="the folder that holds the synthetic runs")
+    out = "the page to write, which must not exist"
+    parser.add_argument("--out", type=filled, required=True, metavar="PAGE.html", help=out)
+    videos = "real frames of these videos only (all)"
+    parser.add_argument("--videos", type=filled, nargs="+", metavar="VIDEO", help=videos)
     table = "leave out the real frames that this table names: video, plane, runs"
-    parser.add_argument("--exclude", type=Path, metavar="FILE.csv", help=table)
-    parser.add_argument("--names", nargs="+", metavar="RUN", help="these synthetic runs only (all)")
+    parser.add_argument("--exclude", type=filled, metavar="FILE.csv", help=table)
+    names = "these synthetic runs only (all)"
+    parser.add_argument("--names", type=filled, nargs="+", metavar="RUN", help=names)
     parser.add_argument("--most", type=int, default=2000, metavar="N", help="measure so many frames of each (2000)")
     return parser
 
-# %% ../../nbs/viewer/04_compare.ipynb #5ebb1304
+# %% ../../nbs/viewer/04_compare.ipynb #a3fed206
+def _both(args: argparse.Namespace) -> tuple[Frames, Frames, str]:
+    """The real and the synthetic frames that the options mean, and what is to be noted of the latter."""
+    made, note = sound_frames(SyntheticRuns(args.runs), args.names)
+    if note and not len(made):
+        raise DataError(f"there is no synthetic frame to compare: {note}")
+    planes, phases = (made.table[name].dropna().unique().tolist() for name in ("plane", "phase"))
+    exclude = None if args.exclude is None else Path(args.exclude)
+    return EmbryoDataset(args.folder).frames(args.videos, planes, phases, exclude=exclude), made, note
+
+# %% ../../nbs/viewer/04_compare.ipynb #96340632
+def _damaged(found: Comparison) -> str:
+    """How many damaged frames were passed over; '' where there was none."""
+    sets = {"real": found.real, "synthetic": found.synthetic}
+    counts = [f"{each.damaged:,} {name}" for name, each in sets.items() if each.damaged]
+    return f"{' and '.join(counts)} frames are damaged and were passed over" if counts else ""
+
+# %% ../../nbs/viewer/04_compare.ipynb #f7f64978
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 with one line on standard error where it cannot be done, 2 wrong usage."""
+    """The command: 0 done, 1 with one line on standard error where it cannot be done, 2 wrong usage, 130 after Ctrl-C."""
     parser = _parser()
     args = parser.parse_args(argv)
     if args.most < 1:
         parser.error(f"--most is {args.most}; it must be 1 or more")
     try:
-        made, note = sound_frames(SyntheticRuns(args.runs), args.names)
-        if note and not len(made):
-            raise DataError(f"there is no synthetic frame to compare: {note}")
-        planes, phases = (made.table[name].dropna().unique().tolist() for name in ("plane", "phase"))
-        real = EmbryoDataset(args.folder).frames(args.videos, planes, phases, exclude=args.exclude)
-        found = comparison_page(real, made, args.out, most=args.most)
+        _refuse_existing(Path(args.out))
+        real, made, note = _both(args)
+        found = comparison_page(real, made, args.out, most=args.most, tolerant=True)
     except (DataError, KeyError, ValueError, OSError) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 1
-    if note:
-        print(f"note: {note}", file=sys.stderr)
-    tell(
-        f"{args.out}: {len(real):,} real and {len(made):,} synthetic frames, {found.distance:.2f} apart (yardstick {found.yardstick:.2f})"
-    )
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        return 130
+    for told in filter(None, [note, _damaged(found)]):
+        print(f"note: {told}", file=sys.stderr)
+    sets = f"{len(real):,} real and {len(made):,} synthetic frames"
+    tell(f"{args.out}: {sets}, {found.distance:.2f} apart (yardstick {found.yardstick:.2f})")
     return 0
 
 # %% ../../nbs/viewer/04_compare.ipynb #c50da0e1
