@@ -366,6 +366,17 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
 
 
+def test_a_fork_while_another_thread_indexes(archives):
+    ds = EmbryoDataset(archives)
+    with ds.source._lock:  # as a thread holds it that indexes
+        process = multiprocessing.get_context("fork").Process(target=first_bytes, args=((ds, "SAM1-2", 1, "F0"),))
+        process.start()
+        process.join(60)
+    if process.is_alive():
+        process.kill()
+    assert process.exitcode == 0
+
+
 def test_the_interpreter_ends_quietly(archives):
     code = f"""
 import os
@@ -444,6 +455,19 @@ def test_a_damaged_index_is_rebuilt_with_a_word(archives, cache, spoil):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert EmbryoDataset(archives, planes=0).videos
+
+
+@pytest.mark.parametrize("unusable", ["a file", "below what is no folder"])
+def test_a_cache_that_cannot_be_is_said_and_nothing_else(archives, extracted, tmp_path, monkeypatch, unusable):
+    (tmp_path / "file").touch()
+    place = {"a file": tmp_path / "file", "below what is no folder": Path("/proc/none")}[unusable]
+    monkeypatch.setenv("NSW_CACHE_DIR", str(place))
+    with pytest.warns(UserWarning, match=r"the index of .* cannot be kept \(.*\); see NSW_CACHE_DIR"):
+        read = EmbryoDataset(archives, planes="F15")["SAM1-2"].jpeg(1, "F15")
+    ds = EmbryoDataset(extracted, planes="F15")
+    with pytest.warns(UserWarning, match=r"the frame index of .* cannot be kept \(.*\); see NSW_CACHE_DIR"):
+        assert len(ds.table()) == 60
+    assert ds["SAM1-2"].jpeg(1, "F15") == read
 
 
 def test_a_changed_archive_is_indexed_anew(archives, tmp_path):

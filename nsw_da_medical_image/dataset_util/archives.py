@@ -435,11 +435,13 @@ def _loaded(place: Path) -> Index:
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as fault:
         raise _Unfit("is damaged") from fault
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #6261040d
+# %% ../../nbs/dataset_util/03_archives.ipynb #e03d07ef
 def load(path: Path) -> Index | None:
     """The index of an archive from the cache; None where there is none, or, which is said, none that can be used."""
-    place = _place(path)
-    if not place.exists():
+    try:
+        if not (place := _place(path)).exists():
+            return None
+    except OSError:  # there can be no cache, which `save` will say
         return None
     try:
         index = _loaded(place)
@@ -460,11 +462,11 @@ def save(path: Path, index: Index) -> None:
     except OSError as fault:
         warnings.warn(f"the index of {path} cannot be kept ({one_line(fault)}); see NSW_CACHE_DIR", stacklevel=2)
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #631f36e9
+# %% ../../nbs/dataset_util/03_archives.ipynb #a8ff0251
 def _better(path: Path, index: Index) -> Index:
     """The index of an archive that was whole when it was indexed before, in the place of one that tells of a damage."""
     note = index.note()
-    with suppress(_Unfit):
+    with suppress(_Unfit, OSError):
         old = _loaded(_place(path))
         same_size = old.note()["identity"].split()[0] == note["identity"].split()[0]
         if same_size and "fault" in note and not note["refused"] and "fault" not in old.note():

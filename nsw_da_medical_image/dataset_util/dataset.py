@@ -213,10 +213,10 @@ def list_frames(names: Iterable[str], folder: str = "") -> Listing:
     prefix = found[int(runs[0])].rpartition("_")[0] if found else ""
     return Listing(runs, prefix, {run: name for run, name in found.items() if name != f"{prefix}_RUN{run}.jpeg"})
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #fc75e3eb
+# %% ../../nbs/dataset_util/04_dataset.ipynb #bc59ed14
 from hashlib import sha256
 
-from .util import cache_folder, new_file
+from .util import cache_folder, new_file, one_line
 
 _Kept: TypeAlias = dict[str, tuple[int, Listing]]
 
@@ -246,7 +246,7 @@ def _unpacked_listings(arrays: Mapping[str, np.ndarray]) -> _Kept:
         )
     }
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #a5b82a27
+# %% ../../nbs/dataset_util/04_dataset.ipynb #64e469d9
 class FrameIndex:
     """Listings by folder, kept from one opening of the data set at `root` to the next."""
 
@@ -263,7 +263,13 @@ class FrameIndex:
     @cached_property
     def _kept(self) -> _Kept:
         try:
-            with np.load(self.file, allow_pickle=False) as arrays:
+            file = self.file
+        except OSError as fault:
+            why = f"cannot be kept ({one_line(fault)}); see NSW_CACHE_DIR"
+            warnings.warn(f"the frame index of {self.root} {why}", stacklevel=2)
+            return {}
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
                 return _unpacked_listings(arrays)
         except FileNotFoundError:
             return {}
@@ -294,8 +300,8 @@ class KeptIndex(FrameIndex):
         with suppress(OSError), new_file(self.file, replace=True) as hidden, open(hidden, "wb") as file:
             np.savez(file, **_packed_listings(self._kept))
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #4ad99925
-from .util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, one_line, progress, tell
+# %% ../../nbs/dataset_util/04_dataset.ipynb #9ec040f5
+from .util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, progress, tell
 
 Plane: TypeAlias = FocalPlane | str | int
 Planes: TypeAlias = Plane | Iterable[Plane] | None

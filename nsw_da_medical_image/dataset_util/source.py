@@ -164,7 +164,7 @@ class FolderSource(_Folder):
     def faults(self) -> dict[str, str]:
         return {}
 
-# %% ../../nbs/dataset_util/03_source.ipynb #edaa86b2
+# %% ../../nbs/dataset_util/03_source.ipynb #d4c21d74
 class _Archives:
     """The archives in a folder, each opened when it is asked for."""
 
@@ -173,13 +173,18 @@ class _Archives:
         self.tolerant = tolerant
         self._paths = {entry: place for name, entry in ARCHIVES.items() if (place := Path(self.root, name)).exists()}
         self._opened: dict[str, Archive] = {}
-        self._lock = threading.Lock()
+        self._locks: dict[int, threading.Lock] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.root, self.tolerant)
 
     def entries(self) -> frozenset[str]:
         return frozenset(self._paths)
+
+    @property
+    def _lock(self) -> threading.Lock:
+        """A lock for each process: one that another thread held at a fork, nobody in the child would open."""
+        return self._locks.setdefault(os.getpid(), threading.Lock())
 
     def prepare(self, entries: Iterable[str]) -> None:
         with self._lock:
