@@ -128,7 +128,7 @@ class _Folder:
         except OSError as fault:
             raise DataError(f"the folder {folder or self.root} cannot be listed ({fault.strerror})") from fault
 
-# %% ../../nbs/dataset_util/03_source.ipynb #126bd819
+# %% ../../nbs/dataset_util/03_source.ipynb #84b60fd9
 _SETTLED = 3_000_000_000  # nanoseconds; the times of some file systems have steps of two seconds
 
 
@@ -154,8 +154,12 @@ class FolderSource(_Folder):
 
     def version(self, folder: str) -> int:
         with suppress(OSError):
-            changed = os.stat(os.path.join(self.root, folder)).st_mtime_ns
-            return changed if time.time_ns() - changed > _SETTLED else 0
+            facts = os.stat(os.path.join(self.root, folder))
+            told = (
+                f"{facts.st_mtime_ns} {facts.st_ctime_ns} {facts.st_ino}"  # a copy can restore the first, and no other
+            )
+            settled = time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) > _SETTLED
+            return int(sha256(told.encode()).hexdigest()[:12], 16) if settled else 0
         return 0
 
     def prepare(self, entries: Iterable[str]) -> None:
@@ -265,10 +269,10 @@ def _extracted(path: Path) -> set[str]:
     except DataError:
         return set()
 
-# %% ../../nbs/dataset_util/03_source.ipynb #e2e205e7
+# %% ../../nbs/dataset_util/03_source.ipynb #3675bb19
 def _packed(path: Path) -> set[str]:
-    """The entries whose archives lie in a folder."""
-    return {entry for name, entry in ARCHIVES.items() if entry != GRADES and (path / name).is_file()}
+    """The entries whose archives lie in a folder, or something of their name."""
+    return {entry for name, entry in ARCHIVES.items() if entry != GRADES and (path / name).exists()}
 
 # %% ../../nbs/dataset_util/03_source.ipynb #8059db5a
 def _misnamed(path: Path) -> list[str]:
