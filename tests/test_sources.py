@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -324,6 +325,29 @@ def test_a_download_that_broke_off(archives, extracted, tmp_path, kept):
     assert main([str(tmp_path / "cut")]) == 1
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_texts_behind_a_fault_are_not_taken_for_absent(archives, tmp_path):
+    shutil.copytree(archives, tmp_path / "cut")
+    for name in "embryo_dataset_annotations.tar.gz", "embryo_dataset_time_elapsed.tar.gz":
+        tar = gzip.decompress((archives / name).read_bytes())
+        (tmp_path / "cut" / name).write_bytes(gzip.compress(tar[:2048])[:-8])
+    ds, tolerant = EmbryoDataset(tmp_path / "cut"), EmbryoDataset(tmp_path / "cut", tolerant=True)
+    [lost, *_] = [name for name in ds if name not in ds.annotated | ds.timed]
+    for ask in (
+        lambda: ds[lost].phases,
+        lambda: ds[lost].phase_at(1),
+        lambda: ds.frames(phases=["t2"]),
+        lambda: ds.table(),
+    ):
+        with pytest.raises(DataError, match=r"embryo_dataset_annotations\.tar\.gz is cut off"):
+            ask()
+    with pytest.raises(DataError, match=r"embryo_dataset_time_elapsed\.tar\.gz is cut off"):
+        ds[lost].hours  # noqa: B018
+    assert "is cut off" in ds[lost]._repr_html_()
+    assert len(tolerant[lost].phases) == len(tolerant[lost].hours) == 0
+    assert len(tolerant.table()) > 0
+
+
 @pytest.mark.filterwarnings("ignore:embryo_dataset_F30.tar.gz is cut off:UserWarning")
 def test_validation_finds_the_same_and_reports_a_damaged_archive(archives, extracted, tmp_path):
     assert validate(archives).findings.equals(validate(extracted).findings)
@@ -479,10 +503,9 @@ def test_a_changed_archive_is_indexed_anew(archives, tmp_path):
         assert len(EmbryoDataset(tmp_path / "archives", planes=0).videos) == 5 > len(few)
 
 
-def test_the_frame_index_of_a_folder_notices_changes(archives, cache, tmp_path):
+def test_the_frame_index_of_a_folder_notices_changes(archives, cache, tmp_path, monkeypatch):
     extract_dataset(archives, tmp_path / "extracted")
-    for folder in (path for path in (tmp_path / "extracted").rglob("*") if path.is_dir()):
-        os.utime(folder, (1e9, 1e9))  # long settled
+    monkeypatch.setattr(time, "time_ns", lambda: 10**19)  # long settled
     before = EmbryoDataset(tmp_path / "extracted").table()
     assert len(list((cache / "frames").iterdir())) == 1
     again = EmbryoDataset(tmp_path / "extracted")
@@ -492,6 +515,27 @@ def test_the_frame_index_of_a_folder_notices_changes(archives, cache, tmp_path):
     next((tmp_path / "extracted" / "embryo_dataset" / name).glob("*_RUN7.jpeg")).unlink()
     assert 7 not in EmbryoDataset(tmp_path / "extracted")[name].runs()
     assert len(EmbryoDataset(tmp_path / "extracted").table()) == len(before) - 1
+
+
+def test_the_frame_index_notices_changes_behind_a_restored_time(extracted, cache, tmp_path, monkeypatch):
+    shutil.copytree(extracted, tmp_path / "extracted")
+    monkeypatch.setattr(time, "time_ns", lambda: 10**19)
+    plane = tmp_path / "extracted" / "embryo_dataset"
+    one, other, third = (plane / name for name in ("SAM1-2", "SAM1-7", "SAM2-4"))
+    next(other.glob("*_RUN7.jpeg")).unlink()
+    for folder in one, other, third:
+        os.utime(folder, (1e9, 1e9))
+    before = EmbryoDataset(tmp_path / "extracted").table()
+    next(third.glob("*_RUN9.jpeg")).unlink()
+    os.utime(third, (1e9, 1e9))
+    one.rename(tmp_path / "x")
+    other.rename(one)
+    (tmp_path / "x").rename(other)
+    ds = EmbryoDataset(tmp_path / "extracted")
+    assert 7 not in ds["SAM1-2"].runs()
+    assert 7 in ds["SAM1-7"].runs()
+    assert 9 not in ds["SAM2-4"].runs()
+    assert len(ds.table()) == len(before) - 1
 
 
 # --- some archives only, and who stands above -------------------------------------------------------------------------

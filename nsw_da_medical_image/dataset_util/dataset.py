@@ -391,7 +391,7 @@ def _refuse_repeats(path: str, keys: list[str]) -> None:
         repeated = next(key for i, key in enumerate(keys) if key in keys[:i])
         raise DataError(f"{path}: {repeated} occurs twice")
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #ba506cd2
+# %% ../../nbs/dataset_util/04_dataset.ipynb #c8f968b7
 class _Contained(_Names):
     """What the folders and the text files of a data set say; `DataError` where it cannot be understood."""
 
@@ -411,22 +411,29 @@ class _Contained(_Names):
             self._listings[key] = listing
         return self._listings[key]
 
+    def _absent(self, entry: str) -> Parsed:
+        """What a text file says that is not listed: nothing. `DataError` where it may lie behind a fault of its archive."""
+        fault = self.source.faults().get(entry)
+        if fault and not self.tolerant:
+            raise DataError(fault)
+        return Parsed([], [])
+
     def phase_rows(self, video: str) -> list[PhaseRow]:
         """The annotation of a video, in the file's order; [] where there is none."""
         if video not in self._phases:
             path = f"{ANNOTATIONS}/{video}_phases.csv"
-            found = parse_phases(self.source.read(path)) if video in self.annotated else Parsed([], [])
+            found = parse_phases(self.source.read(path)) if video in self.annotated else self._absent(ANNOTATIONS)
             self._phases[video] = _understood(path, found)
         return self._phases[video]
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #46f9d120
+# %% ../../nbs/dataset_util/04_dataset.ipynb #cc11f3a5
 class _Recorded(_Contained):
     """What was recorded of the embryos: hours and grades."""
 
     def time_rows(self, video: str) -> list[TimeRow]:
         """The times of a video in the order of the runs; [] where there is no time file."""
         path = f"{TIMES}/{video}_timeElapsed.csv"
-        found = parse_times(self.source.read(path)) if video in self.timed else Parsed([], [])
+        found = parse_times(self.source.read(path)) if video in self.timed else self._absent(TIMES)
         rows = sorted(_understood(path, found))
         _refuse_repeats(path, [f"frame_index {row.run}" for row in rows])
         return rows
