@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['inflate', 'Points', 'Index', 'build', 'load', 'save', 'Stopped', 'indices', 'Archive']
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #efe007ef
+# %% ../../nbs/dataset_util/03_archives.ipynb #f456abe7
 import errno
 import gzip
 import io
@@ -19,7 +19,7 @@ import weakref
 import zipfile
 import zlib
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -72,7 +72,7 @@ _OWN = _bits(
     (1, 1),  # the end of the block
 )
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #fa4bf55a
+# %% ../../nbs/dataset_util/03_archives.ipynb #5be5bf5d
 def _lead(bit: int) -> tuple[int, int]:
     """Empty blocks that end at bit `bit` (0 to 7) of a byte."""
     first = [_OWN] if bit % 2 else []
@@ -85,7 +85,7 @@ _LEADS = [_lead(bit) for bit in range(8)]
 
 def _led(data: bytes, bit: int) -> bytes:
     """What a decoder has to be fed to begin at bit `bit` of `data`."""
-    if not bit:
+    if not bit or not data:
         return data
     number, width = _LEADS[bit]
     return (number | (data[0] >> bit << width)).to_bytes(width // 8 + 1, "little") + data[1:]
@@ -168,18 +168,46 @@ def _rapidgzip() -> Any:
         remedy = "pip install 'nsw_da_medical_image[archives]'"
         raise DataError(f"reading the archives without extracting them needs rapidgzip: {remedy}") from fault
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #788816c2
+# %% ../../nbs/dataset_util/03_archives.ipynb #83d55190
+_CRUMB = 256  # bytes
+
+
+def _crumbs(data: bytes, bit: int, window: bytes) -> Iterator[bytes]:
+    """What `inflate` inflates, all of it and bit by bit."""
+    first = bool(bit) or not data.startswith(_MAGIC)
+    stream = isal_zlib.decompressobj(wbits=-15, zdict=window) if first else isal_zlib.decompressobj(wbits=31)
+    data = _led(data, bit)
+    while data:
+        for at in range(0, len(data), _CRUMB):
+            yield stream.decompress(data[at : at + _CRUMB])
+            if stream.eof:
+                break
+        rest = stream.unused_data + data[at + _CRUMB :] if stream.eof else b""
+        data, stream, first = rest[8 * first :], isal_zlib.decompressobj(wbits=31), False
+
+# %% ../../nbs/dataset_util/03_archives.ipynb #49338452
+def _before_damage(data: bytes, bit: int, window: bytes, size: int) -> bytes:
+    """What of `inflate` comes out before a damage."""
+    found = bytearray()
+    with suppress(isal_zlib.IsalError):
+        for crumb in _crumbs(data, bit, window):
+            found += crumb
+    return bytes(found[:size])
+
+# %% ../../nbs/dataset_util/03_archives.ipynb #96e640b6
 def _span(fd: int, points: Points, i: int) -> bytes:
-    """What the archive `fd` holds from point `i` to the next; `DataError` where it is damaged."""
+    """What the archive `fd` holds from point `i` to the next, or to a damage; `DataError` where it ends before."""
     start, bit = divmod(int(points.bits[i]), 8)
     end = int(points.bits[i + 1]) // 8 + 1 if i + 1 < len(points.bits) else os.fstat(fd).st_size
     window = points.windows[points.ends[i - 1] if i else 0 : points.ends[i]].tobytes()
-    data = os.pread(fd, end - start, start)
+    if not (data := os.pread(fd, max(0, end - start), start)):
+        raise DataError("cannot be read: the archive was cut off since it was indexed")
     size = int(points.starts[i + 1] - points.starts[i])
+    window = zlib.decompress(window) if window else b""
     try:
-        return inflate(data, bit, zlib.decompress(window) if window else b"", size)
-    except isal_zlib.IsalError as fault:  # type: ignore[misc]
-        raise DataError(f"cannot be inflated ({fault})") from fault
+        return inflate(data, bit, window, size)
+    except isal_zlib.IsalError:  # type: ignore[misc]
+        return _before_damage(data, bit, window, size)
 
 # %% ../../nbs/dataset_util/03_archives.ipynb #98c4ef37
 _SPARSE = 16  # the points of a damaged archive, against those of a whole one
@@ -574,7 +602,7 @@ class _Opened(_Listed):
         at = start - int(self._index.starts[spans[0]])
         return inflated[at : at + size]
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #d75d6d5a
+# %% ../../nbs/dataset_util/03_archives.ipynb #598780b5
 class _Foreseeing(_Opened):
     """An archive that inflates a whole video when it is about to be read."""
 
@@ -589,7 +617,7 @@ class _Foreseeing(_Opened):
             ends = self._index.offsets[rows] + self._index.sizes[rows]
             spans = self._spans(int(self._index.offsets[rows].min()), int(ends.max()))
             if 1 < len(spans) < _KEPT:
-                with suppress(DataError), ThreadPoolExecutor(cores()) as pool:
+                with suppress(DataError, OSError), ThreadPoolExecutor(cores()) as pool:
                     list(pool.map(self._span, spans))  # where one fails, the frame that lies in it will say so
 
 # %% ../../nbs/dataset_util/03_archives.ipynb #d479cd79
