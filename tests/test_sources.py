@@ -392,7 +392,7 @@ def test_validation_finds_the_same_and_reports_a_damaged_archive(archives, extra
         findings = validate(tmp_path / "archives").findings
     told = findings[findings.check == "unreadable-entry"]
     assert [(row.severity, row.plane) for row in told.itertuples()] == [("error", "F15"), ("error", "F30")]
-    assert f"{VICTIM} is damaged near member '{TOP}/" in told.message.iloc[0]
+    assert f"{VICTIM} is damaged somewhere in it (" in told.message.iloc[0]
     assert "embryo_dataset_F30.tar.gz is cut off near member 'embryo_dataset_F30/" in told.message.iloc[1]
 
 
