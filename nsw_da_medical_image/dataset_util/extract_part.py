@@ -78,16 +78,16 @@ def _copy(source: Source, files: list[str], to: Path) -> int:
         place.write_bytes(source.read(path))
     return len(files)
 
-# %% ../../nbs/dataset_util/04_extract_part.ipynb #38c41580
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #33507d98
 def _check_whole(dataset: EmbryoDataset, planes: list[FocalPlane]) -> None:
     """Raise `DataError` where an archive that is to be read has a fault, unless the data set was opened tolerantly."""
     entries = [*(plane.folder for plane in planes), ANNOTATIONS, TIMES]
     dataset.source.prepare(entries)
     faults = [fault for entry, fault in dataset.source.faults().items() if entry in entries]
     if faults and not dataset.tolerant:
-        raise DataError(f"{faults[0]}; tolerant=True takes what is there")
+        raise DataError(f"{faults[0]}; tolerant=True, or --tolerant, takes what is there")
 
-# %% ../../nbs/dataset_util/04_extract_part.ipynb #1be01fe1
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #9ff46760
 def extract_part(
     dataset: EmbryoDataset,
     to: str | os.PathLike,
@@ -105,6 +105,8 @@ def extract_part(
     check_destination(Path(os.path.realpath(dataset.root)), to)
     _check_whole(dataset, chosen)
     wanted = _wanted(dataset, names, chosen)
+    if not any(path != GRADES for files in wanted for path in files):
+        raise DataError(f"{dataset.path} holds nothing of what is asked for; give videos and planes")
     with (
         _replacing_empty(to) as hidden,
         ThreadPoolExecutor(cores()) as pool,
@@ -114,7 +116,7 @@ def extract_part(
             bar.update(written)
     return EmbryoDataset(to)
 
-# %% ../../nbs/dataset_util/04_extract_part.ipynb #51a2f4d8
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #d65fefa5
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m nsw_da_medical_image.dataset_util.extract_part",
@@ -125,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("to", help="the folder to make; absent or empty before")
     parser.add_argument("--videos", nargs="+", metavar="VIDEO", help="videos such as AA83-7 (all)")
     parser.add_argument("--planes", nargs="+", metavar="PLANE", help="focal planes, F-45 to F45 (all)")
+    parser.add_argument("--tolerant", action="store_true", help="take what is there of a damaged archive")
     return parser
 
 
@@ -132,7 +135,8 @@ def main(argv: list[str] | None = None) -> int:
     """The command: 0 done, 1 with one line on standard error where it cannot be done, 2 wrong usage, 130 after Ctrl-C."""
     args = _parser().parse_args(argv)
     try:
-        part = EmbryoDataset(args.folder, planes=args.planes).extract(args.videos, to=args.to)
+        dataset = EmbryoDataset(args.folder, planes=args.planes, tolerant=args.tolerant)
+        part = dataset.extract(args.videos, to=args.to)
     except (DataError, KeyError, OSError, ValueError) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 2 if isinstance(fault, ValueError) else 1
