@@ -496,14 +496,17 @@ def test_nothing_is_written_beside_the_archives_and_only_what_is_asked_for_is_in
     assert digest(archives) == before
 
 
-@pytest.mark.parametrize("spoil", ["cut", "rubbish", "flipped"])
+@pytest.mark.parametrize("spoil", ["cut", "rubbish", "flipped", "encrypted", "of a later kind"])
 def test_a_damaged_index_is_rebuilt_with_a_word(archives, cache, spoil):
     assert EmbryoDataset(archives, planes=0).videos
     [place] = (cache / "index").iterdir()
     good = place.read_bytes()
-    bad = {"cut": good[: len(good) // 2], "rubbish": b"rubbish", "flipped": bytearray(good)}[spoil]
+    bad = {"cut": good[: len(good) // 2], "rubbish": b"rubbish"}.get(spoil, bytearray(good))
     if spoil == "flipped":
         bad[len(bad) // 2] ^= 1
+    elif spoil not in ("cut", "rubbish"):  # the flags, or the version needed, of the first entry in the zip directory
+        place_in_directory, value = {"encrypted": (8, 1), "of a later kind": (6, 99)}[spoil]
+        bad[good.index(b"PK\1\2") + place_in_directory] = value
     place.write_bytes(bad)
     with pytest.warns(UserWarning, match=r"the index of .* is damaged; it is built anew"):
         assert EmbryoDataset(archives, planes=0).videos

@@ -159,17 +159,17 @@ def _check_space(needed: int, folder: Path) -> None:
     if room.f_files and room.f_favail < files:
         raise DataError(f"{place} has {room.f_favail} free inodes and {files} or more are needed; go elsewhere")
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #24e5477b
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #979db447
+class _Ended(EOFError):
+    """The inflated stream is at its end, which the reader below has verified; one that is cut off raises a plain `EOFError`."""
+
+
 class _Inflated(Protocol):
     """What a stream needs of the reader below it."""
 
     def readinto(self, buffer: memoryview, /) -> int | None: ...
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #93db9342
-class _Ended(EOFError):
-    """The inflated stream is at its end, which the reader below has verified; one that is cut off raises a plain `EOFError`."""
-
-
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #3c36d4fd
 class Stream:
     """The bytes of an inflating reader, in order, from one buffer that is used again and again."""
 
