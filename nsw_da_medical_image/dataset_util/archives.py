@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['UNLOADABLE', 'inflate', 'Points', 'Index', 'build', 'load', 'save', 'Stopped', 'indices', 'Archive']
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #f456abe7
+# %% ../../nbs/dataset_util/03_archives.ipynb #439b85fc
 import errno
+import glob
 import gzip
 import io
 import json
@@ -14,6 +15,7 @@ import os
 import struct
 import tarfile
 import threading
+import time
 import warnings
 import weakref
 import zipfile
@@ -504,10 +506,18 @@ def load(path: Path) -> Index | None:
     warnings.warn(f"the index of {path} {why}; it is built anew", stacklevel=2)
     return None
 
-# %% ../../nbs/dataset_util/03_archives.ipynb #2c468a29
+# %% ../../nbs/dataset_util/03_archives.ipynb #96d8cc95
+def _sweep(place: Path) -> None:
+    """Remove what a process that was killed has left of `place` while it wrote, a day ago or earlier."""
+    for left in place.parent.glob(f".{glob.escape(place.name)}-*"):
+        if time.time() - left.stat().st_mtime > 86_400:
+            left.unlink(missing_ok=True)
+
+
 def save(path: Path, index: Index) -> None:
     """Keep the index of an archive; where that is not possible it is said."""
     try:
+        _sweep(_place(path))
         with new_file(_place(path), replace=True) as hidden, open(hidden, "wb") as file:
             np.savez(file, **index._asdict())
     except OSError as fault:

@@ -8,7 +8,7 @@ __all__ = ['END_OF_IMAGE', 'Plane', 'Planes', 'PHASE_TYPE', 'PLANE_TYPE', 'Names
            'KeptIndex', 'phase_ranks', 'Video', 'frame_table', 'table_without', 'ground_truth', 'write_ground_truth',
            'summarise', 'EmbryoDataset', 'summary_text', 'main']
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #f28e1a6b
+# %% ../../nbs/dataset_util/04_dataset.ipynb #8b2b9b33
 import argparse
 import csv
 import html
@@ -27,7 +27,6 @@ from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, TypeAlias
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -213,9 +212,10 @@ def list_frames(names: Iterable[str], folder: str = "") -> Listing:
     prefix = found[int(runs[0])].rpartition("_")[0] if found else ""
     return Listing(runs, prefix, {run: name for run, name in found.items() if name != f"{prefix}_RUN{run}.jpeg"})
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #bc59ed14
+# %% ../../nbs/dataset_util/04_dataset.ipynb #4f199bdc
 from hashlib import sha256
 
+from .archives import UNLOADABLE
 from .util import cache_folder, new_file, one_line
 
 _Kept: TypeAlias = dict[str, tuple[int, Listing]]
@@ -234,10 +234,12 @@ def _packed_listings(kept: _Kept) -> dict[str, Any]:
         "runs": np.concatenate([np.empty(0, np.int32), *(listing.runs for listing in listings)]),
     }
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #abc6ca82
+# %% ../../nbs/dataset_util/04_dataset.ipynb #f5d8dc74
 def _unpacked_listings(arrays: Mapping[str, np.ndarray]) -> _Kept:
     """What `_packed_listings` packed."""
     runs, ends = arrays["runs"], np.cumsum(arrays["lengths"])
+    if arrays["lengths"].sum() != len(runs):
+        raise ValueError("its arrays do not fit each other")
     runs.flags.writeable = False
     return {
         folder: (version, Listing(runs[end - length : end], prefix, {int(run): name for run, name in otherwise}))
@@ -246,7 +248,7 @@ def _unpacked_listings(arrays: Mapping[str, np.ndarray]) -> _Kept:
         )
     }
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #64e469d9
+# %% ../../nbs/dataset_util/04_dataset.ipynb #aa75489a
 class FrameIndex:
     """Listings by folder, kept from one opening of the data set at `root` to the next."""
 
@@ -273,7 +275,7 @@ class FrameIndex:
                 return _unpacked_listings(arrays)
         except FileNotFoundError:
             return {}
-        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as fault:
+        except UNLOADABLE as fault:
             warnings.warn(f"the kept frame index of {self.root} is damaged ({fault}); it is made anew", stacklevel=2)
             return {}
 
