@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['Names', 'extract_part', 'main']
 
-# %% ../../nbs/dataset_util/04_extract_part.ipynb #eecfe50c
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #67a9c514
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -69,13 +70,18 @@ def _replacing_empty(to: Path) -> Iterator[Path]:
             to.mkdir(exist_ok=True)
         raise
 
-# %% ../../nbs/dataset_util/04_extract_part.ipynb #f455e799
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #54970bee
 def _copy(source: Source, files: list[str], to: Path) -> int:
     """Write the files of one folder below `to`; their number."""
     for path in files:
         place = to / path
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(source.read(path))
+        data = source.read(path)
+        try:
+            place.write_bytes(data)
+        except OSError as fault:
+            fault.filename = fault.filename or str(place)  # a full disk says nothing of where it is
+            raise
     return len(files)
 
 # %% ../../nbs/dataset_util/04_extract_part.ipynb #33507d98
@@ -116,7 +122,12 @@ def extract_part(
             bar.update(written)
     return EmbryoDataset(to)
 
-# %% ../../nbs/dataset_util/04_extract_part.ipynb #d65fefa5
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #43d9f862
+def _warn(message: Any, *_: Any, **__: Any) -> None:
+    """A warning for whoever runs a command: one line, and no line of the library."""
+    print(f"warning: {one_line(message)}", file=sys.stderr)
+
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #ef1b6549
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m nsw_da_medical_image.dataset_util.extract_part",
@@ -135,8 +146,10 @@ def main(argv: list[str] | None = None) -> int:
     """The command: 0 done, 1 with one line on standard error where it cannot be done, 2 wrong usage, 130 after Ctrl-C."""
     args = _parser().parse_args(argv)
     try:
-        dataset = EmbryoDataset(args.folder, planes=args.planes, tolerant=args.tolerant)
-        part = dataset.extract(args.videos, to=args.to)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            dataset = EmbryoDataset(args.folder, planes=args.planes, tolerant=args.tolerant)
+            part = dataset.extract(args.videos, to=args.to)
     except (DataError, KeyError, OSError, ValueError) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 2 if isinstance(fault, ValueError) else 1
