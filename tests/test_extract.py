@@ -194,6 +194,8 @@ HOSTILE = {
     "flipped bit in the middle": flipped(50),
     "flipped bit at the start": flipped(5),
     "flipped CRC": flipped(-6),
+    "cut in the length": lambda data: data[:-2],
+    "half a header behind": lambda data: data + data[:5],
     "flipped length": flipped(-2),
     "trailing garbage": lambda good: good + b"garbage",
     "empty file": lambda good: b"",

@@ -27,7 +27,6 @@ from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, TypeAlias
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -216,7 +215,8 @@ def list_frames(names: Iterable[str], folder: str = "") -> Listing:
 # %% ../../nbs/dataset_util/04_dataset.ipynb #29bd470a
 from hashlib import sha256
 
-from .util import cache_folder, filled, new_file, refuse_inside
+from .archives import UNLOADABLE
+from .util import cache_folder, filled, new_file, one_line, refuse_inside
 
 _Kept: TypeAlias = dict[str, tuple[int, Listing]]
 
@@ -234,10 +234,12 @@ def _packed_listings(kept: _Kept) -> dict[str, Any]:
         "runs": np.concatenate([np.empty(0, np.int32), *(listing.runs for listing in listings)]),
     }
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #abc6ca82
+# %% ../../nbs/dataset_util/04_dataset.ipynb #f5d8dc74
 def _unpacked_listings(arrays: Mapping[str, np.ndarray]) -> _Kept:
     """What `_packed_listings` packed."""
     runs, ends = arrays["runs"], np.cumsum(arrays["lengths"])
+    if arrays["lengths"].sum() != len(runs):
+        raise ValueError("its arrays do not fit each other")
     runs.flags.writeable = False
     return {
         folder: (version, Listing(runs[end - length : end], prefix, {int(run): name for run, name in otherwise}))
@@ -246,7 +248,7 @@ def _unpacked_listings(arrays: Mapping[str, np.ndarray]) -> _Kept:
         )
     }
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #a5b82a27
+# %% ../../nbs/dataset_util/04_dataset.ipynb #aa75489a
 class FrameIndex:
     """Listings by folder, kept from one opening of the data set at `root` to the next."""
 
@@ -263,11 +265,17 @@ class FrameIndex:
     @cached_property
     def _kept(self) -> _Kept:
         try:
-            with np.load(self.file, allow_pickle=False) as arrays:
+            file = self.file
+        except OSError as fault:
+            why = f"cannot be kept ({one_line(fault)}); see NSW_CACHE_DIR"
+            warnings.warn(f"the frame index of {self.root} {why}", stacklevel=2)
+            return {}
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
                 return _unpacked_listings(arrays)
         except FileNotFoundError:
             return {}
-        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as fault:
+        except UNLOADABLE as fault:
             warnings.warn(f"the kept frame index of {self.root} is damaged ({fault}); it is made anew", stacklevel=2)
             return {}
 
@@ -294,8 +302,8 @@ class KeptIndex(FrameIndex):
         with suppress(OSError), new_file(self.file, replace=True) as hidden, open(hidden, "wb") as file:
             np.savez(file, **_packed_listings(self._kept))
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #4ad99925
-from .util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, one_line, progress, tell
+# %% ../../nbs/dataset_util/04_dataset.ipynb #9ec040f5
+from .util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, progress, tell
 
 Plane: TypeAlias = FocalPlane | str | int
 Planes: TypeAlias = Plane | Iterable[Plane] | None
@@ -385,7 +393,7 @@ def _refuse_repeats(path: str, keys: list[str]) -> None:
         repeated = next(key for i, key in enumerate(keys) if key in keys[:i])
         raise DataError(f"{path}: {repeated} occurs twice")
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #ba506cd2
+# %% ../../nbs/dataset_util/04_dataset.ipynb #c8f968b7
 class _Contained(_Names):
     """What the folders and the text files of a data set say; `DataError` where it cannot be understood."""
 
@@ -405,22 +413,29 @@ class _Contained(_Names):
             self._listings[key] = listing
         return self._listings[key]
 
+    def _absent(self, entry: str) -> Parsed:
+        """What a text file says that is not listed: nothing. `DataError` where it may lie behind a fault of its archive."""
+        fault = self.source.faults().get(entry)
+        if fault and not self.tolerant:
+            raise DataError(fault)
+        return Parsed([], [])
+
     def phase_rows(self, video: str) -> list[PhaseRow]:
         """The annotation of a video, in the file's order; [] where there is none."""
         if video not in self._phases:
             path = f"{ANNOTATIONS}/{video}_phases.csv"
-            found = parse_phases(self.source.read(path)) if video in self.annotated else Parsed([], [])
+            found = parse_phases(self.source.read(path)) if video in self.annotated else self._absent(ANNOTATIONS)
             self._phases[video] = _understood(path, found)
         return self._phases[video]
 
-# %% ../../nbs/dataset_util/04_dataset.ipynb #46f9d120
+# %% ../../nbs/dataset_util/04_dataset.ipynb #cc11f3a5
 class _Recorded(_Contained):
     """What was recorded of the embryos: hours and grades."""
 
     def time_rows(self, video: str) -> list[TimeRow]:
         """The times of a video in the order of the runs; [] where there is no time file."""
         path = f"{TIMES}/{video}_timeElapsed.csv"
-        found = parse_times(self.source.read(path)) if video in self.timed else Parsed([], [])
+        found = parse_times(self.source.read(path)) if video in self.timed else self._absent(TIMES)
         rows = sorted(_understood(path, found))
         _refuse_repeats(path, [f"frame_index {row.run}" for row in rows])
         return rows

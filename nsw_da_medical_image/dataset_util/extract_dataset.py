@@ -159,13 +159,17 @@ def _check_space(needed: int, folder: Path) -> None:
     if room.f_files and room.f_favail < files:
         raise DataError(f"{place} has {room.f_favail} free inodes and {files} or more are needed; go elsewhere")
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #24e5477b
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #979db447
+class _Ended(EOFError):
+    """The inflated stream is at its end, which the reader below has verified; one that is cut off raises a plain `EOFError`."""
+
+
 class _Inflated(Protocol):
     """What a stream needs of the reader below it."""
 
     def readinto(self, buffer: memoryview, /) -> int | None: ...
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #41a6dbf8
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #3c36d4fd
 class Stream:
     """The bytes of an inflating reader, in order, from one buffer that is used again and again."""
 
@@ -200,7 +204,7 @@ class Stream:
         while self._end < n:
             got = self._inflated.readinto(self._view[self._end :])
             if not got:
-                raise EOFError
+                raise _Ended
             self._end += got
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #f594ac36
@@ -286,7 +290,7 @@ def _take_padded(stream: Stream, size: int) -> memoryview:
         raise tarfile.HeaderError("a header of unlikely length")
     return stream.take(padded)[:size]
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #6d291c6f
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #827788d1
 def _check_end(stream: Stream) -> None:
     """Read on to the end of the gzip file, which verifies it; `DataError` where more than zeros follow the members."""
     if bytes(stream.take(512)).strip(b"\0"):
@@ -295,7 +299,7 @@ def _check_end(stream: Stream) -> None:
     while more:
         try:
             block = stream.take(512)
-        except EOFError:
+        except _Ended:
             block, more = stream.take(stream.held), False
         if bytes(block).strip(b"\0"):
             raise DataError("is followed by other data after the archive's end")
@@ -395,7 +399,7 @@ def _check_beginning(path: Path) -> None:
     except FAULTS as fault:
         raise DataError(explain(path.name, name, fault)) from fault
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #e0bb0b1c
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #dcb65708
 FAULTS: Any = (
     DataError,
     EOFError,
@@ -406,11 +410,16 @@ FAULTS: Any = (
 )
 
 
+_WHOLE = ("CRC check failed", "Incorrect length")  # what `isal` says of a whole gzip file, met at its end
+
+
 def explain(archive: str, member: str, fault: BaseException) -> str:
     """The one line that says why an archive could not be extracted."""
     shown = repr(member if len(member) <= 120 else f"{member[:60]}...{member[-40:]}")
     again = f"download {archive} again from {RELEASE}"
     place = f" near member {shown}" if member else ""
+    if str(fault).startswith(_WHOLE):
+        place = " somewhere in it"
     if isinstance(fault, FileExistsError | NotADirectoryError):
         return f"{archive}: member {shown} occurs twice or would overwrite another; {again}"
     if isinstance(fault, DataError):

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['Names', 'extract_part', 'main']
 
-# %% ../../nbs/dataset_util/04_extract_part.ipynb #eecfe50c
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #67a9c514
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -69,25 +70,30 @@ def _replacing_empty(to: Path) -> Iterator[Path]:
             to.mkdir(exist_ok=True)
         raise
 
-# %% ../../nbs/dataset_util/04_extract_part.ipynb #f455e799
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #54970bee
 def _copy(source: Source, files: list[str], to: Path) -> int:
     """Write the files of one folder below `to`; their number."""
     for path in files:
         place = to / path
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(source.read(path))
+        data = source.read(path)
+        try:
+            place.write_bytes(data)
+        except OSError as fault:
+            fault.filename = fault.filename or str(place)  # a full disk says nothing of where it is
+            raise
     return len(files)
 
-# %% ../../nbs/dataset_util/04_extract_part.ipynb #38c41580
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #33507d98
 def _check_whole(dataset: EmbryoDataset, planes: list[FocalPlane]) -> None:
     """Raise `DataError` where an archive that is to be read has a fault, unless the data set was opened tolerantly."""
     entries = [*(plane.folder for plane in planes), ANNOTATIONS, TIMES]
     dataset.source.prepare(entries)
     faults = [fault for entry, fault in dataset.source.faults().items() if entry in entries]
     if faults and not dataset.tolerant:
-        raise DataError(f"{faults[0]}; tolerant=True takes what is there")
+        raise DataError(f"{faults[0]}; tolerant=True, or --tolerant, takes what is there")
 
-# %% ../../nbs/dataset_util/04_extract_part.ipynb #1be01fe1
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #9ff46760
 def extract_part(
     dataset: EmbryoDataset,
     to: str | os.PathLike,
@@ -105,6 +111,8 @@ def extract_part(
     check_destination(Path(os.path.realpath(dataset.root)), to)
     _check_whole(dataset, chosen)
     wanted = _wanted(dataset, names, chosen)
+    if not any(path != GRADES for files in wanted for path in files):
+        raise DataError(f"{dataset.path} holds nothing of what is asked for; give videos and planes")
     with (
         _replacing_empty(to) as hidden,
         ThreadPoolExecutor(cores()) as pool,
@@ -114,7 +122,12 @@ def extract_part(
             bar.update(written)
     return EmbryoDataset(to)
 
-# %% ../../nbs/dataset_util/04_extract_part.ipynb #51a2f4d8
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #43d9f862
+def _warn(message: Any, *_: Any, **__: Any) -> None:
+    """A warning for whoever runs a command: one line, and no line of the library."""
+    print(f"warning: {one_line(message)}", file=sys.stderr)
+
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #ef1b6549
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m nsw_da_medical_image.dataset_util.extract_part",
@@ -125,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("to", help="the folder to make; absent or empty before")
     parser.add_argument("--videos", nargs="+", metavar="VIDEO", help="videos such as AA83-7 (all)")
     parser.add_argument("--planes", nargs="+", metavar="PLANE", help="focal planes, F-45 to F45 (all)")
+    parser.add_argument("--tolerant", action="store_true", help="take what is there of a damaged archive")
     return parser
 
 
@@ -132,7 +146,10 @@ def main(argv: list[str] | None = None) -> int:
     """The command: 0 done, 1 with one line on standard error where it cannot be done, 2 wrong usage, 130 after Ctrl-C."""
     args = _parser().parse_args(argv)
     try:
-        part = EmbryoDataset(args.folder, planes=args.planes).extract(args.videos, to=args.to)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            dataset = EmbryoDataset(args.folder, planes=args.planes, tolerant=args.tolerant)
+            part = dataset.extract(args.videos, to=args.to)
     except (DataError, KeyError, OSError, ValueError) as fault:
         print(f"error: {one_line(fault)}", file=sys.stderr)
         return 2 if isinstance(fault, ValueError) else 1

@@ -128,10 +128,20 @@ class _Folder:
         except OSError as fault:
             raise DataError(f"the folder {folder or self.root} cannot be listed ({fault.strerror})") from fault
 
-# %% ../../nbs/dataset_util/03_source.ipynb #126bd819
+# %% ../../nbs/dataset_util/03_source.ipynb #e5983c58
 _SETTLED = 3_000_000_000  # nanoseconds; the times of some file systems have steps of two seconds
 
 
+def _version(facts: os.stat_result) -> int:
+    """The version of a folder from its number and its times, 0 before it has settled.
+
+    A tool can set the time of modification back; the time of that change it cannot.
+    """
+    told = f"{facts.st_mtime_ns} {facts.st_ctime_ns} {facts.st_ino}"
+    settled = time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) > _SETTLED
+    return int(sha256(told.encode()).hexdigest()[:12], 16) if settled else 0
+
+# %% ../../nbs/dataset_util/03_source.ipynb #d22aab3a
 class FolderSource(_Folder):
     """An extracted data set on disk. Holds nothing but the path, so it can be pickled and shared between threads."""
 
@@ -154,8 +164,7 @@ class FolderSource(_Folder):
 
     def version(self, folder: str) -> int:
         with suppress(OSError):
-            changed = os.stat(os.path.join(self.root, folder)).st_mtime_ns
-            return changed if time.time_ns() - changed > _SETTLED else 0
+            return _version(os.stat(os.path.join(self.root, folder)))
         return 0
 
     def prepare(self, entries: Iterable[str]) -> None:
@@ -164,8 +173,19 @@ class FolderSource(_Folder):
     def faults(self) -> dict[str, str]:
         return {}
 
-# %% ../../nbs/dataset_util/03_source.ipynb #edaa86b2
-class _Archives:
+# %% ../../nbs/dataset_util/03_source.ipynb #1db152f5
+class _Locked:
+    """What has a lock for each process: one that another thread held at a fork, nobody in the child would open."""
+
+    def __init__(self) -> None:
+        self._locks: dict[int, threading.Lock] = {}
+
+    @property
+    def _lock(self) -> threading.Lock:
+        return self._locks.setdefault(os.getpid(), threading.Lock())
+
+# %% ../../nbs/dataset_util/03_source.ipynb #8b7c9e53
+class _Archives(_Locked):
     """The archives in a folder, each opened when it is asked for."""
 
     def __init__(self, root: str | os.PathLike, tolerant: bool = False):
@@ -173,7 +193,7 @@ class _Archives:
         self.tolerant = tolerant
         self._paths = {entry: place for name, entry in ARCHIVES.items() if (place := Path(self.root, name)).exists()}
         self._opened: dict[str, Archive] = {}
-        self._lock = threading.Lock()
+        super().__init__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.root, self.tolerant)
@@ -260,10 +280,10 @@ def _extracted(path: Path) -> set[str]:
     except DataError:
         return set()
 
-# %% ../../nbs/dataset_util/03_source.ipynb #e2e205e7
+# %% ../../nbs/dataset_util/03_source.ipynb #3675bb19
 def _packed(path: Path) -> set[str]:
-    """The entries whose archives lie in a folder."""
-    return {entry for name, entry in ARCHIVES.items() if entry != GRADES and (path / name).is_file()}
+    """The entries whose archives lie in a folder, or something of their name."""
+    return {entry for name, entry in ARCHIVES.items() if entry != GRADES and (path / name).exists()}
 
 # %% ../../nbs/dataset_util/03_source.ipynb #8059db5a
 def _misnamed(path: Path) -> list[str]:
