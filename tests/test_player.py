@@ -418,6 +418,28 @@ def test_the_bytes_are_the_files(play: Callable[..., Any], long: Path, plane: st
     assert page.evaluate(DIGESTS, plane) == files
 
 
+@browser_test
+def test_archives_play_as_files_do(play: Callable[..., Any], tmp_path: Path) -> None:
+    """Nothing is unpacked: the same bytes, all planes, playing and seeking."""
+    folder, sample = tmp_path / "data", make_archives(tmp_path / "data", videos=1, frames=60, size=200)
+    extract_dataset(folder, tmp_path / "extracted")
+    page = play(folder, "player = EmbryoPlayer(v, fps=30)\nplayer")
+    all_held(page, 420)
+    video = EmbryoDataset(tmp_path / "extracted")[sample.videos[0]]
+    for plane in "F0", "F-45":
+        page.get_by_role("button", name=plane, exact=True).click()
+        settle(page, f"{PLAYER}[data-plane='{plane}']")
+        assert page.evaluate(DIGESTS, plane) == {
+            str(run): hashlib.sha256(video.jpeg(run, plane)).hexdigest() for run in video.runs(plane)
+        }
+    assert len(set(Watched(page, 1000).runs)) > 10
+    found = page.evaluate(SEEK, [(run * 37) % 60 + 1 for run in range(1, 41)])
+    assert found["wrong"] == []
+    print()
+    told("random seek, from archives", found["taken"])
+    local(page)
+
+
 PIXELS = """async () => {
   const root = document.querySelector('.embryo-player');
   const shown = root.querySelector('canvas[role=img]');
