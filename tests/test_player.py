@@ -850,6 +850,7 @@ ipywidgets.VBox([player, slider])""",
     page.wait_for_function(f"() => Number(document.querySelector('{PLAYER}').dataset.run) > 210")
     kernel(page, "player.playing = False")
     page.wait_for_timeout(400)
+    settle(page)  # the frame at rest may have had to be asked for
     told_in_kernel(page, "print(player.value, player.plane)", f"{state(page)['run']} F-15")
     local(page)
 
