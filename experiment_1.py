@@ -21,6 +21,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
+from nsw_da_medical_image.common.files import new_folder, refuse_inside
+from nsw_da_medical_image.common.text import DataError, one_line, tell
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.frames import Frames
@@ -28,17 +30,7 @@ from nsw_da_medical_image.dataset_util.image_folder import describe, make_image_
 from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.split import Split, make_split, write_split
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, write_run
-from nsw_da_medical_image.dataset_util.util import (
-    DataError,
-    FocalPlane,
-    Phase,
-    filled,
-    new_folder,
-    one_line,
-    progress,
-    refuse_inside,
-    tell,
-)
+from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, filled, progress
 from nsw_da_medical_image.validation.pixels import measure_video
 from nsw_da_medical_image.validation.report import Report
 from nsw_da_medical_image.validation.validate import validate

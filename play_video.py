@@ -16,8 +16,8 @@ import tempfile
 import webbrowser
 from pathlib import Path
 
+from nsw_da_medical_image.common.text import DataError, one_line
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
-from nsw_da_medical_image.dataset_util.util import DataError, one_line
 from nsw_da_medical_image.viewer.player import EmbryoPlayer
 
 

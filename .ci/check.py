@@ -16,17 +16,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "nsw_da_medical_image"
-MAX_EXPORT_LINES = 30
-MEDIAN_EXPORT_LINES = 10
-
-# nbdev accepts "#|", "# |" and leading blanks; its directives stand before the first line of code.
-DIRECTIVE = re.compile(r"\s*#\s*\|\s*(?P<name>[\w-]*)")
-EXPORTS = {"export", "exporti", "exports"}
 
 
 # --- tools ---------------------------------------------------------------------------------------
@@ -99,19 +92,6 @@ def copied_notebooks() -> Iterator[Path]:
 def modules(root: Path) -> dict[Path, bytes]:
     """The Python files of the package below `root`, path to content."""
     return {path.relative_to(root): path.read_bytes() for path in sorted((root / PACKAGE).rglob("*.py"))}
-
-
-def split_cell(source: str) -> tuple[set[str], list[str]]:
-    """The names of a cell's directives, and its lines of code without the blank ones."""
-    names: set[str] = set()
-    code: list[str] = []
-    for line in lines(source):
-        match = None if code else DIRECTIVE.match(line)
-        if match:
-            names.add(match["name"])
-        else:
-            code.append(line)
-    return names, code
 
 
 def place(path: Path, number: int, cell: dict[str, Any]) -> str:
@@ -207,34 +187,6 @@ def private() -> list[str]:
     return findings
 
 
-def style() -> list[str]:
-    """Exported cells are short, and something is told, shown or tested between two of them."""
-    findings, sizes = [], []
-    for path, nb in notebooks():
-        after_export = False
-        for i, cell in enumerate(nb["cells"], 1):
-            if not cell["source"].strip():
-                continue
-            names, code = split_cell(cell["source"]) if cell["cell_type"] == "code" else (set(), [])
-            export = bool(names & EXPORTS)
-            if export:
-                sizes.append(len(code))
-            if export and len(code) > MAX_EXPORT_LINES:
-                findings.append(
-                    f"{place(path, i, cell)} exports {len(code)} lines of code: split it, {MAX_EXPORT_LINES} at most"
-                )
-            if export and after_export:
-                findings.append(
-                    f"{place(path, i, cell)} exports right after another export: put prose, an example or a test between"
-                )
-            after_export = export
-    if sizes and median(sizes) > MEDIAN_EXPORT_LINES:
-        findings.append(
-            f"exported cells have {median(sizes):g} lines of code in the median: split some, {MEDIAN_EXPORT_LINES} at most"
-        )
-    return findings
-
-
 def readme_md() -> list[str]:
     """README.md is what nbs/index.ipynb says."""
     import readme  # here, since nbconvert takes a second to import
@@ -273,7 +225,6 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
     "unadded": unadded,
     "clean": clean,
     "private": private,
-    "style": style,
     "readme": readme_md,
     "ruff": ruff,
     "types": types,

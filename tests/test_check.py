@@ -133,8 +133,6 @@ def plant_cells(*sources: str) -> Callable[[Path], None]:
     return lambda project: write(project / "nbs/tools/00_greeting.ipynb", cells)
 
 
-LONGISH = "#| export\n" + "\n".join(f"x{i} = {i}" for i in range(12))
-LONG = "#| export\n" + "\n\n".join(f"x{i} = {i}" for i in range(31))
 UNTYPED = 'def wrong() -> int:\n    return "one"\n'
 PICTURE = "image/png"
 
@@ -175,9 +173,6 @@ FAULTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
         "cell 2",
     ),
     "attachment": ("private", plant_attachment, "cell 1"),
-    "long export": ("style", plant_cells("1", LONG, "1", "#| export\ny = 1"), "exports 31 lines of code"),
-    "long exports": ("style", plant_cells("1", *[LONGISH, "1"] * 3), "12 lines of code in the median"),
-    "two exports": ("style", plant_cells("#| hide", "# |exporti\ny = 1", "#|export\nx = 1"), "cell 6"),
     "readme": ("readme", plant_text("README.md", "# Another\n"), "README.md is behind nbs/index.ipynb"),
     "no index": ("readme", lambda p: (p / "nbs/index.ipynb").unlink(), "nbs/index.ipynb is missing"),
     "lint": ("ruff", plant_text("a.py", "import os\n"), "F401"),

@@ -19,9 +19,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_archive, extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
-from nsw_da_medical_image.dataset_util.util import ARCHIVES, DataError, FocalPlane
+from nsw_da_medical_image.dataset_util.util import ARCHIVES, FocalPlane
 
 VICTIM = "embryo_dataset_F15.tar.gz"
 TOP = ARCHIVES[VICTIM]

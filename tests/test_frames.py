@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util.dataset import PHASE_TYPE, EmbryoDataset, ground_truth, write_ground_truth
 from nsw_da_medical_image.dataset_util.dataset import main as dataset_command
 from nsw_da_medical_image.dataset_util.exclusion import excluded
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.frames import FrameRecord, Frames, picked
 from nsw_da_medical_image.dataset_util.sample import make_archives
-from nsw_da_medical_image.dataset_util.util import DataError, FocalPlane, Phase, released_videos, runs_text
+from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, released_videos, runs_text
 
 QUIRKS = ["run-gap@SAM1-7", "missing-time@SAM2-4", "missing-annotation@SAM3-6"]
 

@@ -26,12 +26,13 @@ from hypothesis import strategies as st
 from isal import igzip
 from test_extract import HARMLESS, HOSTILE, TOP, VICTIM, digest, files, member
 
+from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util.archives import Archive, build, indices
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset, main, summary_text
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_archive, extract_dataset
 from nsw_da_medical_image.dataset_util.sample import QUIRK_HELP, make_archives
 from nsw_da_medical_image.dataset_util.source import ArchivesSource, open_source
-from nsw_da_medical_image.dataset_util.util import ARCHIVES, DataError, FocalPlane
+from nsw_da_medical_image.dataset_util.util import ARCHIVES, FocalPlane
 from nsw_da_medical_image.validation.validate import validate
 from nsw_da_medical_image.viewer.player import EmbryoPlayer
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util.dataset import PHASE_TYPE, EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
@@ -30,7 +31,7 @@ from nsw_da_medical_image.dataset_util.split import (
     worst_deviation,
     write_split,
 )
-from nsw_da_medical_image.dataset_util.util import DataError, code_of, natural_key, released_videos
+from nsw_da_medical_image.dataset_util.util import code_of, natural_key, released_videos
 
 COLUMNS = [*PHASE_TYPE.categories, UNLABELLED]
 

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset, TimeRow, list_frames, parse_phases
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import Planted, make_archives
@@ -27,7 +28,6 @@ from nsw_da_medical_image.dataset_util.util import (
     ARCHIVES,
     GRADES,
     TIMES,
-    DataError,
     FocalPlane,
     released_videos,
     runs_text,

@@ -35,6 +35,9 @@ import numpy as np
 from isal import isal_zlib
 
 # %% ../../nbs/dataset_util/03_archives.ipynb #344682b9
+from ..common.cache import cache_folder
+from ..common.files import new_file
+from ..common.text import DataError, one_line
 from nsw_da_medical_image.dataset_util.extract_dataset import (
     FAULTS,
     Member,
@@ -44,15 +47,7 @@ from nsw_da_medical_image.dataset_util.extract_dataset import (
     identity,
     members,
 )
-from nsw_da_medical_image.dataset_util.util import (
-    ARCHIVES,
-    DataError,
-    cache_folder,
-    cores,
-    new_file,
-    one_line,
-    progress,
-)
+from .util import ARCHIVES, cores, progress
 
 # %% ../../nbs/dataset_util/03_archives.ipynb #2a15b2fe
 def _bits(*fields: tuple[int, int]) -> tuple[int, int]:

@@ -32,8 +32,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image, UnidentifiedImageError
 
+from ..common.text import DataError
 from .source import open_source
-from .util import DataError, Grade, Grades, Phase
+from .util import Grade, Grades, Phase
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #092f2dc9
 def _csv_lines(data: bytes) -> tuple[list[tuple[int, list[str]]], list[str]]:
@@ -215,8 +216,11 @@ def list_frames(names: Iterable[str], folder: str = "") -> Listing:
 # %% ../../nbs/dataset_util/04_dataset.ipynb #29bd470a
 from hashlib import sha256
 
+from ..common.cache import cache_folder
+from ..common.files import new_file, refuse_inside
+from ..common.text import one_line
 from .archives import UNLOADABLE
-from .util import cache_folder, filled, new_file, one_line, refuse_inside
+from .util import filled
 
 _Kept: TypeAlias = dict[str, tuple[int, Listing]]
 
@@ -303,7 +307,8 @@ class KeptIndex(FrameIndex):
             np.savez(file, **_packed_listings(self._kept))
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #9ec040f5
-from .util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, progress, tell
+from ..common.text import tell
+from .util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, progress
 
 Plane: TypeAlias = FocalPlane | str | int
 Planes: TypeAlias = Plane | Iterable[Plane] | None

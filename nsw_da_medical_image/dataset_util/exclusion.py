@@ -16,14 +16,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import pandas as pd
 
-from nsw_da_medical_image.dataset_util.util import (
-    DataError,
-    FocalPlane,
-    UnknownName,
-    nearest,
-    released_videos,
-    runs_ranges,
-)
+from ..common.text import DataError
+from .util import FocalPlane, UnknownName, nearest, released_videos, runs_ranges
 
 # %% ../../nbs/dataset_util/09_exclusion.ipynb #ce14f5a5
 class Excluding(Protocol):

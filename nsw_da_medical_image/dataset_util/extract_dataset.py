@@ -36,18 +36,16 @@ from typing import Any, NamedTuple, Protocol
 from isal import igzip_threaded, isal_zlib
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #82862944
+from ..common.text import DataError, one_line, tell
 from nsw_da_medical_image.dataset_util.util import (
     ANNOTATIONS,
     ARCHIVES,
     GRADES,
     TIMES,
-    DataError,
     FocalPlane,
     cores,
-    one_line,
     progress,
     run_of,
-    tell,
 )
 
 RELEASE = "Zenodo record 7912264 (doi 10.5281/zenodo.7912264)"

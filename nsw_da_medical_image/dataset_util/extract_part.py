@@ -16,21 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ..common.files import new_folder
+from ..common.text import DataError, one_line, tell
 from .dataset import EmbryoDataset, Planes, Video
 from .extract_dataset import check_destination
 from .source import Source
-from nsw_da_medical_image.dataset_util.util import (
-    ANNOTATIONS,
-    GRADES,
-    TIMES,
-    DataError,
-    FocalPlane,
-    cores,
-    new_folder,
-    one_line,
-    progress,
-    tell,
-)
+from .util import ANNOTATIONS, GRADES, TIMES, FocalPlane, cores, progress
 
 # %% ../../nbs/dataset_util/04_extract_part.ipynb #f0986a89
 Names: TypeAlias = str | Video | Iterable[str | Video] | None

@@ -19,19 +19,13 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import pandas as pd
 from PIL import Image
 
+from ..common.files import new_folder
+from ..common.text import DataError
 from .dataset import END_OF_IMAGE, EmbryoDataset, decode
 from .frames import DatasetSource, Frames
 from .source import FolderSource
 from .synthetic import SyntheticRuns, sound_frames
-from nsw_da_medical_image.dataset_util.util import (
-    DataError,
-    FocalPlane,
-    Phase,
-    cores,
-    nearest,
-    new_folder,
-    progress,
-)
+from .util import FocalPlane, Phase, cores, nearest, progress
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #23fc2d38
 def describe(phase: str, plane: str | None = None) -> str:
@@ -228,8 +222,10 @@ import argparse
 import sys
 from typing import get_args
 
+from ..common.files import refuse_existing
+from ..common.text import one_line, tell
 from .split import Split, leaks, read_split
-from .util import UnknownName, _refuse_existing, one_line, tell
+from .util import UnknownName
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #ac701724
 def _pick(text: str) -> str | int:
@@ -309,7 +305,7 @@ def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | Non
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #b81ba84c
 def _chosen(args: argparse.Namespace) -> Frames:
     """The frames that the command's options mean."""
-    _refuse_existing(Path(args.out))
+    refuse_existing(Path(args.out))
     dataset = EmbryoDataset(args.folder)
     if Path(args.out).resolve().is_relative_to(Path(args.folder).resolve()):
         raise DataError(f"{args.out} lies inside the data set; give a place outside of it")

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter
 
+from ..common.text import DataError
 from nsw_da_medical_image.dataset_util.util import (
     ANNOTATIONS,
     ARCHIVES,
     GRADES,
     TIMES,
-    DataError,
     FocalPlane,
     FrameName,
     Grade,

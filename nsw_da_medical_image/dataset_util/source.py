@@ -16,9 +16,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from ..common.text import DataError
 from .archives import Archive, indices
 from .extract_dataset import describe_surplus, why_unfit
-from .util import ARCHIVES, GRADES, DataError
+from .util import ARCHIVES, GRADES
 
 # %% ../../nbs/dataset_util/03_source.ipynb #544eb0b2
 class Tail(NamedTuple):

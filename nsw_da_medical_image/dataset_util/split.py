@@ -26,19 +26,11 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
+from ..common.files import new_file, refuse_inside
+from ..common.text import DataError, one_line, tell
 from .dataset import PHASE_TYPE, EmbryoDataset
 from .exclusion import Exclude, exclusion_list, whole_videos
-from nsw_da_medical_image.dataset_util.util import (
-    DataError,
-    code_of,
-    filled,
-    natural_key,
-    new_file,
-    one_line,
-    refuse_inside,
-    released_videos,
-    tell,
-)
+from .util import code_of, filled, natural_key, released_videos
 
 # %% ../../nbs/dataset_util/05_split.ipynb #c945333e
 Weights: TypeAlias = Mapping[str, Any] | Sequence[Any] | str

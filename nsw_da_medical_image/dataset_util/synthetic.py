@@ -33,20 +33,18 @@ from .frames import Form, Frames
 from .source import _is_folder
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #df0cdab5
+from ..common.files import new_folder
+from ..common.text import DataError, one_line, tell
 from nsw_da_medical_image.dataset_util.util import (
-    DataError,
     FocalPlane,
     Phase,
     UnknownName,
     cores,
     natural_key,
     nearest,
-    new_folder,
-    one_line,
     progress,
     runs_ranges,
     runs_text,
-    tell,
 )
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #2aa66fa4

@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/validation/00_checks.ipynb #393c9057
+from ..common.text import DataError
 from nsw_da_medical_image.dataset_util.dataset import (
     END_OF_IMAGE,
     EmbryoDataset,
@@ -46,7 +47,6 @@ from nsw_da_medical_image.dataset_util.util import (
     ARCHIVES,
     GRADES,
     TIMES,
-    DataError,
     FocalPlane,
     FrameName,
     Phase,

@@ -25,6 +25,9 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image, UnidentifiedImageError
 
 # %% ../../nbs/validation/01_pixels.ipynb #daa13265
+from ..common.cache import cache_folder
+from ..common.files import new_file
+from ..common.text import DataError, one_line
 from nsw_da_medical_image.dataset_util.dataset import (
     END_OF_IMAGE,
     PLANE_TYPE,
@@ -34,16 +37,7 @@ from nsw_da_medical_image.dataset_util.dataset import (
     Video,
 )
 from ..dataset_util.source import Source
-from nsw_da_medical_image.dataset_util.util import (
-    DataError,
-    FocalPlane,
-    cache_folder,
-    cores,
-    new_file,
-    one_line,
-    runs_ranges,
-    runs_text,
-)
+from ..dataset_util.util import FocalPlane, cores, runs_ranges, runs_text
 from .checks import Finding, Severity, check
 from ..viewer.plots import DPI, FAINT, INK, PALE, PAPER, PlotFigure
 

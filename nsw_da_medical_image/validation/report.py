@@ -19,8 +19,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 
+from ..common.files import new_file
 from ..dataset_util.dataset import EmbryoDataset
-from ..dataset_util.util import FocalPlane, natural_key, new_file, runs_ranges, runs_text
+from ..dataset_util.util import FocalPlane, natural_key, runs_ranges, runs_text
 from .checks import FINDING_COLUMNS, Severity
 
 # %% ../../nbs/validation/02_report.ipynb #1d8e1aa3
@@ -298,8 +299,8 @@ import numpy as np
 from PIL import Image
 
 from .. import __version__
+from ..common.text import DataError, one_line
 from ..dataset_util.dataset import decode
-from ..dataset_util.util import DataError, one_line
 from .checks import CHECKS
 
 # %% ../../nbs/validation/02_report.ipynb #f7a70171

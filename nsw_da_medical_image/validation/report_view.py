@@ -12,8 +12,9 @@ import anywidget
 import ipywidgets  # type: ignore[import-untyped]
 import traitlets
 
+from ..common.text import DataError, one_line
 from ..dataset_util.dataset import EmbryoDataset
-from ..dataset_util.util import DataError, UnknownName, one_line
+from ..dataset_util.util import UnknownName
 from .report import Report, notebook_html
 
 # %% ../../nbs/validation/04_report_view.ipynb #b675dac1

@@ -20,18 +20,10 @@ from typing import NamedTuple
 import pandas as pd
 
 # %% ../../nbs/validation/03_validate.ipynb #4046475c
+from ..common.files import new_file
+from ..common.text import DataError, one_line, tell
 from ..dataset_util.dataset import EmbryoDataset, Plane
-from nsw_da_medical_image.dataset_util.util import (
-    DataError,
-    FocalPlane,
-    UnknownName,
-    cores,
-    nearest,
-    new_file,
-    one_line,
-    progress,
-    tell,
-)
+from ..dataset_util.util import FocalPlane, UnknownName, cores, nearest, progress
 from nsw_da_medical_image.validation.checks import (
     CHECKS,
     DatasetFacts,

@@ -16,9 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ..common.text import DataError, one_line
 from ..dataset_util.frames import Frames
 from ..dataset_util.synthetic import SyntheticRuns, sound_frames
-from ..dataset_util.util import DataError, Phase, cores, one_line, progress
+from ..dataset_util.util import Phase, cores, progress
 from .plots import CAPTION, FAINT, GAP, MARGIN, PHASE_COLOURS, _draw_tile, _paper, _Tile
 
 # %% ../../nbs/viewer/04_compare.ipynb #705f5fcc
@@ -308,7 +309,8 @@ import os
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 
-from ..dataset_util.util import natural_key, new_file
+from ..common.files import new_file
+from ..dataset_util.util import natural_key
 
 STYLE = """
 :root { color-scheme: light dark; --ink: light-dark(#222, #e6e6e6); --faint: light-dark(#626262, #a0a0a0);
@@ -487,8 +489,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..common.files import refuse_existing
+from ..common.text import tell
 from ..dataset_util.dataset import EmbryoDataset
-from ..dataset_util.util import _refuse_existing, filled, tell
+from ..dataset_util.util import filled
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -536,7 +540,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.most < 1:
         parser.error(f"--most is {args.most}; it must be 1 or more")
     try:
-        _refuse_existing(Path(args.out))
+        refuse_existing(Path(args.out))
         real, made, note = _both(args)
         found = comparison_page(real, made, args.out, most=args.most, tolerant=True)
     except (DataError, KeyError, ValueError, OSError) as fault:

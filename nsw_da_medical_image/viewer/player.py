@@ -28,8 +28,10 @@ import numpy as np
 import traitlets
 from PIL import Image
 
+from ..common.files import new_file
+from ..common.text import DataError
 from ..dataset_util.dataset import END_OF_IMAGE, Plane, Video, decode
-from ..dataset_util.util import DataError, FocalPlane, UnknownName, new_file
+from ..dataset_util.util import FocalPlane, UnknownName
 
 # %% ../../nbs/viewer/01_player.ipynb #92612960
 def pack_runs(runs: Iterable[int]) -> list[list[int]]:

@@ -20,8 +20,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ..common.text import DataError
 from ..dataset_util.dataset import EmbryoDataset, Plane, Video, phase_ranks
-from ..dataset_util.util import DataError, FocalPlane, Phase, UnknownName
+from ..dataset_util.util import FocalPlane, Phase, UnknownName
 
 # %% ../../nbs/viewer/00_plots.ipynb #ad5163f5
 _BATLOW = (
