@@ -234,7 +234,7 @@ def test_a_stopped_process_leaves_no_folder_under_the_name(data: Path, tmp_path:
     process = subprocess.Popen(full, env=environment(), stdout=quiet, stderr=quiet, start_new_session=True)
     try:
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob(".out-*/images/*.jpeg")):
+        while not list(tmp_path.glob(".out.nsw-*/images/*.jpeg")):
             assert process.poll() is None, "it ended before it was stopped"
             assert time.monotonic() < deadline, "it wrote no image in time"
             time.sleep(0.005)
