@@ -72,8 +72,8 @@ def read_file(path: str | os.PathLike, *, limit: int = READ_LIMIT, dir_fd: int |
     return data
 
 # %% ../../nbs/common/01_files.ipynb #41d557e5
-def _fsync(path: str | os.PathLike, flags: int = 0) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+def _fsync(path: str | os.PathLike, flags: int = 0, dir_fd: int | None = None) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags, dir_fd=dir_fd)
     try:
         os.fsync(fd)
     finally:
@@ -93,22 +93,23 @@ def _syncfs(fd: int) -> bool:
     return True
 
 
-def flush_tree(folder: str | os.PathLike) -> None:
+def flush_tree(folder: str | os.PathLike | int) -> None:
     """Write everything in a folder to disk: in one call for its file system if there is one, otherwise file by file.
 
-    Raises `OSError` if the disk reports that something could not be written.
+    The folder may be given as an open descriptor. Raises `OSError` if the disk reports that something could not be written.
     """
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    given = isinstance(folder, int)
+    fd = os.dup(folder) if given else os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # type: ignore[arg-type]
     try:
         if _syncfs(fd):
             return
+        for where, _, names, at in os.fwalk(".", dir_fd=fd):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    _fsync(name, os.O_NOFOLLOW | os.O_NONBLOCK, at)
+            flush_name(where, at)
     finally:
         os.close(fd)
-    for where, _, names in os.walk(os.fspath(folder)):
-        for name in names:
-            with suppress(FileNotFoundError):
-                _fsync(os.path.join(where, name), os.O_NOFOLLOW | os.O_NONBLOCK)
-        flush_name(where)
 
 
 def flush_name(folder: str | os.PathLike, dir_fd: int | None = None) -> None:
