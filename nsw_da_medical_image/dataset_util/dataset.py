@@ -220,7 +220,6 @@ from ..common.cache import cache_folder
 from ..common.files import new_file, refuse_inside
 from ..common.text import one_line
 from .archives import UNLOADABLE
-from .util import filled
 
 _Kept: TypeAlias = dict[str, tuple[int, Listing]]
 
@@ -1099,6 +1098,10 @@ def summary_text(facts: dict[str, Any]) -> str:
     title = f"{facts['path']}: {facts['videos']:,} videos of {facts['codes']:,} codes, {frames:,} frames"
     return "\n".join([title, "", *(_counts(facts) if facts["frames"] else []), "", *_rest(facts)])
 
+# %% ../../nbs/dataset_util/04_dataset.ipynb #41c5f8e4
+from ..common.command import Parser, Several, filled, run_command
+from ..common.text import complain
+
 # %% ../../nbs/dataset_util/04_dataset.ipynb #1b94ce55
 _CHOICES = {"videos": "AA83-7,AB028-6", "planes": "F0,F15", "phases": "t2,t4"}
 
@@ -1109,7 +1112,7 @@ def _table_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", type=filled, metavar="FILE", help=table)
     for name, example in _CHOICES.items():
         only = f"only these in the table, such as {example}"
-        parser.add_argument(f"--{name}", type=filled, metavar="LIST", help=only)
+        parser.add_argument(f"--{name}", action=Several, spaces=name == "videos", metavar=name[:-1].upper(), help=only)
     exclude = "leave out of the table what this CSV file (video,plane,runs) says"
     parser.add_argument("--exclude", type=filled, metavar="FILE", help=exclude)
 
@@ -1117,8 +1120,7 @@ def _table_arguments(parser: argparse.ArgumentParser) -> None:
 def _write_table(args: argparse.Namespace) -> int:
     """What the command does where a table is asked for."""
     refuse_inside(args.table, args.folder)
-    lists = {name: given for name in _CHOICES if (given := getattr(args, name)) is not None}
-    chosen = {name: [*map(str.strip, given.split(","))] for name, given in lists.items()}
+    chosen = {name: given for name in _CHOICES if (given := getattr(args, name)) is not None}
     exclude = None if args.exclude is None else Path(args.exclude)
     written = write_ground_truth(EmbryoDataset(args.folder), args.table, **chosen, exclude=exclude)
     tell(
@@ -1129,9 +1131,18 @@ def _write_table(args: argparse.Namespace) -> int:
     return 0
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #42f06e39
+def _summarise(args: argparse.Namespace) -> int:
+    """What the command does otherwise."""
+    facts = EmbryoDataset(args.folder).summary()
+    tell(json.dumps(facts) if args.json else summary_text(facts))
+    if facts["faults"]:
+        complain(f"error: {len(facts['faults'])} files are not understood; they are listed above")
+    return 1 if facts["faults"] else 0
+
+
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 where there is no data set or a file in it is not understood, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(
+    """Run the command and return its exit status: 0 done, 1 if there is no data set or a file in it is not understood, 2 wrong usage."""
+    parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.dataset",
         description="Tell what a data set, extracted or as archives, holds: videos, frames by plane and phase, hours, grades, what is missing.",
         epilog="Exit status: 0 done, 1 no data set there or a text file not understood, 2 wrong usage.",
@@ -1143,20 +1154,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not args.table and any(getattr(args, name) for name in (*_CHOICES, "exclude")):
         parser.error("--videos, --planes, --phases and --exclude choose what stands in the table; give --table too")
-    try:
-        if args.table:
-            return _write_table(args)
-        facts = EmbryoDataset(args.folder).summary()
-    except (DataError, OSError, ValueError, UnknownName) as fault:
-        print(f"error: {one_line(fault)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
-        return 130
-    tell(json.dumps(facts) if args.json else summary_text(facts))
-    if facts["faults"]:
-        print(f"error: {len(facts['faults'])} files are not understood; they are listed above", file=sys.stderr)
-    return 1 if facts["faults"] else 0
+    return run_command(lambda: _write_table(args) if args.table else _summarise(args))
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #12bb7d90
 #| eval: false
