@@ -1036,7 +1036,8 @@ def _count_links(dataset: _Mapping) -> dict[str, Any]:
     """How many links lead out of the data set: {"files": n, "folders": m, "first": path}; `first` is None for none."""
     source, texts = dataset.source, [entry for entry in (ANNOTATIONS, TIMES) if entry in dataset.entries]
     below = [f"{plane.folder}/{name}" for plane in dataset.planes for name in _trying([], (), dataset.folders, plane)]
-    files, folders = [], []
+    files: list[str] = []
+    folders: list[str] = []
     for folder in ["", *(plane.folder for plane in dataset.planes), *texts, *below]:
         if names := _trying([], [], source.links, folder):
             inner = set(_trying([], [], source.folders, folder))
