@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from nsw_da_medical_image.common.command import Parser, filled, run_command
 from nsw_da_medical_image.common.files import new_folder, refuse_inside
-from nsw_da_medical_image.common.text import DataError, tell
+from nsw_da_medical_image.common.text import DataError, spreadsheet_safe, tell
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.frames import Frames
@@ -153,7 +153,7 @@ def leave_out(dataset: EmbryoDataset, out: Path, pixels: bool) -> pd.DataFrame:
     report.to_html(out / "validation.html")
     report.to_csv(out / "findings.csv")
     exclude = report.exclude()
-    exclude.to_csv(out / "exclude.csv", index=False)
+    exclude.map(spreadsheet_safe).to_csv(out / "exclude.csv", index=False)
     tell(f"validated: {len(report.findings):,} findings, {len(exclude):,} rows of what to leave out")
     return exclude
 

@@ -353,27 +353,46 @@ def _named(files: Iterable[str], ending: str) -> frozenset[str]:
     """The videos after which files are named: '<video><ending>'. Strays, such as the authors' `_targ.csv`, end otherwise."""
     return frozenset(name.removesuffix(ending) for name in files if name.endswith(ending) and not name.startswith("."))
 
+# %% ../../nbs/dataset_util/04_dataset.ipynb #204f160b
+from ..common.text import is_text, spreadsheet_safe
+
 # %% ../../nbs/dataset_util/04_dataset.ipynb #a068199f
 class _Names(_Contents):
     """Which videos there are, and which of them have files of which kind."""
+
+    @cached_property
+    def misnamed(self) -> set[str]:
+        """What is left out since its name is not UTF-8, as far as it was looked for; no table can hold such a name."""
+        return set()
+
+    def _texts(self, names: list[str], ending: str = "") -> list[str]:
+        """The names that are UTF-8; a warning about others, once for a video."""
+        if all(map(is_text, names)):
+            return names
+        lost = {name.removesuffix(ending) for name in names if not is_text(name)} - self.misnamed
+        self.misnamed.update(lost)
+        if lost:
+            told = ", ".join(sorted(lost))
+            warnings.warn(f"{self.path}: left out, since its name is not UTF-8: {told}; rename it", stacklevel=3)
+        return list(filter(is_text, names))
 
     def folders(self, plane: Plane) -> frozenset[str]:
         """Names of the videos that have a folder in `plane`."""
         plane = self.plane(plane)
         if plane not in self._folders:
-            names = self.source.folders(plane.folder)
+            names = self._texts(self.source.folders(plane.folder))
             self._folders[plane] = frozenset(name for name in names if not name.startswith((".", "__")))
         return self._folders[plane]
 
     @cached_property
     def annotated(self) -> frozenset[str]:
         """Names of the videos that have an annotation file."""
-        return _named(self.source.files(ANNOTATIONS), "_phases.csv")
+        return _named(self._texts(self.source.files(ANNOTATIONS), "_phases.csv"), "_phases.csv")
 
     @cached_property
     def timed(self) -> frozenset[str]:
         """Names of the videos that have a time file."""
-        return _named(self.source.files(TIMES), "_timeElapsed.csv")
+        return _named(self._texts(self.source.files(TIMES), "_timeElapsed.csv"), "_timeElapsed.csv")
 
     @cached_property
     def videos(self) -> tuple[str, ...]:
@@ -904,7 +923,8 @@ def _write_csv(pieces: Iterable[pd.DataFrame], path: Path) -> None:
     """Write tables below each other as a CSV file."""
     with open(path, "w", encoding="utf-8", newline="") as file:
         for number, piece in enumerate(pieces):
-            piece.to_csv(file, index=False, header=number == 0, lineterminator="\n")
+            safe = piece.assign(code=piece["code"].map(spreadsheet_safe)) if "code" in piece else piece
+            safe.to_csv(file, index=False, header=number == 0, lineterminator="\n")
 
 
 def _write_parquet(pieces: Iterable[pd.DataFrame], path: Path) -> None:
@@ -992,6 +1012,11 @@ def _lacking(dataset: _Mapping) -> dict[str, list[str]]:
     }
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #b60b3245
+def _misnamed(dataset: _Mapping) -> list[str]:
+    """A sentence for each video that is left out for its name."""
+    return [f"left out, since its name is not UTF-8: {name}" for name in sorted(dataset.misnamed)]
+
+
 def summarise(dataset: _Mapping) -> dict[str, Any]:
     """Counts of what a data set holds, as plain values: frames by plane and by phase, hours, grades, what is missing.
 
@@ -1018,7 +1043,7 @@ def summarise(dataset: _Mapping) -> dict[str, Any]:
         "grades": _count_grades(dataset, faults),
         "missing": list(dataset.missing),
         "videos_without": _lacking(dataset),
-        "faults": sorted({*faults, *dataset.source.faults().values()}),
+        "faults": sorted({*faults, *dataset.source.faults().values(), *_misnamed(dataset)}),
     }
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #46bf85a6

@@ -92,6 +92,9 @@ def _entries(frames: Frames) -> pd.DataFrame:
     names = {"file": [f"{number}.jpeg" for number in numbers], "label": [frames.label(number) for number in numbers]}
     return pd.DataFrame({**names, "phase": frames.table["phase"].astype(str), "text": texts})
 
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #804d8ede
+from ..common.text import spreadsheet_safe
+
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #7a449c58
 def _write_classic(folder: Path, entries: pd.DataFrame) -> None:
     """`descriptions/` and `metadata.csv`."""
@@ -101,7 +104,7 @@ def _write_classic(folder: Path, entries: pd.DataFrame) -> None:
     with open(folder / TABLE, "w", encoding="utf-8", newline="") as f:
         writer = csv.writer(f, lineterminator="\n")
         writer.writerow(["filename", "label", "phase"])
-        writer.writerows(entries[["file", "label", "phase"]].itertuples(index=False))
+        writer.writerows(entries[["file", "label", "phase"]].map(spreadsheet_safe).itertuples(index=False))
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #87a1bf32
 def _write_huggingface(folder: Path, entries: pd.DataFrame) -> None:

@@ -411,16 +411,12 @@ def write_run(
         (folder / METADATA).write_text(text, encoding="utf-8")
     return SyntheticRun(path)
 
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #0ef43794
+import warnings
+
+from ..common.text import is_text
+
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #f7954741
-def _is_text(name: str) -> bool:
-    """Whether a name can be written as UTF-8."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _printable(name: str) -> str:
     """A name in which what is no text is written as its code."""
     return name.encode("utf-8", "backslashreplace").decode()
@@ -457,7 +453,9 @@ class _Runs(Mapping[str, SyntheticRun]):
     def _known(self) -> dict[str, SyntheticRun]:
         with os.scandir(self.root) as entries:
             names = [entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith(".")]
-        texts = sorted(filter(_is_text, names), key=natural_key)
+        texts = sorted(filter(is_text, names), key=natural_key)
+        if lost := [name for name in names if not is_text(name)]:
+            warnings.warn(f"{self.path}: left out, since its name is not UTF-8: {', '.join(lost)}", stacklevel=2)
         return {name: SyntheticRun(os.path.join(self.root, name)) for name in texts}
 
     def __getitem__(self, name: str) -> SyntheticRun:
@@ -531,7 +529,7 @@ def _stray(name: str, is_folder: bool) -> Fault | None:
     """What is wrong with an entry among the runs, None where it may be a run or is hidden."""
     if not is_folder:
         return Fault("synthetic-stray", "info", "", f"{name} lies among the runs and belongs to none of them")
-    if not _is_text(name) and not name.startswith("."):
+    if not is_text(name) and not name.startswith("."):
         return Fault("synthetic-name", "error", "", f"{name} has a name that is not UTF-8, so it is left out")
     return None
 

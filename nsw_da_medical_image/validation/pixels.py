@@ -618,7 +618,7 @@ def _draw_findings(panels: list[Axes], bars: Axes, findings: pd.DataFrame, runs:
             for axes in panels:
                 axes.axvspan(first - 0.5, last + 0.5, color=colour, alpha=0.12, lw=0)
     names = [f"{row['check']} {row['plane']}".strip() for row in told]
-    bars.set_yticks(range(max(1, len(names))), names or ["no findings"])
+    bars.set_yticks(range(max(1, len(names))), names or ["no findings"], parse_math=False)
     bars.set_ylim(max(1, len(names)) - 0.4, -0.6)
     bars.tick_params(axis="y", length=0, labelsize=8, labelcolor=INK)
     bars.spines[:].set_visible(False)
@@ -646,10 +646,22 @@ def plot_measurements(frames: pd.DataFrame, findings: pd.DataFrame | None = None
     _finish(figure, panels, below, f"{videos[0]} · measures of {_count(frames)}")
     return figure
 
+# %% ../../nbs/validation/01_pixels.ipynb #688eca92
+from ..common.text import printable
+
 # %% ../../nbs/validation/01_pixels.ipynb #00118cfe
 def _finish(figure: PlotFigure, panels: list[Axes], below: Axes, title: str) -> None:
     """Title, legend of the planes, label of the runs."""
-    figure.text(0.012, 1 - 16 / DPI / figure.get_figheight(), title, size=10.5, weight="bold", color=INK, va="center")
+    figure.text(
+        0.012,
+        1 - 16 / DPI / figure.get_figheight(),
+        printable(title),  # names come from folders, and may hold dollar signs
+        size=10.5,
+        weight="bold",
+        color=INK,
+        va="center",
+        parse_math=False,
+    )
     for axes in panels:
         axes.tick_params(axis="x", length=0)
         axes.spines["bottom"].set_color(PALE)

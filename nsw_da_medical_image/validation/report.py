@@ -268,15 +268,13 @@ def _json_text(report: _Counts) -> str:
     return json.dumps(told, indent=1) + "\n"
 
 # %% ../../nbs/validation/02_report.ipynb #56a8d238
-def _no_formula(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{cell}" if cell.startswith(tuple("=+-@\t\r\n")) else cell
+from ..common.text import spreadsheet_safe
 
 # %% ../../nbs/validation/02_report.ipynb #b70dea2e
 def _csv_text(report: _Findings) -> str:
     """The findings as CSV: a header, a row a finding."""
     table = report.findings[list(FINDING_COLUMNS)]
-    return table.map(_no_formula).to_csv(index=False, lineterminator="\n")
+    return table.map(spreadsheet_safe).to_csv(index=False, lineterminator="\n")
 
 # %% ../../nbs/validation/02_report.ipynb #9e1bf388
 def _written(text: str, path: str | os.PathLike | None) -> Any:
