@@ -18,6 +18,9 @@ from typing import Any, TextIO
 class DataError(Exception):
     """Wrong data, or a job that failed. The message names the thing and the remedy, in one line."""
 
+    def __str__(self) -> str:
+        return printable(super().__str__(), keep="\n")  # a traceback shows it in a terminal
+
 # %% ../../nbs/common/00_text.ipynb #bb99124b
 def printable(text: str, keep: str = "") -> str:
     """Return `text` with its unprintable characters, except those in `keep`, as escapes such as '\\x1b'."""

@@ -11,7 +11,6 @@ __all__ = ['END_OF_IMAGE', 'Plane', 'Planes', 'PHASE_TYPE', 'PLANE_TYPE', 'Names
 # %% ../../nbs/dataset_util/04_dataset.ipynb #bb00c4fc
 import argparse
 import csv
-import html
 import io
 import json
 import math
@@ -619,15 +618,18 @@ def _told(read: Callable[[], str]) -> str:
     except (DataError, OSError) as fault:
         return str(fault)
 
+# %% ../../nbs/dataset_util/04_dataset.ipynb #ef165050
+from ..common.html import escape
+from ..common.text import printable
+
 # %% ../../nbs/dataset_util/04_dataset.ipynb #9396595a
 def _facts_html(title: str, facts: dict[str, str]) -> str:
     """A heading and a small table of two columns."""
     cell = "<td style='text-align:left;{}'>{}</td>"
     rows = (
-        f"<tr>{cell.format('opacity:.7', key)}{cell.format('', html.escape(value))}</tr>"
-        for key, value in facts.items()
+        f"<tr>{cell.format('opacity:.7', key)}{cell.format('', escape(value))}</tr>" for key, value in facts.items()
     )
-    return f"<div><strong>{html.escape(title)}</strong><table style='margin:.3em 0'>{''.join(rows)}</table></div>"
+    return f"<div><strong>{escape(title)}</strong><table style='margin:.3em 0'>{''.join(rows)}</table></div>"
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #f8c04a32
 def _picture_html(video: "Video", plane: Plane, run: int, caption: str) -> str:
@@ -639,7 +641,9 @@ def _picture_html(video: "Video", plane: Plane, run: int, caption: str) -> str:
         image = f"<img src='{source}' width='84' height='84' style='border-radius:3px' alt='RUN {run}'><br>"
     except (DataError, OSError):
         image = "<span style='display:inline-block;width:84px;height:84px;line-height:84px'>not readable</span><br>"
-    return f"<span style='display:inline-block;text-align:center;margin:2px;font-size:80%'>{image}{html.escape(caption)}</span>"
+    return (
+        f"<span style='display:inline-block;text-align:center;margin:2px;font-size:80%'>{image}{escape(caption)}</span>"
+    )
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #112cf671
 def _phases_html(video: "Video") -> str:
@@ -654,7 +658,7 @@ def _phases_html(video: "Video") -> str:
                 caption = f"{row.phase} {row.first}" + (f"\u2013{row.last}" if row.last > row.first else "")
                 pictures.append(_picture_html(video, plane, int(within[len(within) // 2]), caption))
     except (DataError, OSError) as fault:
-        pictures.append(html.escape(str(fault)))
+        pictures.append(escape(one_line(fault)))
     return f"<div>{''.join(pictures)}</div>"
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #c43722cd
@@ -672,7 +676,7 @@ class Video(_Written):
     """One embryo: its frames in every plane, its phases, hours and grades. `EmbryoDataset` makes it: `ds["AA83-7"]`."""
 
     def __repr__(self) -> str:
-        return f"<Video {self.name} in {self.dataset.path}>"
+        return printable(f"<Video {self.name} in {self.dataset.path}>")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Video) and (self.name, self.dataset.root) == (other.name, other.dataset.root)
@@ -1060,7 +1064,8 @@ class EmbryoDataset(_Trainable):
         return summarise(self)
 
     def __repr__(self) -> str:
-        return f"<EmbryoDataset {self.path}: {len(self)} videos, {len(self.planes)} planes{', tolerant' if self.tolerant else ''}>"
+        how = ", tolerant" if self.tolerant else ""
+        return printable(f"<EmbryoDataset {self.path}: {len(self)} videos, {len(self.planes)} planes{how}>")
 
     def _repr_html_(self) -> str:
         facts = {

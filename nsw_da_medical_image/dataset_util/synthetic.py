@@ -8,7 +8,6 @@ __all__ = ['REMEDIES', 'METADATA', 'FINDING_COLUMNS', 'Fault', 'Metadata', 'pars
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #c148a3af
 import argparse
-import html
 import io
 import json
 import os
@@ -328,12 +327,15 @@ class _Faulty(_Readable):
         except OSError as fault:
             return [_wrong("error", f"cannot be looked for ({fault.strerror})")]
 
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #c1430f48
+from ..common.text import printable
+
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #de71e585
 class SyntheticRun(_Faulty):
     """One folder of generated images, as `SyntheticRuns` gives it: its labels, its images by number, its faults."""
 
     def __repr__(self) -> str:
-        return f"<SyntheticRun {self.path}>"
+        return printable(f"<SyntheticRun {self.path}>")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SyntheticRun) and self.path == other.path
@@ -556,13 +558,16 @@ class _Checked(_Tables):
         rows.sort(key=lambda row: ("error", "warning", "info").index(row[1]))
         return pd.DataFrame(rows, columns=list(FINDING_COLUMNS), dtype=str)
 
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #510b7dcd
+from ..common.html import escape
+
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #00b67579
 def _thumbnail(run: SyntheticRun, number: int) -> str:
     """An image of a run as HTML, or the reason why there is none."""
     try:
         Image.fromarray(run.frame(number, size=64)).save(buffer := io.BytesIO(), "JPEG", quality=85)
     except (DataError, OSError) as fault:
-        return f"<span>{html.escape(one_line(fault))}</span>"
+        return f"<span>{escape(one_line(fault))}</span>"
     source = f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}"
     return f"<img src='{source}' width='64' height='64' alt='img{number}' style='border-radius:3px;margin:1px'>"
 
@@ -570,15 +575,15 @@ def _thumbnail(run: SyntheticRun, number: int) -> str:
 def _run_cells(run: SyntheticRun, pictures: int) -> list[str]:
     """The cells of a run's row, as HTML: name, labels, number of images, prompt, pictures."""
     found, faults = run.described
-    labels = f"{found.phase} {found.plane}" if found else f"left out: {html.escape(faults[0].message)}"
+    labels = f"{found.phase} {found.plane}" if found else f"left out: {escape(faults[0].message)}"
     try:
         numbers = run.numbers
     except OSError:  # the folder is gone, or is not ours to list
         numbers = []
     shown = "".join(_thumbnail(run, number) for number in numbers[:pictures])
-    prompt = html.escape(found.prompt) if found else ""
+    prompt = escape(found.prompt) if found else ""
     return [
-        html.escape(run.name),
+        escape(run.name),
         labels,
         f"{len(numbers):,}",
         prompt,
@@ -591,7 +596,7 @@ def _runs_html(runs: Iterable[SyntheticRun], title: str, pictures: int) -> str:
     cell = "<td style='text-align:left;vertical-align:top'>{}</td>"
     rows = [f"<tr>{''.join(map(cell.format, _run_cells(run, pictures)))}</tr>" for run in runs]
     head = "".join(f"<th style='text-align:left'>{name}</th>" for name in ("run", "labels", "images", "prompt", ""))
-    return f"<div><strong>{html.escape(title)}</strong><table><tr>{head}</tr>{''.join(rows)}</table></div>"
+    return f"<div><strong>{escape(title)}</strong><table><tr>{head}</tr>{''.join(rows)}</table></div>"
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #a5e79cae
 class _Source(_Checked):
@@ -644,7 +649,7 @@ class SyntheticRuns(_Serving):
 
     def __repr__(self) -> str:
         out = f", {len(self.left_out)} of them left out for want of labels" if self.left_out else ""
-        return f"<SyntheticRuns {self.path}: {len(self)} runs{out}>"
+        return printable(f"<SyntheticRuns {self.path}: {len(self)} runs{out}>")
 
     def _repr_html_(self) -> str:
         shown = [self[name] for name in list(self)[:20]]
