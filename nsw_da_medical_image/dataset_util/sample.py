@@ -64,7 +64,7 @@ def _wall(onsets: Mapping[Phase, float], hour: float) -> float:
 # %% ../../nbs/dataset_util/01_sample.ipynb #2ab3add7
 def _divide(cells: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """`cells` (n, 6: x, y, z, radius, flatness, key), lengths in radii of the egg, after the largest has divided."""
-    mother = int(cells[:, 3].argmax())
+    mother = int(np.argmax(cells[:, 3]))
     axis = rng.normal(size=3) * (1, 1, 0.45)
     axis /= np.linalg.norm(axis)
     share = 0.5 + rng.uniform(-0.07, 0.07)

@@ -117,7 +117,7 @@ def _cut(n: int, weights: Sequence[Fraction]) -> np.ndarray:
     parts = np.array([sum(middle >= end for end in ends[:-1]) for middle in middles], np.int64)
     for part in range(len(weights)):
         if part not in parts:
-            parts[np.flatnonzero(parts == np.bincount(parts).argmax())[-1]] = part
+            parts[np.flatnonzero(parts == np.argmax(np.bincount(parts)))[-1]] = part
     return parts
 
 # %% ../../nbs/dataset_util/05_split.ipynb #b02a425a
@@ -175,7 +175,7 @@ def _attempt(codes: list[str], shares: np.ndarray, weights: list[Fraction], seed
     order = {code: place for place, code in enumerate(_order(codes, seed, attempt))}
     start = _cut(len(codes), weights)[[order[code] for code in codes]]
     parts = _exchanged(shares, start, targets)
-    return int(abs(_distance(shares, parts, targets)).max()), attempt, parts
+    return int(np.max(abs(_distance(shares, parts, targets)))), attempt, parts
 
 # %% ../../nbs/dataset_util/05_split.ipynb #4d4be4f3
 def _dealt(counts: pd.DataFrame, weights: Mapping[str, Fraction], seed: int) -> dict[str, str]:
@@ -222,7 +222,7 @@ def worst_deviation(
     values = distance.fillna(-1).to_numpy()
     if values.max(initial=-1) < 0:
         return 0.0, "", ""
-    row, column = divmod(int(values.argmax()), values.shape[1])
+    row, column = divmod(int(np.argmax(values)), values.shape[1])
     return float(values[row, column]), str(distance.index[row]), str(distance.columns[column])
 
 # %% ../../nbs/dataset_util/05_split.ipynb #389f02ca
