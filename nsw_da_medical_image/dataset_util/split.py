@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..common.files import new_file, refuse_inside
+from ..common.files import new_file, read_utf8, refuse_inside
 from ..common.text import DataError, tell
 from .dataset import PHASE_TYPE, EmbryoDataset
 from .exclusion import Exclude, exclusion_list, whole_videos
@@ -288,7 +288,7 @@ def read_split(path: str | os.PathLike) -> Split:
     """The split in a JSON file, of this library or another; `DataError` where it is none. See `check` for what its ids are worth."""
     name = os.fspath(path)
     try:
-        held = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        held = json.loads(read_utf8(path))
     except (ValueError, RecursionError) as fault:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise DataError(f"{name} is not JSON ({fault})") from fault
     held = held if isinstance(held, dict) else {}
