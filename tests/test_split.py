@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections import Counter
@@ -22,6 +23,7 @@ from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.split import (
     UNLABELLED,
     Split,
+    TooFewCodes,
     check,
     leaks,
     main,
@@ -238,6 +240,28 @@ def test_names_in_a_file_do_not_reach_the_terminal_as_they_are(ds: EmbryoDataset
     said = capsys.readouterr().out
     assert "\x1b" not in said
     assert len(said.splitlines()) == 3
+
+
+def test_too_few_patients_are_told_what_can_be_done(ds: EmbryoDataset, tmp_path: Path, capsys) -> None:
+    (exclude := tmp_path / "exclude.csv").write_text(
+        "\n".join(["video", *(v for v in ds if code_of(v) not in ("SAM1", "SAM3"))])
+    )
+    arguments = [ds.path, "--out", str(tmp_path / "split.json"), "--exclude", str(exclude)]
+    assert main(arguments) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert (
+        "there are 2 (SAM1, SAM3); siblings stay together: give weights for 2 parts at most, such as train=4,test=1"
+        in said
+    )
+    assert main([*arguments, "--weights", "train=4,test=1"]) == 0
+    assert {part: {code_of(video) for video in videos} for part, videos in read_split(arguments[2]).items()} in (
+        {"train": {"SAM1"}, "test": {"SAM3"}},
+        {"train": {"SAM3"}, "test": {"SAM1"}},
+    )
+    error = TooFewCodes(3, [f"C{i}" for i in range(500)])
+    assert "there are 500 (C0, C1, C2, C3, C4, C5 and 494 more)" in str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 def test_no_data_set_is_said_in_one_line(tmp_path: Path, capsys) -> None:

@@ -234,11 +234,11 @@ def _pick(text: str) -> str | int:
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #c3fb98e1
 def _add_choice(parser: argparse.ArgumentParser) -> None:
     """The options that choose frames."""
-    parser.add_argument("--videos", nargs="+", metavar="VIDEO", help="these videos (all)")
+    parser.add_argument("--videos", nargs="+", metavar="VIDEO", help="these videos, or all (all)")
     parser.add_argument("--split", metavar="SPLIT.json", help="the videos of a part of this split")
     parser.add_argument("--part", help="which part of the split (train)")
-    parser.add_argument("--planes", nargs="+", metavar="PLANE", help="these focal planes, F-45 to F45 (all)")
-    parser.add_argument("--phases", nargs="+", metavar="PHASE", default=list(Phase), help="these phases (all)")
+    parser.add_argument("--planes", nargs="+", metavar="PLANE", help="these focal planes, F-45 to F45, or all (all)")
+    parser.add_argument("--phases", nargs="+", metavar="PHASE", help="these phases, or all (all)")
     pick = "of each phase in each video and plane: all, median, onset, or so many (all)"
     parser.add_argument("--pick", type=_pick, default="all", metavar="WHICH", help=pick)
     table = "leave out what this table names: video, plane, runs"
@@ -272,6 +272,13 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
     if args.split is None and args.part is not None:
         parser.error(f"--part {args.part} needs --split, the split that it is a part of")
     args.part = args.part or "train"
+    for name in ("videos", "planes", "phases"):
+        given = getattr(args, name)
+        if given and "all" in given:
+            if given != ["all"]:
+                parser.error(f"--{name}: 'all' means all of them; give it alone")
+            setattr(args, name, None)
+    args.phases = args.phases or list(Phase)
     return args
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #56ab7427
@@ -315,7 +322,18 @@ def _chosen(args: argparse.Namespace) -> Frames:
         frames += made
         if note:
             _note(note)
+    if not len(frames):
+        raise DataError(f"{one_line(args.folder)} {_why_none(dataset)}; nothing is written")
     return frames
+
+
+def _why_none(dataset: EmbryoDataset) -> str:
+    """Return why no frame is chosen."""
+    if not dataset.planes:
+        return "holds no frames"
+    if not dataset.annotated:
+        return "has no annotations, and without them no frame has a phase"
+    return "has no labelled frame of these videos, planes and phases that is not excluded"
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #0b1586cd
 def _refused(fault: BaseException, status: int) -> int:
