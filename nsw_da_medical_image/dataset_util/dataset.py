@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['END_OF_IMAGE', 'Plane', 'Planes', 'PHASE_TYPE', 'PLANE_TYPE', 'Names', 'TableForm', 'Parsed', 'PhaseRow',
            'parse_phases', 'TimeRow', 'parse_times', 'GradeRow', 'parse_grades', 'decode', 'Listing', 'list_frames',
-           'FrameIndex', 'KeptIndex', 'phase_ranks', 'Video', 'frame_table', 'table_without', 'ground_truth',
-           'write_ground_truth', 'summarise', 'EmbryoDataset', 'summary_text', 'main']
+           'phase_ranks', 'Video', 'frame_table', 'table_without', 'ground_truth', 'write_ground_truth', 'summarise',
+           'EmbryoDataset', 'summary_text', 'main']
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #bb00c4fc
 import argparse
@@ -18,11 +18,9 @@ import math
 import operator
 import os
 import sys
-import warnings
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -214,97 +212,7 @@ def list_frames(names: Iterable[str], folder: str = "") -> Listing:
     return Listing(runs, prefix, {run: name for run, name in found.items() if name != f"{prefix}_RUN{run}.jpeg"})
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #29bd470a
-from hashlib import sha256
-
-from ..common.cache import cache_folder
-from ..common.files import new_file, refuse_inside
-from ..common.text import one_line
-from .archives import UNLOADABLE
-from .util import filled
-
-_Kept: TypeAlias = dict[str, tuple[int, Listing]]
-
-
-def _packed_listings(kept: _Kept) -> dict[str, Any]:
-    """Listings with the versions of their folders as arrays; the texts are JSON."""
-    listings = [listing for _, listing in kept.values()]
-    told = [
-        [folder, version, listing.prefix, list(listing.otherwise.items())]
-        for folder, (version, listing) in kept.items()
-    ]
-    return {
-        "told": np.frombuffer(json.dumps(told).encode(), np.uint8),
-        "lengths": np.array([len(listing.runs) for listing in listings], np.int64),
-        "runs": np.concatenate([np.empty(0, np.int32), *(listing.runs for listing in listings)]),
-    }
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #f5d8dc74
-def _unpacked_listings(arrays: Mapping[str, np.ndarray]) -> _Kept:
-    """What `_packed_listings` packed."""
-    runs, ends = arrays["runs"], np.cumsum(arrays["lengths"])
-    if arrays["lengths"].sum() != len(runs):
-        raise ValueError("its arrays do not fit each other")
-    runs.flags.writeable = False
-    return {
-        folder: (version, Listing(runs[end - length : end], prefix, {int(run): name for run, name in otherwise}))
-        for (folder, version, prefix, otherwise), length, end in zip(
-            json.loads(arrays["told"].tobytes()), arrays["lengths"], ends, strict=True
-        )
-    }
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #aa75489a
-class FrameIndex:
-    """Listings by folder, kept from one opening of the data set at `root` to the next."""
-
-    def __init__(self, root: str):
-        self.root = root
-        self._new: _Kept = {}
-
-    @property
-    def file(self) -> Path:
-        """Where the listings are kept."""
-        where = sha256(os.fsencode(os.path.realpath(self.root))).hexdigest()
-        return cache_folder("frames") / f"{where[:20]}.npz"
-
-    @cached_property
-    def _kept(self) -> _Kept:
-        try:
-            file = self.file
-        except OSError as fault:
-            why = f"cannot be kept ({one_line(fault)}); see NSW_CACHE_DIR"
-            warnings.warn(f"the frame index of {self.root} {why}", stacklevel=2)
-            return {}
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                return _unpacked_listings(arrays)
-        except FileNotFoundError:
-            return {}
-        except UNLOADABLE as fault:
-            warnings.warn(f"the kept frame index of {self.root} is damaged ({fault}); it is made anew", stacklevel=2)
-            return {}
-
-    def get(self, folder: str, version: int) -> Listing | None:
-        """The listing of a folder, where it was kept and the folder's version is still the same."""
-        kept, listing = self._kept.get(folder, (0, None))
-        return listing if version and kept == version else None
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #b35a9bab
-class KeptIndex(FrameIndex):
-    """A frame index to which listings are added."""
-
-    def put(self, folder: str, version: int, listing: Listing) -> None:
-        """Have a listing kept."""
-        if version:
-            self._new[folder] = version, listing
-
-    def save(self) -> None:
-        """Write what is new beside what was kept; a cache that cannot be written is none."""
-        if not self._new:
-            return
-        self._kept.update(self._new)
-        self._new = {}
-        with suppress(OSError), new_file(self.file, replace=True) as hidden, open(hidden, "wb") as file:
-            np.savez(file, **_packed_listings(self._kept))
+from ..common.files import expanded, new_file, refuse_inside
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #9ec040f5
 from ..common.text import tell
@@ -318,7 +226,8 @@ class _Contents:
     """What lies where in a data set."""
 
     def __init__(self, path: str | os.PathLike, *, planes: Planes = None, tolerant: bool = False):
-        self.path = os.fspath(path)
+        path = expanded(path)
+        self.path = str(path)
         self.root = os.path.abspath(path)
         self.tolerant = tolerant
         self.tolerated: dict[tuple[str, FocalPlane], set[int]] = {}
@@ -402,20 +311,17 @@ def _refuse_repeats(path: str, keys: list[str]) -> None:
 class _Contained(_Names):
     """What the folders and the text files of a data set say; `DataError` where it cannot be understood."""
 
-    @cached_property
-    def _index(self) -> KeptIndex:
-        return KeptIndex(self.root)
+    _last: tuple[frozenset[str], Listing] | None = None  # the names that were listed last, and what they are
 
     def listing(self, video: str, plane: Plane) -> Listing:
         """The frames of a video in a plane."""
         key = (video, self.plane(plane))
         if key not in self._listings:
             folder = f"{key[1].folder}/{video}"
-            version = self.source.version(folder)
-            if (listing := self._index.get(folder, version)) is None:
-                listing = list_frames(self.source.files(folder), folder)
-                self._index.put(folder, version, listing)
-            self._listings[key] = listing
+            names = frozenset(self.source.files(folder))
+            if (last := self._last) is None or last[0] != names:  # the planes of a video nearly always agree
+                self._last = last = names, list_frames(names, folder)
+            self._listings[key] = last[1]
         return self._listings[key]
 
     def _absent(self, entry: str) -> Parsed:
@@ -792,7 +698,6 @@ def frame_table(
     ranks = None if phases is None else [Phase.parse(phase).rank for phase in _each(phases)]
     read = [[plane for plane in chosen if (name, plane) not in unread] for name in names]
     parts = [(i, *part) for i, name in enumerate(names) for part in _video_columns(dataset, name, read[i], ranks)]
-    dataset._index.save()
     return _framed(names, parts)
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #1feea0fc
@@ -1028,7 +933,6 @@ def summarise(dataset: _Mapping) -> dict[str, Any]:
         for plane in dataset.planes:
             frames[plane] += len(_trying(faults, [], dataset[name].runs, plane))
         hours += [row.hours for row in _trying(faults, [], dataset.time_rows, name)]
-    dataset._index.save()
     phases = _count_phases(dataset, dataset.middle, faults) if dataset.middle else {}
     return {
         "path": dataset.path,
@@ -1122,6 +1026,10 @@ def summary_text(facts: dict[str, Any]) -> str:
     title = f"{facts['path']}: {facts['videos']:,} videos of {facts['codes']:,} codes, {frames:,} frames"
     return "\n".join([title, "", *(_counts(facts) if facts["frames"] else []), "", *_rest(facts)])
 
+# %% ../../nbs/dataset_util/04_dataset.ipynb #41c5f8e4
+from ..common.command import Parser, Several, filled, run_command
+from ..common.text import complain
+
 # %% ../../nbs/dataset_util/04_dataset.ipynb #1b94ce55
 _CHOICES = {"videos": "AA83-7,AB028-6", "planes": "F0,F15", "phases": "t2,t4"}
 
@@ -1134,7 +1042,7 @@ def _table_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--form", choices=get_args(TableForm), help=form)
     for name, example in _CHOICES.items():
         only = f"only these in the table, such as {example}, or all"
-        parser.add_argument(f"--{name}", type=filled, metavar="LIST", help=only)
+        parser.add_argument(f"--{name}", action=Several, spaces=name == "videos", metavar=name[:-1].upper(), help=only)
     exclude = "leave out of the table what this CSV file (video,plane,runs) says"
     parser.add_argument("--exclude", type=filled, metavar="FILE", help=exclude)
 
@@ -1142,8 +1050,7 @@ def _table_arguments(parser: argparse.ArgumentParser) -> None:
 def _write_table(args: argparse.Namespace) -> int:
     """What the command does where a table is asked for."""
     refuse_inside(args.table, args.folder)
-    lists = {name: given for name in _CHOICES if (given := getattr(args, name)) is not None}
-    chosen = {name: [*map(str.strip, given.split(","))] for name, given in lists.items()}
+    chosen = {name: given for name in _CHOICES if (given := getattr(args, name)) is not None}
     exclude = None if args.exclude is None else Path(args.exclude)
     written = write_ground_truth(
         EmbryoDataset(args.folder), args.table, **chosen, exclude=exclude, form=args.form or "full"
@@ -1156,9 +1063,18 @@ def _write_table(args: argparse.Namespace) -> int:
     return 0
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #42f06e39
+def _summarise(args: argparse.Namespace) -> int:
+    """What the command does otherwise."""
+    facts = EmbryoDataset(args.folder).summary()
+    tell(json.dumps(facts) if args.json else summary_text(facts))
+    if facts["faults"]:
+        complain(f"error: {len(facts['faults'])} files are not understood; they are listed above")
+    return 1 if facts["faults"] else 0
+
+
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 where there is no data set or a file in it is not understood, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(
+    """Run the command and return its exit status: 0 done, 1 if there is no data set or a file in it is not understood, 2 wrong usage."""
+    parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.dataset",
         description="Tell what a data set, extracted or as archives, holds: videos, frames by plane and phase, hours, grades, what is missing.",
         epilog="Exit status: 0 done, 1 no data set there or a text file not understood, 2 wrong usage.",
@@ -1169,22 +1085,8 @@ def main(argv: list[str] | None = None) -> int:
     _table_arguments(parser)
     args = parser.parse_args(argv)
     if not args.table and any(getattr(args, name) for name in (*_CHOICES, "exclude", "form")):
-        told = "--videos, --planes, --phases, --exclude and --form are about the table; give --table too"
-        parser.error(told)
-    try:
-        if args.table:
-            return _write_table(args)
-        facts = EmbryoDataset(args.folder).summary()
-    except (DataError, OSError, ValueError, UnknownName) as fault:
-        print(f"error: {one_line(fault)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
-        return 130
-    tell(json.dumps(facts) if args.json else summary_text(facts))
-    if facts["faults"]:
-        print(f"error: {len(facts['faults'])} files are not understood; they are listed above", file=sys.stderr)
-    return 1 if facts["faults"] else 0
+        parser.error("--videos, --planes, --phases, --exclude and --form are about the table; give --table too")
+    return run_command(lambda: _write_table(args) if args.table else _summarise(args))
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #12bb7d90
 #| eval: false

@@ -42,7 +42,6 @@ from nsw_da_medical_image.dataset_util.util import (
     Phase,
     UnknownName,
     cores,
-    filled,
     natural_key,
     nearest,
     progress,
@@ -905,6 +904,10 @@ def _lines(runs: SyntheticRuns, findings: pd.DataFrame) -> Iterator[str]:
     for severity, message, remedy in findings[["severity", "message", "remedy"]].itertuples(index=False):
         yield f"{severity}: {message}; {remedy}"
 
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #e86cf59d
+from ..common.command import Parser, filled, run_command
+from ..common.text import complain
+
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #2497668e
 def _adopt_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that make a batch of images."""
@@ -938,7 +941,7 @@ def _check_adopting(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         parser.error(one_line(fault))
 
 
-def _adopt(args: argparse.Namespace) -> None:
+def _adopt(args: argparse.Namespace) -> int:
     """Adopt a folder of images, and say what was made."""
     target = Path(args.folder) / args.name
     batch = adopt_batch(
@@ -952,33 +955,31 @@ def _adopt(args: argparse.Namespace) -> None:
     told, count = batch.metadata.more["adopted"], len(batch.numbers)
     if args.json:
         tell(json.dumps({"path": str(target), "images": count, **told}))
-        return
+        return 0
     lines = [f"{target}: {count:,} {'image' if count == 1 else 'images'} adopted, {batch.phase} {batch.plane}"]
     lines += [f"  skipped: {name} {why}" for name, why in told["skipped"].items()]
     lines += [f"  left where they are: {_some(told['left'])}"] if told["left"] else []
     tell("\n".join(lines))
+    return 0
 
 
-def _check(folder: str, as_json: bool) -> int:
-    """Check all batches, and return the exit status."""
-    runs = SyntheticRuns(folder)
+def _check(args: argparse.Namespace) -> int:
+    """Print what is found in the batches; return the exit status."""
+    runs = SyntheticRuns(args.folder)
     findings = runs.findings()
-    tell(
-        findings.to_json(orient="records", indent=1)
-        if as_json
-        else "\n".join(" ".join(line.splitlines()) for line in _lines(runs, findings))
-    )
+    lines = [" ".join(line.splitlines()) for line in _lines(runs, findings)]
+    tell(findings.to_json(orient="records", indent=1) if args.json else "\n".join(lines))
     wrong = int((findings.severity == "error").sum())
     if wrong:
-        print(f"error: {wrong} findings are errors; they are listed above", file=sys.stderr)
+        complain(f"error: {wrong} findings are errors; they are listed above")
     elif not runs:
-        print(f"error: {one_line(folder)} holds no synthetic batch yet; {_FIRST}", file=sys.stderr)
+        complain(f"error: {args.folder} holds no synthetic batch yet; {_FIRST}")
     return 1 if wrong or not runs else 0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 where there is no batch, a finding is an error or an image is refused, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(
+    """Run the command and return its exit status: 0 done, 1 if there is no batch, a finding is an error or an image is refused, 2 wrong usage."""
+    parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.synthetic",
         description="Check the synthetic runs in a folder: metadata, numbers and pixels of the images. Or make one of images.",
         epilog="Exit status: 0 done, 1 no run, one that cannot be used as it is, or an image refused, 2 wrong usage.",
@@ -988,18 +989,9 @@ def main(argv: list[str] | None = None) -> int:
     _adopt_arguments(parser)
     args = parser.parse_args(argv)
     _check_adopting(parser, args)
-    try:
-        if args.adopt is None:
-            return _check(args.folder, args.json)
-        _adopt(args)
-        return 0
-    except (DataError, OSError, ValueError) as fault:
-        print(f"error: {one_line(fault)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        what = "not all runs were looked at" if args.adopt is None else "nothing was written"
-        print(f"stopped; {what}", file=sys.stderr)
-        return 130
+    if args.adopt is None:
+        return run_command(lambda: _check(args), stopped="not all runs were looked at")
+    return run_command(lambda: _adopt(args))
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #d4dfd804
 #| eval: false
