@@ -9,6 +9,7 @@ __all__ = ['Weights', 'PARTS', 'MADE', 'UNLABELLED', 'parse_weights', 'phase_cou
 
 # %% ../../nbs/dataset_util/05_split.ipynb #a6eac420
 import argparse
+import csv
 import hashlib
 import json
 import math
@@ -26,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..common.files import new_file, refuse_inside
+from ..common.files import new_file, read_file, refuse_inside
 from ..common.text import DataError, tell
 from .dataset import PHASE_TYPE, EmbryoDataset
 from .exclusion import Exclude, exclusion_list, whole_videos
@@ -296,20 +297,56 @@ def _is_part(name: str, value: Any) -> bool:
     return is_list
 
 # %% ../../nbs/dataset_util/05_split.ipynb #b0b2b523
-def read_split(path: str | os.PathLike) -> Split:
-    """The split in a JSON file, of this library or another; `DataError` where it is none. See `check` for what its ids are worth."""
-    name = os.fspath(path)
+def _assigned(parts: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the videos of each part, given pairs of a video and its part."""
+    split: dict[str, list[str]] = {}
+    for video, part in parts:
+        split.setdefault(part, []).append(video)
+    return split
+
+
+def _csv_split(text: str) -> dict[str, list[str]]:
+    """Return the videos of each part in rows `video,partition`, with or without a header; {} if it is anything else."""
     try:
-        held = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as fault:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise DataError(f"{name} is not JSON ({fault})") from fault
+        rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if row]
+    except csv.Error:
+        return {}
+    if rows and rows[0][-1].casefold() in ("partition", "split", "part", "set"):
+        rows = rows[1:]
+    parts = _assigned((row[0], row[1]) for row in rows if len(row) == 2)
+    whole = all(len(row) == 2 and all(row) for row in rows)
+    return parts if whole and "train" in map(str.casefold, parts) else {}  # other tables have two columns, too
+
+
+def _json_split(held: Any) -> dict[str, list[str]]:
+    """Return the videos of each part in what a JSON file holds; `DataError` if there is none."""
     held = held if isinstance(held, dict) else {}
+    videos = held.get("videos")
+    if isinstance(videos, dict) and videos and all(isinstance(part, str) and part for part in videos.values()):
+        return _assigned(videos.items())
+    if parts := {key: value for key, value in held.items() if _is_part(key, value)}:
+        return parts
+    raise DataError("it has no key, such as train, with a list of video ids")
+
+
+def read_split(path: str | os.PathLike) -> Split:
+    """Return the split in a JSON or CSV file, of this library or another; `DataError` if it holds none.
+
+    See `check` for what its ids are worth.
+    """
+    name = os.fspath(path)
+    data = read_file(path)
     try:
-        parts = {key: value for key, value in held.items() if _is_part(key, value)}
+        text = data.decode("utf-8-sig")
+        held = json.loads(text)
+    except (ValueError, RecursionError) as fault:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        if not isinstance(fault, UnicodeDecodeError) and (parts := _csv_split(text)):
+            return Split(parts)
+        raise DataError(f"{name} is not JSON ({fault}), nor CSV rows video,partition with a part train") from fault
+    try:
+        parts = _json_split(held)
     except DataError as fault:
         raise DataError(f"{name} is not a split: {fault}") from None
-    if not parts:
-        raise DataError(f"{name} is not a split: it has no key, such as train, with a list of video ids")
     made = held.get(MADE)
     return Split(parts, made if isinstance(made, dict) else None)
 
