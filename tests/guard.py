@@ -658,6 +658,7 @@ def make_partial(library: Library, folder: Path) -> None:
     frame = next(path for path in sorted((odd / plane / first).iterdir()))
     frame.with_name("link.jpeg").symlink_to(frame.name)
     (odd / plane / first / frame.name.replace("RUN1.", "RUN999.")).symlink_to("not there")
+    make_special(folder, to)
     (to / "empty").mkdir()
     (to / "not a data set").mkdir()
     (to / "not a data set" / "page.html").write_text("<html>404</html>")
@@ -672,6 +673,38 @@ def make_partial(library: Library, folder: Path) -> None:
     (more / "notes.txt").write_text("mine")
     page = shutil.copytree(folder / "sample" / "archives", to / "a-page-for-grades")
     (page / "embryo_dataset_grades.csv").write_text("<html>404</html>")
+
+
+def make_special(folder: Path, to: Path) -> None:
+    """Write copies with files that are no files, and with names that deceive."""
+    whole = folder / "sample" / "extracted"
+    entries = ("embryo_dataset", "embryo_dataset_F15", "embryo_dataset_annotations", "embryo_dataset_time_elapsed")
+    for name in ("special-files", "special-grades", "odd-names"):
+        for entry in entries:
+            shutil.copytree(whole / entry, to / name / entry)
+    files = to / "special-files"
+    first, second, third = sorted(path.name for path in (files / entries[0]).iterdir())
+    frames = sorted((files / entries[0] / first).iterdir())
+    for frame in frames[:4]:
+        frame.unlink()
+    os.mkfifo(frames[0])
+    frames[1].symlink_to("/dev/zero")
+    frames[2].symlink_to(folder / "frame.jpeg")
+    with open(frames[3], "wb") as large:
+        large.truncate(10**12)
+    for entry, name, put in (
+        (entries[2], f"{first}_phases.csv", os.mkfifo),
+        (entries[2], f"{second}_phases.csv", lambda path: os.symlink("/dev/zero", path)),
+        (entries[3], f"{first}_timeElapsed.csv", os.mkdir),
+        (entries[3], f"{third}_timeElapsed.csv", lambda path: os.symlink("../../../sample", path)),
+    ):
+        (files / entry / name).unlink()
+        put(files / entry / name)
+    os.mkfifo(to / "special-grades" / "embryo_dataset_grades.csv")
+    names = to / "odd-names"
+    for name in ("$x_1$-1", "=cmd|' C calc'!A1-1", "\x1b[31mred-1", "\udcff-1", "+1-2", "Patient_0"):
+        shutil.copytree(names / entries[0] / first, names / entries[0] / name)
+        shutil.copyfile(names / entries[2] / f"{first}_phases.csv", names / entries[2] / f"{name}_phases.csv")
 
 
 def make_batches(library: Library, folder: Path) -> None:
@@ -733,6 +766,13 @@ def make_batches(library: Library, folder: Path) -> None:
     (top / "images" / "loop").symlink_to("loop")
     (top / "images" / "\udcff").mkdir()
     (top / "empty").mkdir()
+    (path := folder / "adopt" / "pictures").mkdir(parents=True)
+    for number, ending in enumerate(("png", "jpg", "JPEG", "bmp", "tif", "webp")):
+        with Image.open(io.BytesIO(noise(50 + number))) as image:
+            image.convert("RGB" if number % 2 else "L").save(path / f"embryo{number}.{ending}")
+    shutil.copytree(path, folder / "adopt" / "damaged")
+    (folder / "adopt" / "damaged" / "embryo9.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    (folder / "adopt" / "damaged" / "notes.txt").write_text("mine")
 
 
 EXCLUSIONS = {
@@ -936,6 +976,9 @@ def option_commands(library: Library, folder: Path) -> Iterator[Case]:
     path, good = folder / "sample" / "extracted", folder / "synthetic" / "good"
     table = ("dataset", path, "--table", "table.csv")
     yield command(library, *table, "--json", "--videos", "SAM1-2", "--phases", "t2,t4,t9+")
+    yield command(library, *table, "--form", "original", "--planes", "F0", "--phases", "all")
+    yield command(library, *table, "--videos", "SAM1-2", "SAM2-4", "--planes", "F0", "F-15,F15", "--phases", "t2 t4")
+    yield command(library, "dataset", path, "--form", "original")
     yield command(library, *table, "--videos", "SAM1-3")
     yield command(library, *table, "--planes", "F10")
     yield command(library, *table, "--phases", "t10")
@@ -964,6 +1007,7 @@ def option_commands(library: Library, folder: Path) -> Iterator[Case]:
     yield command(library, "validate", nine, "--pixels", "--workers", "2", "--json", "report.json")
     yield command(library, "validate", nine)
     yield command(library, "experiment_1", nine, "--out", "out", "--seed", "2", "--frames", "2")
+    yield command(library, "experiment_1", nine, "--out", "out", "--pixels", "--frames", "1")
     yield command(library, "experiment_1", nine, "--out", "out", before=lambda: Path("out").mkdir())
     yield command(library, "experiment_1", path, "--out", "out")
     yield command(library, "experiment_1", folder / "partial" / "empty", "--out", "out")
@@ -1038,6 +1082,14 @@ def batch_commands(library: Library, folder: Path) -> Iterator[Case]:
     for path in sorted((folder / "synthetic").iterdir()):
         yield command(library, "synthetic", path)
         yield command(library, "synthetic", path, "--json")
+    adopt = ("--phase", "t4", "--adopt")
+    for name in ("pictures", "damaged"):
+        yield command(library, "synthetic", "data/new", *adopt, folder / "adopt" / name, "--plane", "F-15")
+        more = ("--skip-unreadable", "--name", "batch", "--prompt", "a prompt", "--json")
+        yield command(library, "synthetic", "new", *adopt, folder / "adopt" / name, *more)
+    yield command(library, "synthetic", "new", "--adopt", folder / "adopt" / "pictures")
+    yield command(library, "synthetic", "new", "--adopt", "nowhere", "--phase", "t4")
+    yield command(library, "synthetic", "new", "--phase", "t4")
     yield command(library, "synthetic", folder / "synthetic")
     yield command(library, "synthetic", folder / "synthetic" / "good" / "run-1")
     yield command(library, "synthetic", folder / "frame.jpeg")
@@ -1463,6 +1515,8 @@ def calls_of_names(library: Library) -> Iterator[tuple[str, Callable[[], Any]]]:
     for text in ("", "1", "1-3, 7", "1-3,7", " 4 - 5", "3-1", "x", "1--2", "1;2", "0", "12-Mar"):
         yield f"runs_ranges {text}", lambda text=text: p.runs_ranges(text)
         yield f"filled {text}", lambda text=text: p.filled(text)
+    for text in ("=1+2", "+1", "-1", "-x", "@SUM(A1)", "'=1", "\tx"):
+        yield f"spreadsheet_safe {text!r}", lambda text=text: [p.spreadsheet_safe(text), p.from_spreadsheet(text)]
     for text in ("plain", "two\nlines", "\x1b[31mred", "\udcff", "tab\there", "é", ""):
         yield f"printable {text!r}", lambda text=text: p.printable(text)
         yield f"one_line {text!r}", lambda text=text: p.one_line(text)
@@ -1528,6 +1582,12 @@ def calls_of_files(library: Library, folder: Path) -> Iterator[tuple[str, Callab
             f"parse_metadata {text!r}",
             lambda text=text: [p.parse_metadata(text)[0], [*map(told_fault, p.parse_metadata(text)[1])]],
         )
+    for name in ("pictures", "damaged"):
+        for skip in (False, True):
+            yield (
+                f"adopt_batch {name} {skip}",
+                lambda name=name, skip=skip: look_at_adopted(library, folder, name, skip),
+            )
     yield (
         "write_run",
         lambda: [
@@ -1570,6 +1630,18 @@ def calls_of_files(library: Library, folder: Path) -> Iterator[tuple[str, Callab
             for path in sorted((folder / "partial").iterdir())
         },
     )
+
+
+def look_at_adopted(library: Library, folder: Path, name: str, skip: bool) -> Any:
+    """Adopt a folder of images, and look at the batch."""
+    to = f"adopted/{name}-{skip}"
+    run = library.adopt_batch(folder / "adopt" / name, "t4", -15, "a prompt", to=to, skip_unreadable=skip)
+    return [
+        run.numbers,
+        run.metadata,
+        list(map(told_fault, run.faults())),
+        [run.frame(number) for number in run.numbers],
+    ]
 
 
 def write_new(new: Callable[[str], Any], name: str) -> str:
