@@ -23,7 +23,8 @@ with their signatures, that are removed, added or changed must be in the reviewe
 status, files, CSV, JSON, tables, findings, pixels, messages of the widget; no review accepts a difference. `--write-reviewed`
 appends what is not reviewed for a person to read; delete what is not meant. If a name was replaced, a person turns its two rows,
 `name <tab> old <tab>` and `name <tab> <tab> new`, into `name <tab> old <tab> new`; keys and columns of that name follow it.
-If a case itself needs a new name or a new module, extend COMMANDS and RENAMED below.
+If a case itself needs a new name or a new module, extend COMMANDS and RENAMED below. A case of a function that is gone is
+accepted if its removal is reviewed.
 """
 
 import argparse
@@ -359,6 +360,10 @@ def told_output(text: str) -> Any:
 # --- finding the library -------------------------------------------------------------------------
 
 
+class Absent(AttributeError):
+    """Raised for a public name that no module has; a comparison accepts it if that is reviewed."""
+
+
 class Library:
     """The public names of the package that can be imported, wherever they are now."""
 
@@ -383,7 +388,7 @@ class Library:
         for each in (plain, *RENAMED.get(plain, ())):
             for found in self.places.get(each, {}).values():
                 return found
-        raise AttributeError(f"no module has the public name {plain}")
+        raise Absent(plain)
 
     def command(self, name: str) -> Callable[[list[str]], Any]:
         """Return the function that runs a command with arguments."""
@@ -428,7 +433,10 @@ def tried(read: Callable[[], Any]) -> Any:
 
 def member(thing: Any, name: str) -> Any:
     """Return a member by its present name."""
-    return getattr(thing, next((each for each in (name, *RENAMED.get(name, ())) if hasattr(thing, each)), name))
+    for each in (name, *RENAMED.get(name, ())):
+        if hasattr(type(thing), each) or each in vars(thing):
+            return getattr(thing, each)
+    raise Absent(f"{type(thing).__name__}.{name}")
 
 
 def ask(thing: Any, name: str, *args: Any, **options: Any) -> Any:
@@ -492,7 +500,6 @@ def observe(case: Case, folder: Path, place: Path) -> Any:
         "stderr": {"lines": said.count("\n"), "says": told_output(said)},
         "files": told_files(place / "cwd"),
         "temporary": sorted(PLACE.plain(str(path.relative_to(place / "tmp"))) for path in (place / "tmp").rglob("*")),
-        "caches": sorted(path.name for path in (place / "cache").iterdir()),
     }
     nothing: tuple[Any, ...] = ([], {}, {"words": []}, {"lines": 0, "says": {"words": []}})
     return {name: part for name, part in found.items() if name == "outcome" or part not in nothing}
@@ -2116,7 +2123,7 @@ class Comparison:
 
     def compare(self, where: str, old: Any, new: Any) -> None:
         """Compare two observations, part by part."""
-        if old == new:
+        if old == new or self.is_reviewed_absence(old, new):
             return
         if isinstance(old, dict) and isinstance(new, dict) and "words" in old and "words" in new:
             pairs = list(sentence_pairs(old["words"], new["words"]))
@@ -2141,6 +2148,14 @@ class Comparison:
                 self.compare(f"{where} > {place}", *both)
         elif not ("columns" in where and isinstance(old, str) and self.reviewed.renamed(old) == new):
             self.add(where, old, new)
+
+    def is_reviewed_absence(self, old: Any, new: Any) -> bool:
+        """Return whether a call was not possible in one of the trees, since it lacks a name, and this is reviewed."""
+        names = [
+            each["says"]["words"][0] if isinstance(each, dict) and each.get("raised") == Absent.__name__ else ""
+            for each in (old, new)
+        ]
+        return bool({("name", "", names[0]), ("name", names[1], "")} & self.reviewed.rows)
 
     def add(self, where: str, old: Any, new: Any) -> None:
         """Add a difference that no review accepts."""

@@ -155,6 +155,17 @@ def test_names_that_come_and_go(recording: dict[str, Any]) -> None:
     assert not differences(recording, new, ("name", "whole_planes", "entire_planes")).fails
 
 
+def test_a_function_that_is_gone(library: guard.Library) -> None:
+    def called(name: str) -> dict[str, Any]:
+        return {"names": {name: "()"}, "cases": {"x": {"outcome": guard.tried(lambda: getattr(library, name)("t2"))}}}
+
+    old, new = called("describe"), called("no_such_name")
+    rows = [("name", "", "no_such_name"), ("name", "describe", "")]
+    assert differences(old, new, *rows).exact
+    gone = ("name", "no_such_name", "")
+    assert not differences(old, new, *rows, gone).fails
+
+
 def test_a_renamed_column(recording: dict[str, Any]) -> None:
     new = changed(recording, '["severity", ', '["gravity", ')
     assert differences(recording, new).exact
