@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['START_OF_IMAGE', 'END_OF_IMAGE', 'MOST_PIXELS', 'MOST_SCANS', 'Plane', 'Planes', 'PHASE_TYPE', 'PLANE_TYPE', 'Names',
-           'Parsed', 'PhaseRow', 'parse_phases', 'TimeRow', 'parse_times', 'GradeRow', 'parse_grades', 'open_jpeg',
-           'decode', 'Listing', 'list_frames', 'FrameIndex', 'KeptIndex', 'phase_ranks', 'Video', 'frame_table',
-           'table_without', 'ground_truth', 'write_ground_truth', 'summarise', 'EmbryoDataset', 'summary_text', 'main']
+           'TableForm', 'Parsed', 'PhaseRow', 'parse_phases', 'TimeRow', 'parse_times', 'GradeRow', 'parse_grades',
+           'open_jpeg', 'decode', 'Listing', 'list_frames', 'phase_ranks', 'Video', 'frame_table', 'table_without',
+           'ground_truth', 'write_ground_truth', 'summarise', 'EmbryoDataset', 'summary_text', 'main']
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #bb00c4fc
 import argparse
 import csv
-import html
 import io
 import json
 import math
@@ -23,11 +22,10 @@ import warnings
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -251,95 +249,7 @@ def list_frames(names: Iterable[str], folder: str = "") -> Listing:
     return Listing(runs, prefix, {run: name for run, name in found.items() if name != f"{prefix}_RUN{run}.jpeg"})
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #29bd470a
-from hashlib import sha256
-
-from ..common.cache import cache_folder
-from ..common.files import new_file, refuse_inside
-from .archives import UNLOADABLE
-
-_Kept: TypeAlias = dict[str, tuple[int, Listing]]
-
-
-def _packed_listings(kept: _Kept) -> dict[str, Any]:
-    """Listings with the versions of their folders as arrays; the texts are JSON."""
-    listings = [listing for _, listing in kept.values()]
-    told = [
-        [folder, version, listing.prefix, list(listing.otherwise.items())]
-        for folder, (version, listing) in kept.items()
-    ]
-    return {
-        "told": np.frombuffer(json.dumps(told).encode(), np.uint8),
-        "lengths": np.array([len(listing.runs) for listing in listings], np.int64),
-        "runs": np.concatenate([np.empty(0, np.int32), *(listing.runs for listing in listings)]),
-    }
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #f5d8dc74
-def _unpacked_listings(arrays: Mapping[str, np.ndarray]) -> _Kept:
-    """What `_packed_listings` packed."""
-    runs, ends = arrays["runs"], np.cumsum(arrays["lengths"])
-    if arrays["lengths"].sum() != len(runs):
-        raise ValueError("its arrays do not fit each other")
-    runs.flags.writeable = False
-    return {
-        folder: (version, Listing(runs[end - length : end], prefix, {int(run): name for run, name in otherwise}))
-        for (folder, version, prefix, otherwise), length, end in zip(
-            json.loads(arrays["told"].tobytes()), arrays["lengths"], ends, strict=True
-        )
-    }
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #aa75489a
-class FrameIndex:
-    """Listings by folder, kept from one opening of the data set at `root` to the next."""
-
-    def __init__(self, root: str):
-        self.root = root
-        self._new: _Kept = {}
-
-    @property
-    def file(self) -> Path:
-        """Where the listings are kept."""
-        where = sha256(os.fsencode(os.path.realpath(self.root))).hexdigest()
-        return cache_folder("frames") / f"{where[:20]}.npz"
-
-    @cached_property
-    def _kept(self) -> _Kept:
-        try:
-            file = self.file
-        except OSError as fault:
-            why = f"cannot be kept ({one_line(fault)}); see NSW_CACHE_DIR"
-            warnings.warn(f"the frame index of {self.root} {why}", stacklevel=2)
-            return {}
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                return _unpacked_listings(arrays)
-        except FileNotFoundError:
-            return {}
-        except UNLOADABLE as fault:
-            warnings.warn(f"the kept frame index of {self.root} is damaged ({fault}); it is made anew", stacklevel=2)
-            return {}
-
-    def get(self, folder: str, version: int) -> Listing | None:
-        """The listing of a folder, where it was kept and the folder's version is still the same."""
-        kept, listing = self._kept.get(folder, (0, None))
-        return listing if version and kept == version else None
-
-# %% ../../nbs/dataset_util/04_dataset.ipynb #b35a9bab
-class KeptIndex(FrameIndex):
-    """A frame index to which listings are added."""
-
-    def put(self, folder: str, version: int, listing: Listing) -> None:
-        """Have a listing kept."""
-        if version:
-            self._new[folder] = version, listing
-
-    def save(self) -> None:
-        """Write what is new beside what was kept; a cache that cannot be written is none."""
-        if not self._new:
-            return
-        self._kept.update(self._new)
-        self._new = {}
-        with suppress(OSError), new_file(self.file, replace=True) as hidden, open(hidden, "wb") as file:
-            np.savez(file, **_packed_listings(self._kept))
+from ..common.files import expanded, new_file, refuse_inside
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #9ec040f5
 from ..common.text import tell
@@ -353,7 +263,8 @@ class _Contents:
     """What lies where in a data set."""
 
     def __init__(self, path: str | os.PathLike, *, planes: Planes = None, tolerant: bool = False):
-        self.path = os.fspath(path)
+        path = expanded(path)
+        self.path = str(path)
         self.root = os.path.abspath(path)
         self.tolerant = tolerant
         self.tolerated: dict[tuple[str, FocalPlane], set[int]] = {}
@@ -389,27 +300,46 @@ def _named(files: Iterable[str], ending: str) -> frozenset[str]:
     """The videos after which files are named: '<video><ending>'. Strays, such as the authors' `_targ.csv`, end otherwise."""
     return frozenset(name.removesuffix(ending) for name in files if name.endswith(ending) and not name.startswith("."))
 
+# %% ../../nbs/dataset_util/04_dataset.ipynb #204f160b
+from ..common.text import is_text, spreadsheet_safe
+
 # %% ../../nbs/dataset_util/04_dataset.ipynb #a068199f
 class _Names(_Contents):
     """Which videos there are, and which of them have files of which kind."""
+
+    @cached_property
+    def misnamed(self) -> set[str]:
+        """What is left out since its name is not UTF-8, as far as it was looked for; no table can hold such a name."""
+        return set()
+
+    def _texts(self, names: list[str], ending: str = "") -> list[str]:
+        """The names that are UTF-8; a warning about others, once for a video."""
+        if all(map(is_text, names)):
+            return names
+        lost = {name.removesuffix(ending) for name in names if not is_text(name)} - self.misnamed
+        self.misnamed.update(lost)
+        if lost:
+            told = ", ".join(sorted(lost))
+            warnings.warn(f"{self.path}: left out, since its name is not UTF-8: {told}; rename it", stacklevel=3)
+        return list(filter(is_text, names))
 
     def folders(self, plane: Plane) -> frozenset[str]:
         """Names of the videos that have a folder in `plane`."""
         plane = self.plane(plane)
         if plane not in self._folders:
-            names = self.source.folders(plane.folder)
+            names = self._texts(self.source.folders(plane.folder))
             self._folders[plane] = frozenset(name for name in names if not name.startswith((".", "__")))
         return self._folders[plane]
 
     @cached_property
     def annotated(self) -> frozenset[str]:
         """Names of the videos that have an annotation file."""
-        return _named(self.source.files(ANNOTATIONS), "_phases.csv")
+        return _named(self._texts(self.source.files(ANNOTATIONS), "_phases.csv"), "_phases.csv")
 
     @cached_property
     def timed(self) -> frozenset[str]:
         """Names of the videos that have a time file."""
-        return _named(self.source.files(TIMES), "_timeElapsed.csv")
+        return _named(self._texts(self.source.files(TIMES), "_timeElapsed.csv"), "_timeElapsed.csv")
 
     @cached_property
     def videos(self) -> tuple[str, ...]:
@@ -437,20 +367,17 @@ def _refuse_repeats(path: str, keys: list[str]) -> None:
 class _Contained(_Names):
     """What the folders and the text files of a data set say; `DataError` where it cannot be understood."""
 
-    @cached_property
-    def _index(self) -> KeptIndex:
-        return KeptIndex(self.root)
+    _last: tuple[frozenset[str], Listing] | None = None  # the names that were listed last, and what they are
 
     def listing(self, video: str, plane: Plane) -> Listing:
         """The frames of a video in a plane."""
         key = (video, self.plane(plane))
         if key not in self._listings:
             folder = f"{key[1].folder}/{video}"
-            version = self.source.version(folder)
-            if (listing := self._index.get(folder, version)) is None:
-                listing = list_frames(self.source.files(folder), folder)
-                self._index.put(folder, version, listing)
-            self._listings[key] = listing
+            names = frozenset(self.source.files(folder))
+            if (last := self._last) is None or last[0] != names:  # the planes of a video nearly always agree
+                self._last = last = names, list_frames(names, folder)
+            self._listings[key] = last[1]
         return self._listings[key]
 
     def _absent(self, entry: str) -> Parsed:
@@ -640,15 +567,18 @@ def _told(read: Callable[[], str]) -> str:
     except (DataError, OSError) as fault:
         return str(fault)
 
+# %% ../../nbs/dataset_util/04_dataset.ipynb #ef165050
+from ..common.html import escape
+from ..common.text import printable
+
 # %% ../../nbs/dataset_util/04_dataset.ipynb #9396595a
 def _facts_html(title: str, facts: dict[str, str]) -> str:
     """A heading and a small table of two columns."""
     cell = "<td style='text-align:left;{}'>{}</td>"
     rows = (
-        f"<tr>{cell.format('opacity:.7', key)}{cell.format('', html.escape(value))}</tr>"
-        for key, value in facts.items()
+        f"<tr>{cell.format('opacity:.7', key)}{cell.format('', escape(value))}</tr>" for key, value in facts.items()
     )
-    return f"<div><strong>{html.escape(title)}</strong><table style='margin:.3em 0'>{''.join(rows)}</table></div>"
+    return f"<div><strong>{escape(title)}</strong><table style='margin:.3em 0'>{''.join(rows)}</table></div>"
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #f8c04a32
 def _picture_html(video: "Video", plane: Plane, run: int, caption: str) -> str:
@@ -660,7 +590,9 @@ def _picture_html(video: "Video", plane: Plane, run: int, caption: str) -> str:
         image = f"<img src='{source}' width='84' height='84' style='border-radius:3px' alt='RUN {run}'><br>"
     except (DataError, OSError):
         image = "<span style='display:inline-block;width:84px;height:84px;line-height:84px'>not readable</span><br>"
-    return f"<span style='display:inline-block;text-align:center;margin:2px;font-size:80%'>{image}{html.escape(caption)}</span>"
+    return (
+        f"<span style='display:inline-block;text-align:center;margin:2px;font-size:80%'>{image}{escape(caption)}</span>"
+    )
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #112cf671
 def _phases_html(video: "Video") -> str:
@@ -675,7 +607,7 @@ def _phases_html(video: "Video") -> str:
                 caption = f"{row.phase} {row.first}" + (f"\u2013{row.last}" if row.last > row.first else "")
                 pictures.append(_picture_html(video, plane, int(within[len(within) // 2]), caption))
     except (DataError, OSError) as fault:
-        pictures.append(html.escape(str(fault)))
+        pictures.append(escape(one_line(fault)))
     return f"<div>{''.join(pictures)}</div>"
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #c43722cd
@@ -693,7 +625,7 @@ class Video(_Written):
     """One embryo: its frames in every plane, its phases, hours and grades. `EmbryoDataset` makes it: `ds["AA83-7"]`."""
 
     def __repr__(self) -> str:
-        return f"<Video {self.name} in {self.dataset.path}>"
+        return printable(f"<Video {self.name} in {self.dataset.path}>")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Video) and (self.name, self.dataset.root) == (other.name, other.dataset.root)
@@ -831,7 +763,6 @@ def frame_table(
     ranks = None if phases is None else [Phase.parse(phase).rank for phase in _each(phases)]
     read = [[plane for plane in chosen if (name, plane) not in unread] for name in names]
     parts = [(i, *part) for i, name in enumerate(names) for part in _video_columns(dataset, name, read[i], ranks)]
-    dataset._index.save()
     return _framed(names, parts)
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #1feea0fc
@@ -944,7 +875,8 @@ def _write_csv(pieces: Iterable[pd.DataFrame], path: Path) -> None:
     """Write tables below each other as a CSV file."""
     with open(path, "w", encoding="utf-8", newline="") as file:
         for number, piece in enumerate(pieces):
-            piece.to_csv(file, index=False, header=number == 0, lineterminator="\n")
+            safe = piece.assign(code=piece["code"].map(spreadsheet_safe)) if "code" in piece else piece
+            safe.to_csv(file, index=False, header=number == 0, lineterminator="\n")
 
 
 def _write_parquet(pieces: Iterable[pd.DataFrame], path: Path) -> None:
@@ -968,6 +900,22 @@ def _table_writer(path: str | os.PathLike) -> Callable[[Iterable[pd.DataFrame], 
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #c69132b7
 _PIECE = 100_000
+TableForm: TypeAlias = Literal["full", "original"]
+
+
+def _original(truth: pd.DataFrame) -> pd.DataFrame:
+    """Return a ground truth with the columns of the original project's table."""
+    return pd.DataFrame({"identifier": truth.identifier, "phase-label": truth.phase, "phase-index": truth.phase_index})
+
+
+def _all_or(asked: Any) -> Any:
+    """Return None for "all", alone or in a list, else what was asked for; raise `ValueError` if "all" is one of several."""
+    names = [asked] if isinstance(asked, str) else list(asked) if isinstance(asked, list | tuple) else []
+    if "all" not in names:
+        return asked
+    if len(names) > 1:
+        raise ValueError("'all' means all of them; give it alone")
+    return None
 
 
 def write_ground_truth(
@@ -977,12 +925,18 @@ def write_ground_truth(
     planes: Planes = None,
     phases: Names = None,
     exclude: Exclude = None,
+    form: TableForm = "full",
 ) -> int:
     """Write `ground_truth` of the labelled frames as CSV or Parquet, and tell how many they are.
 
-    `FileExistsError` where there is a file already, `DataError` where no frame is left to write.
+    `form="original"` writes the columns of the original project's table: identifier, phase-label, phase-index. "all" as
+    `videos`, `planes` or `phases` is the same as None. `FileExistsError` where there is a file already, `DataError` where
+    no frame is left to write.
     """
     write = _table_writer(path)
+    if form not in get_args(TableForm):
+        raise ValueError(f"form is {form!r}; choose from {', '.join(get_args(TableForm))}")
+    videos, planes, phases = map(_all_or, (videos, planes, phases))
     with new_file(path) as hidden:
         labelled = list(Phase) if phases is None else phases
         table = table_without(dataset, exclude, videos, planes, labelled)
@@ -991,7 +945,8 @@ def write_ground_truth(
                 f"{dataset.path} has no labelled frame of these videos, planes and phases; nothing is written"
             )
         starts = progress(range(0, len(table), _PIECE), desc="table", unit="piece")
-        write((ground_truth(table[start : start + _PIECE]) for start in starts), hidden)
+        pieces = (ground_truth(table[start : start + _PIECE]) for start in starts)
+        write(map(_original, pieces) if form == "original" else pieces, hidden)
     return len(table)
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #571f4145
@@ -1032,6 +987,11 @@ def _lacking(dataset: _Mapping) -> dict[str, list[str]]:
     }
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #b60b3245
+def _misnamed(dataset: _Mapping) -> list[str]:
+    """A sentence for each video that is left out for its name."""
+    return [f"left out, since its name is not UTF-8: {name}" for name in sorted(dataset.misnamed)]
+
+
 def _count_links(dataset: _Mapping) -> dict[str, Any]:
     """How many links lead out of the data set: {"files": n, "folders": m, "first": path}; `first` is None for none."""
     source, texts = dataset.source, [entry for entry in (ANNOTATIONS, TIMES) if entry in dataset.entries]
@@ -1058,7 +1018,6 @@ def summarise(dataset: _Mapping) -> dict[str, Any]:
         for plane in dataset.planes:
             frames[plane] += len(_trying(faults, [], dataset[name].runs, plane))
         hours += [row.hours for row in _trying(faults, [], dataset.time_rows, name)]
-    dataset._index.save()
     phases = _count_phases(dataset, dataset.middle, faults) if dataset.middle else {}
     return {
         "path": dataset.path,
@@ -1073,7 +1032,7 @@ def summarise(dataset: _Mapping) -> dict[str, Any]:
         "missing": list(dataset.missing),
         "videos_without": _lacking(dataset),
         "links": _count_links(dataset),
-        "faults": sorted({*faults, *dataset.source.faults().values()}),
+        "faults": sorted({*faults, *dataset.source.faults().values(), *_misnamed(dataset)}),
     }
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #46bf85a6
@@ -1090,7 +1049,8 @@ class EmbryoDataset(_Trainable):
         return summarise(self)
 
     def __repr__(self) -> str:
-        return f"<EmbryoDataset {self.path}: {len(self)} videos, {len(self.planes)} planes{', tolerant' if self.tolerant else ''}>"
+        how = ", tolerant" if self.tolerant else ""
+        return printable(f"<EmbryoDataset {self.path}: {len(self)} videos, {len(self.planes)} planes{how}>")
 
     def _repr_html_(self) -> str:
         facts = {
@@ -1173,8 +1133,10 @@ def _table_arguments(parser: argparse.ArgumentParser) -> None:
     """The options about the table."""
     table = "write the labelled frames to this .csv or .parquet file, a row a frame"
     parser.add_argument("--table", type=filled, metavar="FILE", help=table)
+    form = "full, or the columns of the original project: identifier, phase-label, phase-index (full)"
+    parser.add_argument("--form", choices=get_args(TableForm), help=form)
     for name, example in _CHOICES.items():
-        only = f"only these in the table, such as {example}"
+        only = f"only these in the table, such as {example}, or all"
         parser.add_argument(f"--{name}", action=Several, spaces=name == "videos", metavar=name[:-1].upper(), help=only)
     exclude = "leave out of the table what this CSV file (video,plane,runs) says"
     parser.add_argument("--exclude", type=filled, metavar="FILE", help=exclude)
@@ -1185,7 +1147,9 @@ def _write_table(args: argparse.Namespace) -> int:
     refuse_inside(args.table, args.folder)
     chosen = {name: given for name in _CHOICES if (given := getattr(args, name)) is not None}
     exclude = None if args.exclude is None else Path(args.exclude)
-    written = write_ground_truth(EmbryoDataset(args.folder), args.table, **chosen, exclude=exclude)
+    written = write_ground_truth(
+        EmbryoDataset(args.folder), args.table, **chosen, exclude=exclude, form=args.form or "full"
+    )
     tell(
         json.dumps({"table": args.table, "frames": written})
         if args.json
@@ -1215,8 +1179,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     _table_arguments(parser)
     args = parser.parse_args(argv)
-    if not args.table and any(getattr(args, name) for name in (*_CHOICES, "exclude")):
-        parser.error("--videos, --planes, --phases and --exclude choose what stands in the table; give --table too")
+    if not args.table and any(getattr(args, name) for name in (*_CHOICES, "exclude", "form")):
+        parser.error("--videos, --planes, --phases, --exclude and --form are about the table; give --table too")
     return run_command(lambda: _write_table(args) if args.table else _summarise(args))
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #12bb7d90

@@ -97,6 +97,9 @@ def _entries(frames: Frames) -> pd.DataFrame:
     names = {"file": [f"{number}.jpeg" for number in numbers], "label": [frames.label(number) for number in numbers]}
     return pd.DataFrame({**names, "phase": frames.table["phase"].astype(str), "text": texts})
 
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #804d8ede
+from ..common.text import spreadsheet_safe
+
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #7a449c58
 def _write_classic(folder: Path, entries: pd.DataFrame) -> None:
     """`descriptions/` and `metadata.csv`."""
@@ -106,7 +109,7 @@ def _write_classic(folder: Path, entries: pd.DataFrame) -> None:
     with open(folder / TABLE, "w", encoding="utf-8", newline="") as f:
         writer = csv.writer(f, lineterminator="\n")
         writer.writerow(["filename", "label", "phase"])
-        writer.writerows(entries[["file", "label", "phase"]].itertuples(index=False))
+        writer.writerows(entries[["file", "label", "phase"]].map(spreadsheet_safe).itertuples(index=False))
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #87a1bf32
 def _write_huggingface(folder: Path, entries: pd.DataFrame) -> None:
@@ -240,11 +243,13 @@ def _pick(text: str) -> str | int:
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #c3fb98e1
 def _add_choice(parser: argparse.ArgumentParser) -> None:
     """The options that choose frames."""
-    parser.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help="these videos (all)")
+    parser.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help="these videos, or all (all)")
     parser.add_argument("--split", type=filled, metavar="SPLIT.json", help="the videos of a part of this split")
     parser.add_argument("--part", help="which part of the split (train)")
-    parser.add_argument("--planes", action=Several, metavar="PLANE", help="these focal planes, F-45 to F45 (all)")
-    parser.add_argument("--phases", action=Several, metavar="PHASE", default=list(Phase), help="these phases (all)")
+    parser.add_argument(
+        "--planes", action=Several, metavar="PLANE", help="these focal planes, F-45 to F45, or all (all)"
+    )
+    parser.add_argument("--phases", action=Several, metavar="PHASE", help="these phases, or all (all)")
     pick = "of each phase in each video and plane: all, median, onset, or so many (all)"
     parser.add_argument("--pick", type=_pick, default="all", metavar="WHICH", help=pick)
     table = "leave out what this table names: video, plane, runs"
@@ -280,6 +285,13 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
     if args.split is None and args.part is not None:
         parser.error(f"--part {args.part} needs --split, the split that it is a part of")
     args.part = args.part or "train"
+    for name in ("videos", "planes", "phases"):
+        given = getattr(args, name)
+        if given and "all" in given:
+            if given != ["all"]:
+                parser.error(f"--{name}: 'all' means all of them; give it alone")
+            setattr(args, name, None)
+    args.phases = args.phases or list(Phase)
     return args
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #56ab7427
@@ -317,7 +329,20 @@ def _chosen(args: argparse.Namespace) -> Frames:
         frames += made
         if note:
             complain(f"note: {note}")
+        if not len(made):
+            complain(f"note: no synthetic image in {args.synthetic} shows these planes and phases")
+    if not len(frames):
+        raise DataError(f"{args.folder} {_why_none(dataset)}; nothing is written")
     return frames
+
+
+def _why_none(dataset: EmbryoDataset) -> str:
+    """Return why no frame is chosen."""
+    if not dataset.planes:
+        return "holds no frames"
+    if not dataset.annotated:
+        return "has no annotations, and without them no frame has a phase"
+    return "has no labelled frame of these videos, planes and phases that is not excluded"
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #c7e44eb3
 def _make(args: argparse.Namespace) -> None:
