@@ -925,10 +925,10 @@ def test_stopped_by_hand_it_keeps_what_was_measured(tree: Path, cache: Path, mon
         return real(task)
 
     monkeypatch.setattr("nsw_da_medical_image.validation.validate.judge_video", stop)
-    before = len(list((cache / "pixels").glob("*")))
+    before = len(list((cache / "measures").glob("*")))
     with pytest.raises(KeyboardInterrupt):
         validate(tree, pixels=True)
-    assert len(list((cache / "pixels").glob("*"))) == before + 2 * len(FocalPlane)
+    assert len(list((cache / "measures").glob("*"))) == before + 2 * len(FocalPlane)
 
 
 # --- the command ---------------------------------------------------------------------------------
