@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..common.files import new_file, read_file, refuse_inside
+from ..common.files import expanded, new_file, read_file, refuse_inside
 from ..common.text import DataError, tell
 from .dataset import PHASE_TYPE, EmbryoDataset
 from .exclusion import Exclude, exclusion_list, whole_videos
@@ -335,7 +335,7 @@ def read_split(path: str | os.PathLike) -> Split:
     See `check` for what its ids are worth.
     """
     name = os.fspath(path)
-    data = read_file(path)
+    data = read_file(expanded(path))
     try:
         text = data.decode("utf-8-sig")
         held = json.loads(text)
