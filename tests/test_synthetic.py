@@ -475,6 +475,12 @@ def test_the_first_batch_makes_the_folder_above_it(tmp_path: Path, monkeypatch: 
     assert write_run(tmp_path / "data" / "all" / "run1", [jpeg(0)], "", "t2").faults() == []
     (tmp_path / "home").mkdir()
     assert write_run("~/all/run1", [jpeg(0)], "", "t2").path == str(tmp_path / "home" / "all" / "run1")
+    assert list(SyntheticRuns("~/all")) == ["run1"]
+    (tmp_path / "home" / "pictures").mkdir()
+    (tmp_path / "home" / "pictures" / "a.png").write_bytes(jpeg(1))
+    assert adopt_batch("~/pictures", "t2", to="~/all/run2").path == str(tmp_path / "home" / "all" / "run2")
+    with pytest.raises(DataError, match="is not there, so there is no synthetic batch yet"):
+        SyntheticRuns("~/no")
     with pytest.raises(OSError, match="run1"):
         write_run(tmp_path / "data" / "all" / "run1" / "img0.jpg" / "run", [jpeg(0)], "", "t2")
 
