@@ -17,13 +17,13 @@ from typing import Any
 
 import nbformat
 import pytest
-from conftest import no_browser
+from conftest import Shared, no_browser
 from lab import page_errors, run_all, screenshot, wait_idle
 from nbformat.v4 import new_code_cell, new_notebook
 
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
-from nsw_da_medical_image.dataset_util.sample import Sample, make_archives
+from nsw_da_medical_image.dataset_util.sample import make_archives
 
 HERE = Path(__file__).parent
 PLAYER = ".embryo-player"
@@ -41,31 +41,24 @@ browser_test = pytest.mark.browser
 # --- data ----------------------------------------------------------------------------------------
 
 
-def extracted(folder: Path, **options: Any) -> tuple[Path, Sample]:
-    sample = make_archives(folder / "archives", **options)
-    extract_dataset(folder / "archives", folder / "extracted")
-    shutil.rmtree(folder / "archives")
-    return folder / "extracted", sample
-
-
 @pytest.fixture(scope="session")
-def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def long(shared: Callable[..., Shared]) -> Path:
     """One video of 500 frames of 500 x 500 in seven planes."""
-    return extracted(tmp_path_factory.mktemp("long"), videos=1, frames=500)[0]
+    return shared(videos=1, frames=500, size=500).extracted
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(shared: Callable[..., Shared]) -> Path:
     """Nine videos of 60 small frames."""
-    return extracted(tmp_path_factory.mktemp("small"), videos=9, frames=60, size=64)[0]
+    return shared(videos=9, frames=60).extracted
 
 
 @pytest.fixture(scope="session")
-def odd(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def odd(shared: Callable[..., Shared]) -> tuple[Path, dict[str, Any]]:
     """Videos with gaps and broken files, and what was planted where."""
-    quirks = ["run-gap@SAM1-2", "empty-file@SAM1-2", "undecodable-jpeg@SAM1-2", "truncated-jpeg@SAM1-7"]
-    path, sample = extracted(tmp_path_factory.mktemp("odd"), videos=2, frames=60, size=200, quirks=quirks)
-    return path, {planted.quirk: planted for planted in sample.planted}
+    quirks = "run-gap@SAM1-2", "empty-file@SAM1-2", "undecodable-jpeg@SAM1-2", "truncated-jpeg@SAM1-7"
+    sample = shared(videos=2, frames=60, size=200, quirks=quirks)
+    return sample.extracted, {planted.quirk: planted for planted in sample.planted}
 
 
 # --- a notebook, its kernel and its player -------------------------------------------------------
