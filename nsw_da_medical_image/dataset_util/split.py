@@ -27,10 +27,10 @@ import pandas as pd
 
 from .. import __version__
 from ..common.files import new_file, refuse_inside
-from ..common.text import DataError, one_line, tell
+from ..common.text import DataError, tell
 from .dataset import PHASE_TYPE, EmbryoDataset
 from .exclusion import Exclude, exclusion_list, whole_videos
-from .util import code_of, filled, natural_key, released_videos
+from .util import code_of, natural_key, released_videos
 
 # %% ../../nbs/dataset_util/05_split.ipynb #c945333e
 Weights: TypeAlias = Mapping[str, Any] | Sequence[Any] | str
@@ -387,10 +387,14 @@ def split_text(split: Split) -> str:
     where = f", of {worst['phase']} in {worst['part']}" if worst["phase"] else ": there are no labelled frames"
     return "\n".join([*lines, "", f"worst deviation of a phase: {100 * worst['deviation']:.2f} points{where}"])
 
+# %% ../../nbs/dataset_util/05_split.ipynb #0020fa73
+from ..common.command import Parser, Several, filled, run_command
+from ..common.text import complain
+
 # %% ../../nbs/dataset_util/05_split.ipynb #b1d588a4
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     """What the command takes."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.split",
         description="Split a data set into parts that share no patient and hold each phase in the same proportion; or check a split.",
         epilog="Exit status: 0 done, 1 no such split can be made, or the one that was checked leaks, 2 wrong usage.",
@@ -402,8 +406,8 @@ def _parser() -> argparse.ArgumentParser:
     task.add_argument(
         "--check", type=filled, metavar="FILE", help="tell what is wrong with this split, and write nothing"
     )
-    help = "shares of train, val and test, or of parts of your own: train=4,holdout=1 (default: %(default)s)"
-    parser.add_argument("--weights", default="0.8,0.1,0.1", metavar="LIST", help=help)
+    help = "shares of train, val and test, or of parts of your own: train=4,holdout=1 (default: 0.8,0.1,0.1)"
+    parser.add_argument("--weights", action=Several, type=str, default=["0.8,0.1,0.1"], metavar="SHARE", help=help)
     parser.add_argument("--seed", type=int, default=0, help="another seed, another split (default: %(default)s)")
     parser.add_argument(
         "--exclude", type=filled, metavar="FILE", help="a CSV file video,plane,runs of what to leave out"
@@ -417,7 +421,7 @@ def _make(args: argparse.Namespace) -> int:
     refuse_inside(args.out, args.folder)
     with new_file(args.out) as hidden:
         exclude = None if args.exclude is None else Path(args.exclude)
-        split = make_split(EmbryoDataset(args.folder), args.weights, args.seed, exclude)
+        split = make_split(EmbryoDataset(args.folder), ",".join(args.weights), args.seed, exclude)
         hidden.write_text(split_json(split), encoding="utf-8")
     tell(split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
     return 0
@@ -429,26 +433,19 @@ def _check(args: argparse.Namespace) -> int:
     as_json = {**found._asdict(), "leaks": [leak._asdict() for leak in found.leaks], "sound": found.sound}
     tell(json.dumps(as_json) if args.json else "\n".join(found.lines()))
     if not found.sound:
-        print(f"error: {args.check} is not sound; what is wrong is listed above", file=sys.stderr)
+        complain(f"error: {args.check} is not sound; what is wrong is listed above")
     return 0 if found.sound else 1
 
 # %% ../../nbs/dataset_util/05_split.ipynb #5c3ee184
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 no split can be made or the checked one leaks, 2 wrong usage, 130 after Ctrl-C."""
+    """Run the command and return its exit status: 0 done, 1 no split can be made or the checked one leaks, 2 wrong usage."""
     parser = _parser()
     args = parser.parse_args(argv)
     try:
-        parse_weights(args.weights)
+        parse_weights(",".join(args.weights))
     except ValueError as fault:
-        parser.error(one_line(fault))
-    try:
-        return _check(args) if args.out is None else _make(args)
-    except (DataError, OSError, ValueError) as fault:
-        print(f"error: {one_line(fault)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
-        return 130
+        parser.error(str(fault))
+    return run_command(lambda: _check(args) if args.out is None else _make(args))
 
 # %% ../../nbs/dataset_util/05_split.ipynb #e65ba874
 #| eval: false

@@ -351,10 +351,13 @@ def _names(list_names: Callable[[str], list[str]], folder: str, refused: list[tu
         refused.append((folder, _why(fault)))
         return []
 
+# %% ../../nbs/validation/00_checks.ipynb #416dff71
+from ..common.text import is_text
+
 # %% ../../nbs/validation/00_checks.ipynb #4d285aa2
 def _is_hidden(name: str) -> bool:
     """Whether `EmbryoDataset` passes over a folder of this name."""
-    return name.startswith((".", "__"))
+    return name.startswith((".", "__")) or not is_text(name)
 
 # %% ../../nbs/validation/00_checks.ipynb #95cb6237
 def _read_folders(
@@ -381,7 +384,7 @@ def _read_names(dataset: EmbryoDataset, refused: list[tuple[str, str]]) -> tuple
     others: list[str] = []
     for folder, ending in _ENDINGS.items():
         names = _names(dataset.source.files, folder, refused) if folder in dataset.entries else []
-        mine = {name for name in names if name.endswith(ending) and not name.startswith(".")}
+        mine = {name for name in names if name.endswith(ending) and is_text(name) and not name.startswith(".")}
         videos[folder] = frozenset(name.removesuffix(ending) for name in mine)
         others += [f"{folder}/{name}" for name in names if name not in mine]
     return videos, others
@@ -406,6 +409,9 @@ def read_dataset(dataset: EmbryoDataset) -> DatasetFacts:
     folders, others = _read_folders(dataset, refused)
     texts, loose = _read_names(dataset, refused)
     top = [*_names(dataset.source.folders, "", refused), *_names(dataset.source.files, "", refused)]
+    misnamed = {path.rpartition("/")[2] for path in (*others, *loose) if not is_text(path)}
+    refused += [("", f"left out, since its name is not UTF-8; rename it: {name}") for name in sorted(misnamed)]
+    others, loose = list(filter(is_text, others)), list(filter(is_text, loose))
     names = frozenset().union(*folders.values()) if folders else texts[ANNOTATIONS]
     videos = tuple(sorted(names, key=natural_key))
     strays, nobodys = _by_video(loose, videos)
