@@ -356,7 +356,7 @@ def show(browser: Any, tmp_path: Path) -> Any:
 
 def until(page: Any, condition: str) -> None:
     """Return when `condition` holds; Playwright's own way to wait is what the page's Content-Security-Policy forbids."""
-    for _ in range(100):
+    for _ in range(600):
         if page.evaluate(condition):
             return
         page.wait_for_timeout(50)
