@@ -48,12 +48,12 @@ def cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(scope="module")
 def archives(shared):
-    return shared().archives
+    return shared(frames=20, size=160).archives
 
 
 @pytest.fixture(scope="module")
 def extracted(shared):
-    return shared().extracted
+    return shared(frames=20, size=160).extracted
 
 
 # --- the same answers ------------------------------------------------------------------------------------------------

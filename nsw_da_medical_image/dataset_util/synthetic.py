@@ -193,12 +193,17 @@ def decode_image(data: bytes, size: int | None = None) -> np.ndarray:
     return decode(data, size, tolerant=True)
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #8d72776e
+_METADATA_LIMIT = 8 * 1024 * 1024  # bytes; it may name the source of each image
+
+
 def _read_metadata(folder: str) -> tuple[Metadata | None, list[Fault]]:
     """What the `metadata.json` in a folder says, and what is wrong with it, be it that there is none."""
     try:
-        return parse_metadata(Path(folder, METADATA).read_bytes())
+        return parse_metadata(read_file(os.path.join(folder, METADATA), limit=_METADATA_LIMIT, name=METADATA))
     except FileNotFoundError:
         return None, [_wrong("error", "is missing")]
+    except DataError as fault:
+        return None, [_wrong("error", str(fault).removeprefix(f"{METADATA} "))]
     except OSError as fault:
         return None, [_wrong("error", f"cannot be read ({fault.strerror})")]
 
@@ -274,7 +279,7 @@ class _Readable(_Files):
 
     def jpeg(self, number: int) -> bytes:
         """The bytes of an image's file, as they are."""
-        return Path(self.file(number)).read_bytes()
+        return read_file(self.file(number), name=f"{self.name}/{self.files.names[number]}")
 
     def frame(self, number: int, *, size: int | None = None) -> np.ndarray:
         """An image as uint8 grey (height, width), or (size, size); `DataError` where `decode_image` raises it."""
@@ -317,7 +322,7 @@ def _look(run: _Readable, number: int) -> tuple[int, str, int]:
         data = run.jpeg(number)
         flat = np.ptp(decode_image(data)) < 4
     except (DataError, OSError) as fault:
-        return number, one_line(fault), 0
+        return number, one_line(fault).removeprefix(f"{run.name}/{run.files.names[number]} "), 0
     return number, "shows a single grey" if flat else "", hash(data)
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #c5f2c7e4
