@@ -105,7 +105,7 @@ def _difference(made: Tree, there: Tree) -> str:
 
 @contextmanager
 def recorded_calls(patch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
-    """Record (call, base name of its file) for flushes of the content ("flush"), renames and links ("name"), and
+    """Record (call, base name of its file) for flushes of the content ("flush"), names that are given ("name"), and
     flushes of a folder's names ("fsync folder"), in their order, as far as this process makes them."""
     calls: list[tuple[str, str]] = []
 
@@ -126,6 +126,7 @@ def recorded_calls(patch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]
 
     record(files, "_syncfs", lambda fd: ("flush", base(fd)))
     record(os, "fsync", synced)
-    for name in "rename", "replace", "link":
+    for name in "rename", "replace":
         record(os, name, lambda old, new, *_: ("name", os.path.basename(os.fspath(new))))
+    record(files, "_name_new", lambda old, new: ("name", new.name))
     yield calls

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RELEASE', 'MEMBERS', 'NAMES', 'FAULTS', 'describe_surplus', 'why_unfit', 'check_archives', 'check_destination',
            'ArchiveFile', 'checksum_of', 'Stream', 'Member', 'members', 'destination_of', 'explain', 'open_folder',
-           'Tally', 'extract_archive', 'identity', 'Extraction', 'extract_dataset', 'main']
+           'Tally', 'extract_archive', 'Extraction', 'extract_dataset', 'main']
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #d7d6c9fa
 import argparse
@@ -1202,16 +1202,6 @@ class _Staging:
                 os.unlink(name, dir_fd=self.fd)
             os.rmdir(self.path.name, dir_fd=self._held["parent"])
 
-# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #eaffecd7
-def identity(path: Path) -> str:
-    """Return the size of an archive and a checksum of its first and last 64 kB, which shows quickly whether it may be the same."""
-    with io.FileIO(open_regular(path)) as f:
-        size, some = f.seek(0, os.SEEK_END), 1 << 16
-        f.seek(0)
-        head = f.read(some) or b""
-        f.seek(max(0, size - some))
-        return f"{size} {zlib.crc32(head + f.readall()):08x}"
-
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #efa7fe79
 def _largest_first(archives: dict[str, Path]) -> list[str]:
     """The names of the tarballs, in the order of the work."""
@@ -1421,15 +1411,18 @@ def extract_dataset(
         _publish(job, staging, tallies)
     return _summary(job, tallies, continued, time.monotonic() - began)
 
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #de293a69
+from ..common.command import Parser, filled, run_command
+
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #b792603f
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.extract_dataset",
         description="Extract the ten archives of the embryo data set into one folder: checked first, all or nothing, in parallel.",
         epilog="Exit status: 0 done, 1 something is wrong with the archives or the destination, 2 wrong usage.",
     )
-    parser.add_argument("archives", help="the folder that holds exactly the ten archives; it is only read")
-    parser.add_argument("extracted", help="the folder to make; absent or empty before")
+    parser.add_argument("archives", type=filled, help="the folder that holds exactly the ten archives; it is only read")
+    parser.add_argument("extracted", type=filled, help="the folder to make; absent or empty before")
     parser.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one a core, 2 to 9)")
     parser.add_argument(
         "--drop-duplicate-f0",
@@ -1440,24 +1433,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #2c594b35
+def _extract(args: argparse.Namespace) -> None:
+    """Extract what the options ask for."""
+    options = {"workers": args.workers, "drop_duplicate_f0": args.drop_duplicate_f0}
+    result = extract_dataset(args.archives, args.extracted, **options)
+    tell(json.dumps(asdict(result)) if args.json else str(result))
+
+
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 with one line on standard error where it cannot be done, 130 after Ctrl-C."""
+    """Run the command and return its exit status: 0 done, 1 with one line on standard error if it cannot be done, 2 wrong usage."""
     parser = _parser()
     args = parser.parse_args(argv)
     if args.workers is not None and args.workers < 1:
         parser.error(f"--workers is {args.workers}; it must be 1 or more")
-    try:
-        result = extract_dataset(
-            args.archives, args.extracted, workers=args.workers, drop_duplicate_f0=args.drop_duplicate_f0
-        )
-    except (DataError, OSError) as fault:
-        print(f"error: {one_line(fault)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the destination is untouched, and the same command goes on from here", file=sys.stderr)
-        return 130
-    tell(json.dumps(asdict(result)) if args.json else str(result))
-    return 0
+    stopped = "the destination is untouched, and the same command goes on from here"
+    return run_command(lambda: _extract(args), stopped=stopped)
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #dafaeaea
 #| eval: false

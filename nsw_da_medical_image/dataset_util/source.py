@@ -7,15 +7,16 @@ __all__ = ['Tail', 'Source', 'FolderSource', 'ArchivesSource', 'open_source']
 
 # %% ../../nbs/dataset_util/03_source.ipynb #52d5b863
 import os
+import stat
 import threading
 import time
 import warnings
 from collections.abc import Iterable
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from ..common.files import OPEN_FLAGS, READ_LIMIT, expanded, open_regular, read_file
 from ..common.text import DataError
 from .archives import Archive, indices
 from .extract_dataset import describe_surplus, why_unfit
@@ -45,17 +46,23 @@ class Source(Protocol):
     def files(self, folder: str) -> list[str]:
         """Names of the files directly below `folder`, in no order; [] where `folder` is absent."""
 
-    def read(self, path: str) -> bytes:
-        """The bytes of a file; `FileNotFoundError` where there is none, `DataError` where it cannot be read."""
+    def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
+        """Return the bytes of a file; `FileNotFoundError` if there is none, `DataError` if it cannot be read.
+
+        A file that is not a regular one, or has more than `limit` bytes, is not read.
+        """
 
     def tails(self, folder: str) -> dict[str, Tail]:
         """The `Tail` of each file directly below `folder`, in no order; {} where `folder` is absent."""
 
-    def stamp(self, folder: str) -> str:
-        """A short text that changes when a file directly below `folder` is added, removed, or written anew."""
+    def links(self, folder: str) -> list[str]:
+        """Return the names directly below `folder` that are links out of the data set; [] if `folder` is absent."""
 
-    def version(self, folder: str) -> int:
-        """A number that changes when files come to `folder` or leave it; 0 where it cannot be relied on."""
+    def leaves(self, folder: str) -> bool:
+        """Return whether a link below the top leads from the data set to `folder`, which is outside of it; an entry may."""
+
+    def stamp(self, folder: str) -> str:
+        """A short text that changes when a file directly below `folder` is added, removed, or written; '' where nothing shows that."""
 
     def prepare(self, entries: Iterable[str]) -> None:
         """Do at once, and side by side, what the first look into each of `entries` would have to do."""
@@ -72,20 +79,34 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 # %% ../../nbs/dataset_util/03_source.ipynb #8c876c55
-_AT_ONCE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-
-
 def _tail(name: str, folder: int | None = None) -> Tail:
     """The end of a file in an open folder, by its descriptor; that of a path where there is none."""
+    why = "was changed just now"
     try:
-        file = os.open(name, _AT_ONCE, dir_fd=folder)
+        file = os.open(name, OPEN_FLAGS, dir_fd=folder)
         try:
-            size = os.lseek(file, 0, os.SEEK_END)
-            return Tail(size, os.pread(file, 2, size - 2 if size > 2 else 0))
+            facts = os.fstat(file)
+            if stat.S_ISREG(facts.st_mode):
+                size = facts.st_size
+                return _bounded(Tail(size, os.pread(file, 2, size - 2 if size > 2 else 0)))
         finally:
             os.close(file)
     except OSError as fault:
-        return Tail(-1, b"", fault.strerror or str(fault))
+        why = fault.strerror or str(fault)
+    try:
+        os.close(open_regular(name, dir_fd=folder))
+    except DataError as fault:  # which says what it is instead
+        why = str(fault).removeprefix(f"{name} ")
+    except OSError as fault:
+        why = fault.strerror or str(fault)
+    return Tail(-1, b"", why)
+
+
+def _bounded(tail: Tail) -> Tail:
+    """The end of a file that is not too large to be read."""
+    if tail.size <= READ_LIMIT:
+        return tail
+    return Tail(-1, b"", f"has {tail.size:,} bytes; at most {READ_LIMIT:,} are read")
 
 # %% ../../nbs/dataset_util/03_source.ipynb #0ce0e90c
 def _tails(folder: str, names: list[str]) -> dict[str, Tail]:
@@ -99,20 +120,20 @@ def _tails(folder: str, names: list[str]) -> dict[str, Tail]:
         os.close(opened)
 
 # %% ../../nbs/dataset_util/03_source.ipynb #f67a4749
-def _facts_of(entry: os.DirEntry[str]) -> str:
-    """Name, size and time of modification of a file; the name alone where nothing can be learnt of it."""
+def _facts_of(entry: os.DirEntry[str]) -> tuple[str, int]:
+    """Name, size and times of a file as a text, and its time of modification; the name and 1 where nothing can be learnt of it."""
     try:
         facts = entry.stat()
     except OSError:
-        return f"{entry.name!a}"
-    return f"{entry.name!a} {facts.st_size} {facts.st_mtime_ns}"
+        return f"{entry.name!a}", 1
+    return f"{entry.name!a} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}", facts.st_mtime_ns
 
 # %% ../../nbs/dataset_util/03_source.ipynb #22000086
 class _Folder:
     """A folder on disk, and what lies below it."""
 
     def __init__(self, root: str | os.PathLike):
-        self.root = os.path.abspath(root)
+        self.root = os.path.abspath(expanded(root))
 
     def folders(self, folder: str) -> list[str]:
         return [entry.name for entry in self._scan(folder) if _is_folder(entry)]
@@ -129,18 +150,23 @@ class _Folder:
         except OSError as fault:
             raise DataError(f"the folder {folder or self.root} cannot be listed ({fault.strerror})") from fault
 
-# %% ../../nbs/dataset_util/03_source.ipynb #e5983c58
-_SETTLED = 3_000_000_000  # nanoseconds; the times of some file systems have steps of two seconds
+# %% ../../nbs/dataset_util/03_source.ipynb #5e1d09af
+def _is_below(path: str, tops: Iterable[str]) -> bool:
+    return any(path == top or path.startswith(os.path.join(top, "")) for top in tops)
 
 
-def _version(facts: os.stat_result) -> int:
-    """The version of a folder from its number and its times, 0 before it has settled.
+def _leading_out(root: str, folder: str, names: Iterable[str]) -> list[str]:
+    """Those of the links `names` in a folder that lead out of `root`.
 
-    A tool can set the time of modification back; the time of that change it cannot.
+    A text that names a place outside is enough, even if a second link leads back; otherwise the whole way is followed.
     """
-    told = f"{facts.st_mtime_ns} {facts.st_ctime_ns} {facts.st_ino}"
-    settled = time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) > _SETTLED
-    return int(sha256(told.encode()).hexdigest()[:12], 16) if settled else 0
+    tops, here = (root, os.path.realpath(root)), os.path.realpath(folder)
+    found = []
+    for name in names:
+        text = os.path.normpath(os.path.join(here, os.readlink(os.path.join(folder, name))))
+        if not _is_below(text, tops) or not _is_below(os.path.realpath(os.path.join(folder, name)), tops):
+            found.append(name)
+    return found
 
 # %% ../../nbs/dataset_util/03_source.ipynb #d22aab3a
 class FolderSource(_Folder):
@@ -149,24 +175,32 @@ class FolderSource(_Folder):
     def entries(self) -> frozenset[str]:
         return frozenset(entry.name for entry in self._scan("")) & frozenset(ARCHIVES.values())
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
         try:
-            with open(os.path.join(self.root, path), "rb", buffering=0, opener=lambda p, _: os.open(p, _AT_ONCE)) as f:
-                return f.read() or b""
-        except (IsADirectoryError, PermissionError) as fault:
+            return read_file(os.path.join(self.root, path), limit=limit, name=path)
+        except FileNotFoundError:
+            raise
+        except OSError as fault:
             raise DataError(f"{path} cannot be read ({fault.strerror})") from fault
 
     def tails(self, folder: str) -> dict[str, Tail]:
         return _tails(os.path.join(self.root, folder), self.files(folder))
 
+    def links(self, folder: str) -> list[str]:
+        found = [entry.name for entry in self._scan(folder) if entry.is_symlink()]
+        return _leading_out(self.root, os.path.join(self.root, folder), found) if found else []
+
+    def leaves(self, folder: str) -> bool:
+        entry, _, below = folder.partition("/")
+        top = os.path.realpath(os.path.join(self.root, entry))
+        inside = os.path.realpath(self.root), top
+        return bool(below) and not _is_below(os.path.realpath(os.path.join(top, below)), inside)
+
     def stamp(self, folder: str) -> str:
         files = sorted(_facts_of(entry) for entry in self._scan(folder) if not _is_folder(entry))
-        return sha256("\n".join(files).encode()).hexdigest()[:32]
-
-    def version(self, folder: str) -> int:
-        with suppress(OSError):
-            return _version(os.stat(os.path.join(self.root, folder)))
-        return 0
+        if not all(0 < modified <= time.time_ns() for _, modified in files):
+            return ""
+        return sha256("\n".join(facts for facts, _ in files).encode()).hexdigest()[:32]
 
     def prepare(self, entries: Iterable[str]) -> None:
         pass
@@ -185,12 +219,15 @@ class _Locked:
     def _lock(self) -> threading.Lock:
         return self._locks.setdefault(os.getpid(), threading.Lock())
 
+# %% ../../nbs/dataset_util/03_source.ipynb #0fe39614
+from ..common.text import one_line
+
 # %% ../../nbs/dataset_util/03_source.ipynb #8b7c9e53
 class _Archives(_Locked):
     """The archives in a folder, each opened when it is asked for."""
 
     def __init__(self, root: str | os.PathLike, tolerant: bool = False):
-        self.root = os.path.abspath(root)
+        self.root = os.path.abspath(expanded(root))
         self.tolerant = tolerant
         self._paths = {entry: place for name, entry in ARCHIVES.items() if (place := Path(self.root, name)).exists()}
         self._opened: dict[str, Archive] = {}
@@ -209,7 +246,7 @@ class _Archives(_Locked):
             for entry, path, index in zip(new, paths, indices(paths), strict=True):
                 self._opened[entry] = archive = Archive(path, index, self.tolerant)
                 if fault := archive.note.get("fault"):
-                    warnings.warn(f"{fault} (in {self.root})", stacklevel=2)
+                    warnings.warn(one_line(f"{fault} (in {self.root})"), stacklevel=2)
 
     def _archive(self, path: str) -> Archive | None:
         """The archive in which `path` lies; None where it is not there, `DataError` where it may not be read."""
@@ -250,25 +287,31 @@ class _Listed(_Archives):
 class ArchivesSource(_Listed):
     """The ten archives, or some of them, read where they lie. Threads and forked processes may share it."""
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
         try:
             archive = self._archive(path)
-            return archive.read(path) if archive else FolderSource(self.root).read(path)
+            data = archive.read(path) if archive else FolderSource(self.root).read(path, limit)
         except IsADirectoryError as fault:
             raise DataError(f"{path} cannot be read ({fault.strerror})") from fault
+        if len(data) > limit:
+            raise DataError(f"{path} has {len(data):,} bytes; at most {limit:,} are read")
+        return data
 
     def tails(self, folder: str) -> dict[str, Tail]:
         archive = self._archive(folder) if self._names(folder) else None
-        return {name: Tail(*found) for name, found in archive.tails(folder).items()} if archive else {}
+        return {name: _bounded(Tail(*found)) for name, found in archive.tails(folder).items()} if archive else {}
+
+    def links(self, folder: str) -> list[str]:
+        return []  # archives hold none that is taken
+
+    def leaves(self, folder: str) -> bool:
+        return False
 
     def stamp(self, folder: str) -> str:
         archive = self._archive(folder)
-        told = f"{archive.note['identity']} {folder}" if archive and self._names(folder) else ""
+        doubtful = archive is not None and self.tolerant and "doubtful" in archive.note  # then more can be read
+        told = f"{archive.note['identity']} {folder} {doubtful}" if archive and self._names(folder) else ""
         return sha256(told.encode()).hexdigest()[:32]
-
-    def version(self, folder: str) -> int:
-        archive = self._archive(folder)
-        return int(sha256(archive.note["identity"].encode()).hexdigest()[:12], 16) if archive else 0
 
     def faults(self) -> dict[str, str]:
         return {entry: str(archive.note["fault"]) for entry, archive in self._opened.items() if "fault" in archive.note}
@@ -314,7 +357,7 @@ def _check_archives(path: Path, packed: set[str]) -> None:
         some = f"{min(packed - extracted)}.tar.gz beside {min(extracted)}/"
         raise DataError(f"{path} holds archives and extracted folders, {some}; give each a folder of its own")
     if misnamed := _misnamed(path):
-        warnings.warn(f"{path} holds what is not read: {', '.join(misnamed)}", stacklevel=3)
+        warnings.warn(one_line(f"{path} holds what is not read: {', '.join(misnamed)}"), stacklevel=3)
 
 # %% ../../nbs/dataset_util/03_source.ipynb #3a6a7909
 def open_source(path: str | os.PathLike, *, tolerant: bool = False) -> Source:
@@ -322,7 +365,7 @@ def open_source(path: str | os.PathLike, *, tolerant: bool = False) -> Source:
 
     `tolerant` hands out, of a damaged archive, files that may be touched too.
     """
-    path = Path(path)
+    path = expanded(path)
     if not path.is_dir():
         is_what = "a file" if path.exists() else "not there"
         raise DataError(f"{path} is {is_what}; give the folder of an extracted data set, or that of the archives")
