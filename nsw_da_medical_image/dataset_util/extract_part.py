@@ -9,16 +9,22 @@ __all__ = ['Names', 'extract_part', 'main']
 import argparse
 import os
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..common.files import new_folder
-from ..common.text import DataError, one_line, tell
-from .dataset import EmbryoDataset, Planes, Video
+from ..common.text import DataError, tell
+from nsw_da_medical_image.dataset_util.dataset import (
+    START_OF_IMAGE,
+    EmbryoDataset,
+    Planes,
+    Video,
+    parse_grades,
+    parse_phases,
+    parse_times,
+)
 from .extract_dataset import check_destination
 from .source import Source
 from .util import ANNOTATIONS, GRADES, TIMES, FocalPlane, cores, progress
@@ -49,25 +55,45 @@ def _wanted(dataset: EmbryoDataset, videos: list[str], planes: list[FocalPlane])
 @contextmanager
 def _replacing_empty(to: Path) -> Iterator[Path]:
     """`new_folder`, for a destination that is absent or an empty folder; folders above it are made."""
+    above = [folder for folder in to.parents if not os.path.lexists(folder)]
     to.parent.mkdir(parents=True, exist_ok=True)
-    was_there = to.is_dir()
-    if was_there:
-        to.rmdir()
     try:
-        with new_folder(to) as hidden:
+        with new_folder(to, empty=True) as hidden:
             yield hidden
     except BaseException:
-        if was_there:
-            to.mkdir(exist_ok=True)
+        for folder in above:
+            with suppress(OSError):
+                folder.rmdir()
         raise
 
 # %% ../../nbs/dataset_util/04_extract_part.ipynb #54970bee
+_PARSERS = {ANNOTATIONS: parse_phases, TIMES: parse_times, GRADES: parse_grades}
+
+
+def _refuse_foreign(path: str, data: bytes) -> None:
+    """Raise `DataError` unless a file that a link brings in from elsewhere is what its name says.
+
+    Otherwise a link to a private file would be written, and passed on, under the name of a part of the data set.
+    """
+    parse = _PARSERS.get(path.partition("/")[0])
+    ending = path.rpartition(".")[2].lower()
+    if not (data.startswith(START_OF_IMAGE) if ending in ("jpeg", "jpg") else parse and not parse(data).faults):
+        what = "a JPEG" if ending in ("jpeg", "jpg") else "a text of the data set"
+        raise DataError(
+            f"{path} is a link out of the data set, and not {what}; remove it, or put the file itself there"
+        )
+
+
 def _copy(source: Source, files: list[str], to: Path) -> int:
     """Write the files of one folder below `to`; their number."""
+    folder = files[0].rpartition("/")[0] if files else ""
+    linked, leaves = set(source.links(folder)), source.leaves(folder)
     for path in files:
         place = to / path
         place.parent.mkdir(parents=True, exist_ok=True)
         data = source.read(path)
+        if leaves or path.rpartition("/")[2] in linked:
+            _refuse_foreign(path, data)
         try:
             place.write_bytes(data)
         except OSError as fault:
@@ -83,6 +109,9 @@ def _check_whole(dataset: EmbryoDataset, planes: list[FocalPlane]) -> None:
     faults = [fault for entry, fault in dataset.source.faults().items() if entry in entries]
     if faults and not dataset.tolerant:
         raise DataError(f"{faults[0]}; tolerant=True, or --tolerant, takes what is there")
+
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #861a8e3d
+from ..common.command import in_threads
 
 # %% ../../nbs/dataset_util/04_extract_part.ipynb #9ff46760
 def extract_part(
@@ -106,49 +135,43 @@ def extract_part(
         raise DataError(f"{dataset.path} holds nothing of what is asked for; give videos and planes")
     with (
         _replacing_empty(to) as hidden,
-        ThreadPoolExecutor(cores()) as pool,
         progress(total=sum(map(len, wanted)), desc="extracting", unit="file") as bar,
     ):
-        for written in pool.map(lambda files: _copy(dataset.source, files, hidden), wanted):
+        for written in in_threads(lambda files: _copy(dataset.source, files, hidden), wanted, cores()):
             bar.update(written)
     return EmbryoDataset(to)
 
-# %% ../../nbs/dataset_util/04_extract_part.ipynb #43d9f862
-def _warn(message: Any, *_: Any, **__: Any) -> None:
-    """A warning for whoever runs a command: one line, and no line of the library."""
-    print(f"warning: {one_line(message)}", file=sys.stderr)
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #8017a58f
+from ..common.command import Parser, Several, filled, run_command
 
 # %% ../../nbs/dataset_util/04_extract_part.ipynb #ef1b6549
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.extract_part",
         description="Write some videos and planes of a data set, extracted or as archives, to a folder of the same layout.",
         epilog="Exit status: 0 done, 1 something is not there, damaged or in the way, 2 wrong usage.",
     )
-    parser.add_argument("folder", help="the folder of an extracted data set, or of the archives; it is only read")
-    parser.add_argument("to", help="the folder to make; absent or empty before")
-    parser.add_argument("--videos", nargs="+", metavar="VIDEO", help="videos such as AA83-7 (all)")
-    parser.add_argument("--planes", nargs="+", metavar="PLANE", help="focal planes, F-45 to F45 (all)")
+    parser.add_argument(
+        "folder", type=filled, help="the folder of an extracted data set, or of the archives; it is only read"
+    )
+    parser.add_argument("to", type=filled, help="the folder to make; absent or empty before")
+    parser.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help="videos such as AA83-7 (all)")
+    parser.add_argument("--planes", action=Several, metavar="PLANE", help="focal planes, F-45 to F45 (all)")
     parser.add_argument("--tolerant", action="store_true", help="take what is there of a damaged archive")
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 with one line on standard error where it cannot be done, 2 wrong usage, 130 after Ctrl-C."""
-    args = _parser().parse_args(argv)
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _warn
-            dataset = EmbryoDataset(args.folder, planes=args.planes, tolerant=args.tolerant)
-            part = dataset.extract(args.videos, to=args.to)
-    except (DataError, KeyError, OSError, ValueError) as fault:
-        print(f"error: {one_line(fault)}", file=sys.stderr)
-        return 2 if isinstance(fault, ValueError) else 1
-    except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
-        return 130
+def _extract(args: argparse.Namespace) -> None:
+    """Write what the options ask for."""
+    dataset = EmbryoDataset(args.folder, planes=args.planes, tolerant=args.tolerant)
+    part = dataset.extract(args.videos, to=args.to)
     tell(f"extracted to {part.path}: {len(part.videos):,} videos in {', '.join(part.planes) or 'no plane'}")
-    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 done, 1 with one line on standard error if it cannot be done, 2 wrong usage."""
+    args = _parser().parse_args(argv)
+    return run_command(lambda: _extract(args), wrong=2)
 
 # %% ../../nbs/dataset_util/04_extract_part.ipynb #6a3d3121
 #| eval: false

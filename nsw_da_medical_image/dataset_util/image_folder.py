@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -21,7 +22,7 @@ from PIL import Image
 
 from ..common.files import new_folder
 from ..common.text import DataError
-from .dataset import END_OF_IMAGE, EmbryoDataset, decode
+from .dataset import END_OF_IMAGE, START_OF_IMAGE, EmbryoDataset, decode
 from .frames import DatasetSource, Frames
 from .source import FolderSource
 from .synthetic import SyntheticRuns, sound_frames
@@ -36,6 +37,8 @@ def describe(phase: str, plane: str | None = None) -> str:
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #7b94e0c5
 def _truncated(data: bytes, label: str, tolerant: bool) -> bool:
     """Whether the bytes of a JPEG are truncated; `DataError` where that is not tolerated."""
+    if data and not data.startswith(START_OF_IMAGE):  # as a link to another file would bring it in
+        raise DataError(f"frame {label} is not a JPEG; leave it out with exclude")
     truncated = not data.endswith(END_OF_IMAGE)
     if truncated and not tolerant:
         raise DataError(f"frame {label} is truncated; leave it out with exclude, or take it as it is with tolerant")
@@ -58,6 +61,8 @@ def _link(file: str, target: Path) -> None:
         os.link(os.path.realpath(file), target)  # `os.link` alone would link the symbolic link, which dangles elsewhere
     except OSError as fault:
         raise DataError(f"{file} cannot be linked ({fault.strerror}); leave --link out, and it is copied") from fault
+    if not stat.S_ISREG(os.lstat(target).st_mode):  # it was read a moment ago, but may have been exchanged
+        raise DataError(f"{file} is not a regular file any more")
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #2d0bcc18
 def _file(frames: Frames, index: int) -> str:
@@ -92,6 +97,9 @@ def _entries(frames: Frames) -> pd.DataFrame:
     names = {"file": [f"{number}.jpeg" for number in numbers], "label": [frames.label(number) for number in numbers]}
     return pd.DataFrame({**names, "phase": frames.table["phase"].astype(str), "text": texts})
 
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #804d8ede
+from ..common.text import spreadsheet_safe
+
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #7a449c58
 def _write_classic(folder: Path, entries: pd.DataFrame) -> None:
     """`descriptions/` and `metadata.csv`."""
@@ -101,7 +109,7 @@ def _write_classic(folder: Path, entries: pd.DataFrame) -> None:
     with open(folder / TABLE, "w", encoding="utf-8", newline="") as f:
         writer = csv.writer(f, lineterminator="\n")
         writer.writerow(["filename", "label", "phase"])
-        writer.writerows(entries[["file", "label", "phase"]].itertuples(index=False))
+        writer.writerows(entries[["file", "label", "phase"]].map(spreadsheet_safe).itertuples(index=False))
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #87a1bf32
 def _write_huggingface(folder: Path, entries: pd.DataFrame) -> None:
@@ -114,20 +122,18 @@ def _write_huggingface(folder: Path, entries: pd.DataFrame) -> None:
 
 _WRITERS = {"classic": _write_classic, "huggingface": _write_huggingface}
 
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #3445d9e7
+from ..common.command import in_threads
+
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #089d88e4
 def _in_threads(work: Callable[[int], Any], count: int, step: int = 32) -> list[Any]:
     """What `work` returns for each number below `count`."""
-    pool = ThreadPoolExecutor(cores() + 2)  # two more: some wait for the disk
     done: list[Any] = []
-    try:
-        with progress(total=count, desc="writing", unit="image") as bar:
-            for some in pool.map(
-                lambda first: [*map(work, range(first, min(first + step, count)))], range(0, count, step)
-            ):
-                done += some
-                bar.update(len(some))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with progress(total=count, desc="writing", unit="image") as bar:
+        parts = (range(first, min(first + step, count)) for first in range(0, count, step))
+        for some in in_threads(lambda part: [*map(work, part)], parts, cores() + 2):  # two more wait for the disk
+            done += some
+            bar.update(len(some))
     return done
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #ab0fc869
@@ -222,8 +228,9 @@ import argparse
 import sys
 from typing import get_args
 
-from ..common.files import refuse_existing
-from ..common.text import one_line, tell
+from ..common.command import Parser, Several, filled, run_command
+from ..common.files import refuse_existing, refuse_inside
+from ..common.text import complain, tell
 from .split import Split, leaks, read_split
 from .util import UnknownName
 
@@ -234,27 +241,31 @@ def _pick(text: str) -> str | int:
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #c3fb98e1
 def _add_choice(parser: argparse.ArgumentParser) -> None:
     """The options that choose frames."""
-    parser.add_argument("--videos", nargs="+", metavar="VIDEO", help="these videos (all)")
-    parser.add_argument("--split", metavar="SPLIT.json", help="the videos of a part of this split")
+    parser.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help="these videos, or all (all)")
+    parser.add_argument("--split", type=filled, metavar="SPLIT.json", help="the videos of a part of this split")
     parser.add_argument("--part", help="which part of the split (train)")
-    parser.add_argument("--planes", nargs="+", metavar="PLANE", help="these focal planes, F-45 to F45 (all)")
-    parser.add_argument("--phases", nargs="+", metavar="PHASE", default=list(Phase), help="these phases (all)")
+    parser.add_argument(
+        "--planes", action=Several, metavar="PLANE", help="these focal planes, F-45 to F45, or all (all)"
+    )
+    parser.add_argument("--phases", action=Several, metavar="PHASE", help="these phases, or all (all)")
     pick = "of each phase in each video and plane: all, median, onset, or so many (all)"
     parser.add_argument("--pick", type=_pick, default="all", metavar="WHICH", help=pick)
     table = "leave out what this table names: video, plane, runs"
     parser.add_argument("--exclude", type=Path, metavar="FILE.csv", help=table)
     runs = "add the images of the synthetic runs in this folder that show these planes and phases"
-    parser.add_argument("--synthetic", metavar="RUNS", help=runs)
+    parser.add_argument("--synthetic", type=filled, metavar="RUNS", help=runs)
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #bf115d80
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.image_folder",
         description="Make a folder for generative training: images, a description for each, a table. All or nothing.",
         epilog="Exit status: 0 done, 1 nothing to write, a truncated frame, or the target exists, 2 wrong usage.",
     )
-    parser.add_argument("folder", help="the folder of an extracted data set, or of the archives, or of a part of them")
-    parser.add_argument("out", help="the folder to make, which must not exist")
+    parser.add_argument(
+        "folder", type=filled, help="the folder of an extracted data set, or of the archives, or of a part of them"
+    )
+    parser.add_argument("out", type=filled, help="the folder to make, which must not exist")
     _add_choice(parser)
     forms = "classic: descriptions and metadata.csv; huggingface: metadata.jsonl (classic)"
     parser.add_argument("--form", choices=get_args(Form), default="classic", help=forms)
@@ -272,6 +283,13 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
     if args.split is None and args.part is not None:
         parser.error(f"--part {args.part} needs --split, the split that it is a part of")
     args.part = args.part or "train"
+    for name in ("videos", "planes", "phases"):
+        given = getattr(args, name)
+        if given and "all" in given:
+            if given != ["all"]:
+                parser.error(f"--{name}: 'all' means all of them; give it alone")
+            setattr(args, name, None)
+    args.phases = args.phases or list(Phase)
     return args
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #56ab7427
@@ -284,11 +302,6 @@ def _split_notes(split: Split, part: str, videos: Iterable[str]) -> Iterator[str
         names = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if absent[8:] else "")
         yield f"{len(absent)} of {len(split[part])} videos of {part} are not in this data set and are passed over: {names}"
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #b8f529e4
-def _note(text: str) -> None:
-    """One line on standard error about what is done all the same."""
-    print(f"note: {' '.join(text.splitlines())}", file=sys.stderr)
-
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #86b67751
 def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | None:
     """The videos that --videos and --split mean together; None for all."""
@@ -298,7 +311,7 @@ def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | Non
     if args.part not in split:
         raise UnknownName(f"{args.split} has no part {args.part!r}; it has {', '.join(split)}")
     for note in _split_notes(split, args.part, dataset):
-        _note(note)
+        complain(f"note: {note}")
     asked = dataset if args.videos is None else [dataset[name].name for name in args.videos]
     return [name for name in asked if name in split[args.part]]
 
@@ -307,40 +320,40 @@ def _chosen(args: argparse.Namespace) -> Frames:
     """The frames that the command's options mean."""
     refuse_existing(Path(args.out))
     dataset = EmbryoDataset(args.folder)
-    if Path(args.out).resolve().is_relative_to(Path(args.folder).resolve()):
-        raise DataError(f"{args.out} lies inside the data set; give a place outside of it")
+    refuse_inside(args.out, args.folder)
     frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, args.exclude)
     if args.synthetic:
         made, note = sound_frames(SyntheticRuns(args.synthetic), None, args.planes, args.phases)
         frames += made
         if note:
-            _note(note)
+            complain(f"note: {note}")
+        if not len(made):
+            complain(f"note: no synthetic image in {args.synthetic} shows these planes and phases")
+    if not len(frames):
+        raise DataError(f"{args.folder} {_why_none(dataset)}; nothing is written")
     return frames
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #0b1586cd
-def _refused(fault: BaseException, status: int) -> int:
-    """One line on standard error, and the exit status."""
-    print(f"error: {one_line(fault)}", file=sys.stderr)
-    return status
+
+def _why_none(dataset: EmbryoDataset) -> str:
+    """Return why no frame is chosen."""
+    if not dataset.planes:
+        return "holds no frames"
+    if not dataset.annotated:
+        return "has no annotations, and without them no frame has a phase"
+    return "has no labelled frame of these videos, planes and phases that is not excluded"
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #c7e44eb3
-def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 with one line on standard error where it cannot be done, 2 wrong usage, 130 after Ctrl-C."""
-    args = _parsed(argv)
-    try:
-        frames = _chosen(args)
-        made = make_image_folder(
-            frames, args.out, form=args.form, size=args.size, link=args.link, tolerant=args.tolerant
-        )
-    except ValueError as fault:
-        return _refused(fault, 2)
-    except (DataError, KeyError, OSError) as fault:
-        return _refused(fault, 1)
-    except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
-        return 130
+def _make(args: argparse.Namespace) -> None:
+    """Write the folder that the options ask for."""
+    frames = _chosen(args)
+    made = make_image_folder(frames, args.out, form=args.form, size=args.size, link=args.link, tolerant=args.tolerant)
     tell(json.dumps(made._asdict()) if args.json else str(made))
-    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 done, 1 with one line on standard error if it cannot be done, 2 wrong usage."""
+    args = _parsed(argv)
+    return run_command(lambda: _make(args), wrong=2)
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #a931f048
 #| eval: false

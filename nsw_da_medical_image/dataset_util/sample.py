@@ -1227,22 +1227,20 @@ def _check_free(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty; name a folder that is absent or empty")
 
+# %% ../../nbs/dataset_util/01_sample.ipynb #0d27b07c
+from ..common.files import new_folder
+
 # %% ../../nbs/dataset_util/01_sample.ipynb #4025171a
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """A folder that becomes `folder`, which must be absent or empty, when the block ends without an error."""
     _check_free(folder)
-    home = next(parent for parent in folder.parents if parent.exists())
-    hidden = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=home))
-    try:
-        (hidden / "new").mkdir()
-        yield hidden / "new"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists():
-            folder.rmdir()
-        (hidden / "new").rename(folder)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+    missing = [place for place in folder.parents if not place.exists()]
+    first = missing[-1] if missing else folder  # the folders above appear together with it
+    with new_folder(first, empty=True) as hidden:
+        new = hidden / folder.relative_to(first)
+        new.mkdir(parents=True, exist_ok=True)
+        yield new
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #a3c28077
 class Sample(NamedTuple):
@@ -1295,26 +1293,27 @@ import argparse
 import json
 import sys
 
+from ..common.command import Parser, Several, filled, run_command
+from ..common.text import tell
+
 
 def _parser() -> argparse.ArgumentParser:
     """The command's options, named like the arguments of `make_archives`; --help lists the quirks."""
     wide = max(map(len, QUIRK_HELP))
     listing = "\n".join(f"  {name:<{wide}}  {text}" for name, text in QUIRK_HELP.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.sample",
         description="Write a small data set of invented embryos in the layout of the real one: the ten files.",
         epilog=f"quirks (a bare name goes to one video, the last first):\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("folder", metavar="FOLDER", help="where the ten files go; absent or empty")
+    add("folder", type=filled, metavar="FOLDER", help="where the ten files go; absent or empty")
     add("--videos", type=int, default=9, metavar="N", help="number of videos (9, of 6 codes)")
     add("--frames", type=int, metavar="N", help="runs per video (40 in the first three, 24 in the others)")
     add("--seed", type=int, default=0, metavar="N", help="another seed, other embryos (0)")
     add("--size", type=int, default=500, metavar="N", help="width and height in pixels (500)")
-    add(
-        "--quirk", dest="quirks", action="append", default=[], metavar="NAME[@VIDEO]", help="plant a defect; repeatable"
-    )
+    add("--quirk", dest="quirks", action=Several, default=[], metavar="NAME[@VIDEO]", help="plant defects; repeatable")
     add("--json", action="store_true", help="print the summary as JSON")
     return parser
 
@@ -1345,21 +1344,17 @@ def _screen(summary: Mapping[str, Any], most: int = 9) -> str:
     return "\n".join([f"written to {summary['folder']}", *lines])
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #bf79582c
+def _make(options: dict[str, Any], as_json: bool) -> None:
+    """Write the sample that the options ask for."""
+    summary = _summary(make_archives(**options), options["frames"])
+    tell(json.dumps(summary, indent=2) if as_json else _screen(summary))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns 0 when done and 1 when the job failed, and exits with 2 on wrong usage."""
-    parser = _parser()
-    options = vars(parser.parse_args(argv))
+    """Run the command and return its exit status: 0 done, 1 with one line on standard error if it cannot be done, 2 wrong usage."""
+    options = vars(_parser().parse_args(argv))
     as_json = options.pop("json")
-    try:
-        sample = make_archives(**options)
-    except ValueError as error:
-        parser.error(str(error))
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    summary = _summary(sample, options["frames"])
-    print(json.dumps(summary, indent=2) if as_json else _screen(summary))
-    return 0
+    return run_command(lambda: _make(options, as_json), wrong=2)
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #8f391b61
 #| eval: false

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ANNOTATIONS', 'TIMES', 'GRADES', 'ARCHIVES', 'UnknownName', 'nearest', 'OrderedName', 'FocalPlane', 'Phase', 'Grade',
            'Grades', 'FrameName', 'run_of', 'natural_key', 'VideoId', 'released_videos', 'code_of', 'progress',
-           'filled', 'runs_text', 'runs_ranges', 'cores']
+           'runs_text', 'runs_ranges', 'cores']
 
 # %% ../../nbs/dataset_util/00_util.ipynb #4be04087
 import operator
@@ -18,12 +18,15 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple, Self, SupportsIndex
 
+# %% ../../nbs/dataset_util/00_util.ipynb #8a6f20dd
+from ..common.text import printable
+
 # %% ../../nbs/dataset_util/00_util.ipynb #836d1b53
 class UnknownName(KeyError):
     """No such video, plane, phase or run; the message names what was asked and the nearest that exists."""
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return printable(str(self.args[0]), keep="\n")  # a traceback shows it in a terminal
 
 # %% ../../nbs/dataset_util/00_util.ipynb #1374aea6
 def nearest(name: object, names: Iterable[object], n: int = 3) -> str:
@@ -264,18 +267,7 @@ def progress(iterable: Iterable | None = None, **options: Any) -> Any:
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     in_notebook = type(shell).__name__ == "ZMQInteractiveShell"
     silent = True if sys.stderr is None else None  # None: tqdm looks whether it is a terminal
-    # Without a monitor: that is a thread which outlives the bar, and then Python warns of every fork.
-    quiet = type("tqdm", (tqdm,), {"monitor_interval": 0})
-    return quiet(iterable, disable=False if in_notebook else silent, dynamic_ncols=True, **options)
-
-# %% ../../nbs/dataset_util/00_util.ipynb #df7e34df
-def filled(text: str) -> str:
-    """The value of a command's option, as argparse's `type`: an empty one is a wrong usage."""
-    if not text.strip():
-        from argparse import ArgumentTypeError  # no training script needs it
-
-        raise ArgumentTypeError("it is empty; give a value, or leave the option away")
-    return text
+    return tqdm(iterable, disable=False if in_notebook else silent, dynamic_ncols=True, **options)
 
 # %% ../../nbs/dataset_util/00_util.ipynb #ec03dce3
 def runs_text(runs: Iterable[SupportsIndex]) -> str:

@@ -255,6 +255,11 @@ def _spread(table: pd.DataFrame, phase: str, count: int) -> list[int]:
         places = places[np.linspace(0, len(places) - 1, count).round().astype(int)]
     return places.tolist()
 
+# %% ../../nbs/viewer/04_compare.ipynb #f5dddeb5
+from ..common.html import escape
+from ..common.html import page as html_page
+from ..common.text import without_folder
+
 # %% ../../nbs/viewer/04_compare.ipynb #6b68c7b2
 def _tile(frames: Frames, index: int, size: int) -> _Tile:
     """A frame with its phase and its name; where it cannot be read, the reason."""
@@ -263,7 +268,8 @@ def _tile(frames: Frames, index: int, size: int) -> _Tile:
         image = Image.fromarray(np.asarray(frames[index].image)).resize((size, size), Image.Resampling.BOX)
         shown: Any = np.asarray(image)
     except (DataError, OSError, TypeError) as fault:
-        shown = one_line(fault)
+        source: Any = frames._part(index).source
+        shown = without_folder(one_line(fault), getattr(source, "dataset", source).root)
     label, room = frames.label(index), size // 5  # characters
     caption = label if len(label) <= room else f"{label[: room - 1]}\u2026"
     return _Tile(shown, row["phase"], caption, PHASE_COLOURS[Phase(row["phase"])])
@@ -302,7 +308,6 @@ def compare_sheet(real: Frames, synthetic: Frames, columns: int = 4, size: int =
     return figure
 
 # %% ../../nbs/viewer/04_compare.ipynb #8efa04ba
-import html
 import io
 import math
 import os
@@ -339,7 +344,7 @@ def _cell(value: object, tag: str) -> str:
         text = str(value)
     words = tag == "td" or value in ("", "phase", "plane", "prompt")  # numbers stand at the right, below their heads
     at = " class='text'" if isinstance(value, str) and words else ""
-    return f"<{tag}{at}>{html.escape(text)}</{tag}>"
+    return f"<{tag}{at}>{escape(text)}</{tag}>"
 
 
 def _cells(values: Iterable[object], tag: str = "td") -> str:
@@ -387,10 +392,10 @@ def _phases_html(found: Comparison) -> str:
 # %% ../../nbs/viewer/04_compare.ipynb #4e31581b
 def _picture(frames: Frames, index: int, size: int = 96) -> str:
     """A frame as HTML, with its name as a tooltip; where it cannot be read, the reason."""
-    label = html.escape(frames.label(index), quote=True)
+    label = escape(frames.label(index))
     tile = _tile(frames, index, size)
     if isinstance(tile.frame, str):
-        return f"<span title='{label}'>{html.escape(tile.frame)}</span>"
+        return f"<span title='{label}'>{escape(tile.frame)}</span>"
     Image.fromarray(tile.frame).save(buffer := io.BytesIO(), "JPEG", quality=85)
     source = f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}"
     return f"<img src='{source}' width='{size}' height='{size}' alt='{label}' title='{label}'>"
@@ -446,9 +451,7 @@ def _count(each: Measured) -> str:
 # %% ../../nbs/viewer/04_compare.ipynb #5c71b39d
 def _page(title: str, parts: Iterable[str]) -> str:
     """A whole page with the style in it."""
-    view = "<meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-    head = f"<head>{view}<title>{html.escape(title)}</title><style>{STYLE}</style></head>"
-    return f"<!doctype html><html lang='en'>{head}<body><h1>{html.escape(title)}</h1>{''.join(parts)}</body></html>\n"
+    return html_page(title, f"<h1>{escape(title)}</h1>{''.join(parts)}", style=STYLE)
 
 # %% ../../nbs/viewer/04_compare.ipynb #9c200a7e
 def _sections(found: Comparison) -> Iterator[str]:
@@ -489,14 +492,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..common.command import Parser, Several, filled, run_command
 from ..common.files import refuse_existing
-from ..common.text import tell
+from ..common.text import complain, tell
 from ..dataset_util.dataset import EmbryoDataset
-from ..dataset_util.util import filled
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m nsw_da_medical_image.viewer.compare",
         description="Compare synthetic frames with the real ones of the same phases and planes, on one self-contained page.",
         epilog="Exit status: 0 done, damaged frames being passed over; 1 no frames to compare, or the page exists; 2 wrong usage.",
@@ -507,11 +510,11 @@ def _parser() -> argparse.ArgumentParser:
     out = "the page to write, which must not exist"
     parser.add_argument("--out", type=filled, required=True, metavar="PAGE.html", help=out)
     videos = "real frames of these videos only (all)"
-    parser.add_argument("--videos", type=filled, nargs="+", metavar="VIDEO", help=videos)
+    parser.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help=videos)
     table = "leave out the real frames that this table names: video, plane, runs"
     parser.add_argument("--exclude", type=filled, metavar="FILE.csv", help=table)
     names = "these synthetic runs only (all)"
-    parser.add_argument("--names", type=filled, nargs="+", metavar="RUN", help=names)
+    parser.add_argument("--names", action=Several, spaces=True, metavar="RUN", help=names)
     parser.add_argument("--most", type=int, default=2000, metavar="N", help="measure so many frames of each (2000)")
     return parser
 
@@ -533,27 +536,24 @@ def _damaged(found: Comparison) -> str:
     return f"{' and '.join(counts)} frames are damaged and were passed over" if counts else ""
 
 # %% ../../nbs/viewer/04_compare.ipynb #f7f64978
+def _compare(args: argparse.Namespace) -> None:
+    """Write the page that the options ask for."""
+    refuse_existing(Path(args.out))
+    real, made, note = _both(args)
+    found = comparison_page(real, made, args.out, most=args.most, tolerant=True)
+    for told in filter(None, [note, _damaged(found)]):
+        complain(f"note: {told}")
+    sets = f"{len(real):,} real and {len(made):,} synthetic frames"
+    tell(f"{args.out}: {sets}, {found.distance:.2f} apart (yardstick {found.yardstick:.2f})")
+
+
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 with one line on standard error where it cannot be done, 2 wrong usage, 130 after Ctrl-C."""
+    """Run the command and return its exit status: 0 done, 1 with one line on standard error if it cannot be done, 2 wrong usage."""
     parser = _parser()
     args = parser.parse_args(argv)
     if args.most < 1:
         parser.error(f"--most is {args.most}; it must be 1 or more")
-    try:
-        refuse_existing(Path(args.out))
-        real, made, note = _both(args)
-        found = comparison_page(real, made, args.out, most=args.most, tolerant=True)
-    except (DataError, KeyError, ValueError, OSError) as fault:
-        print(f"error: {one_line(fault)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
-        return 130
-    for told in filter(None, [note, _damaged(found)]):
-        print(f"note: {told}", file=sys.stderr)
-    sets = f"{len(real):,} real and {len(made):,} synthetic frames"
-    tell(f"{args.out}: {sets}, {found.distance:.2f} apart (yardstick {found.yardstick:.2f})")
-    return 0
+    return run_command(lambda: _compare(args))
 
 # %% ../../nbs/viewer/04_compare.ipynb #c50da0e1
 #| eval: false
