@@ -36,6 +36,7 @@ from typing import Any, NamedTuple, Protocol
 from isal import igzip_threaded, isal_zlib
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #82862944
+from ..common.files import expanded
 from ..common.text import DataError, one_line, tell
 from nsw_da_medical_image.dataset_util.util import (
     ANNOTATIONS,
@@ -107,7 +108,7 @@ def check_archives(source: str | os.PathLike) -> dict[str, Path]:
     Raises `DataError`, naming all that is missing and all that is too much, unless the folder holds exactly the ten
     non-empty files of the release and each tarball begins as a gzip file does.
     """
-    found = _entries(Path(source))
+    found = _entries(expanded(source))
     if faults := _faults(found):
         raise DataError(f"{source} does not hold exactly the ten archives of {RELEASE}: {'; '.join(faults)}")
     return {name: found[name] for name in ARCHIVES}
@@ -946,7 +947,7 @@ def extract_dataset(
     Needs a POSIX system (Linux, macOS).
     """
     began = time.monotonic()
-    source, destination = Path(os.path.realpath(source)), Path(os.path.realpath(destination))
+    source, destination = (Path(os.path.realpath(expanded(place))) for place in (source, destination))
     job = _check(source, destination, workers, drop_duplicate_f0)
     with _locked(job.staging) as lock:
         check_destination(source, destination)  # another run may have finished while this one waited

@@ -34,7 +34,7 @@ from .frames import Form, Frames
 from .source import _is_folder
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #df0cdab5
-from ..common.files import flush_name, new_folder, read_file
+from ..common.files import expanded, flush_name, new_folder, read_file
 from ..common.text import DataError, one_line, printable, tell
 from nsw_da_medical_image.dataset_util.util import (
     FocalPlane,
@@ -212,7 +212,7 @@ class _RunFolder:
     """A run's folder: its files and its metadata."""
 
     def __init__(self, path: str | os.PathLike):
-        self.path = os.path.abspath(path)
+        self.path = os.path.abspath(expanded(path))
         self.name = os.path.basename(self.path)
 
     @cached_property
@@ -421,7 +421,7 @@ def _metadata_text(prompt: str, phase: Phase, plane: FocalPlane, made: datetime 
 @contextmanager
 def _parents(path: str | os.PathLike) -> Iterator[Path]:
     """Yield `path` after making the folders above it that are missing; remove those again if the block fails."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     made = []
     try:
         for folder in reversed(path.absolute().parents):
@@ -553,7 +553,7 @@ def _names_in(folder: Path) -> list[str]:
 
 def _source(folder: Path) -> Path:
     """Return the folder of images to adopt; raise `DataError` if there is none or it is a batch already."""
-    folder = Path(os.path.abspath(folder.expanduser()))
+    folder = Path(os.path.abspath(expanded(folder)))
     if not folder.is_dir():
         what = "a file" if folder.exists() else "not there"
         raise DataError(f"{folder} is {what}; give the folder that holds the images")
@@ -603,7 +603,7 @@ def adopt_batch(
     label = Phase.parse(phase), FocalPlane.parse(plane)
     _metadata_text(prompt, *label, made, {**(more or {}), "adopted": {}})  # a wrong label ends it here
     source = _source(Path(folder))
-    target = Path(to) if to is not None else BATCHES / source.name
+    target = expanded(to) if to is not None else BATCHES / source.name
     if not target.name.isprintable() or target.name.startswith(".") or not target.name:
         raise ValueError(f"{target.name!r} cannot be the name of a batch; give another with to")
     names: list[str] = []
@@ -685,8 +685,8 @@ class _Runs(Mapping[str, SyntheticRun]):
     """The synthetic runs of a folder by name."""
 
     def __init__(self, path: str | os.PathLike):
-        _check_folder(path)
-        self.path = os.fspath(path)
+        _check_folder(path := expanded(path))
+        self.path = str(path)
         self.root = os.path.abspath(path)
 
     @cached_property
@@ -940,7 +940,7 @@ def _check_adopting(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         return
     if not args.phase:
         parser.error("--adopt needs --phase, such as --phase t4: images do not say what they show")
-    name = Path(args.adopt).expanduser().absolute().name if args.name is None else args.name
+    name = expanded(args.adopt).absolute().name if args.name is None else args.name
     if not name.strip(".") or "/" in name or name.startswith("."):
         parser.error(f"{name!r} cannot be the name of a batch; give another with --name")
     args.name = name
@@ -952,7 +952,7 @@ def _check_adopting(parser: argparse.ArgumentParser, args: argparse.Namespace) -
 
 def _adopt(args: argparse.Namespace) -> int:
     """Adopt a folder of images, and say what was made."""
-    target = Path(args.folder) / args.name
+    target = expanded(args.folder) / args.name
     batch = adopt_batch(
         args.adopt,
         args.phase,
