@@ -47,16 +47,13 @@ def cache(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def archives(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sample") / "archives"
-    make_archives(folder, videos=3, frames=20, size=160)
-    return folder
+def archives(shared):
+    return shared(frames=20, size=160).archives
 
 
 @pytest.fixture(scope="module")
-def extracted(archives):
-    extract_dataset(archives, archives.parent / "extracted")
-    return archives.parent / "extracted"
+def extracted(shared):
+    return shared(frames=20, size=160).extracted
 
 
 # --- the same answers ------------------------------------------------------------------------------------------------

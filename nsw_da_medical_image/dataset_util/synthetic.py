@@ -551,7 +551,7 @@ def _names_in(folder: Path) -> list[str]:
     return [name for name in names if not name.startswith(".") and name.lower() not in ("desktop.ini", "thumbs.db")]
 
 
-def _source(folder: Path) -> Path:
+def _source(folder: str | os.PathLike) -> Path:
     """Return the folder of images to adopt; raise `DataError` if there is none or it is a batch already."""
     folder = Path(os.path.abspath(expanded(folder)))
     if not folder.is_dir():
@@ -602,7 +602,7 @@ def adopt_batch(
     """
     label = Phase.parse(phase), FocalPlane.parse(plane)
     _metadata_text(prompt, *label, made, {**(more or {}), "adopted": {}})  # a wrong label ends it here
-    source = _source(Path(folder))
+    source = _source(folder)
     target = expanded(to) if to is not None else BATCHES / source.name
     if not target.name.isprintable() or target.name.startswith(".") or not target.name:
         raise ValueError(f"{target.name!r} cannot be the name of a batch; give another with to")
@@ -671,23 +671,23 @@ FINDING_COLUMNS = ("check", "severity", "video", "plane", "runs", "message", "re
 _FIRST = "write_run makes one of generated images, and adopt_batch, or --adopt, of images that you have"
 
 
-def _check_folder(path: str | os.PathLike) -> None:
-    """Raise `DataError` where `path` does not hold runs."""
-    if not os.path.isdir(path):
-        if os.path.exists(path):
+def _check_folder(path: str | os.PathLike, root: str) -> None:
+    """Raise `DataError` where `path` does not hold runs; `root` is where it is."""
+    if not os.path.isdir(root):
+        if os.path.exists(root):
             raise DataError(f"{path} is a file; give the folder that holds the synthetic batches")
         raise DataError(f"{path} is not there, so there is no synthetic batch yet; {_FIRST}")
-    if os.path.isfile(os.path.join(path, METADATA)):
-        raise DataError(f"{path} is a run itself; give the folder above, {os.path.dirname(os.path.abspath(path))}")
+    if os.path.isfile(os.path.join(root, METADATA)):
+        raise DataError(f"{path} is a run itself; give the folder above, {os.path.dirname(root)}")
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #b9b6b341
 class _Runs(Mapping[str, SyntheticRun]):
     """The synthetic runs of a folder by name."""
 
     def __init__(self, path: str | os.PathLike):
-        _check_folder(path := expanded(path))
-        self.path = str(path)
-        self.root = os.path.abspath(path)
+        self.root = os.path.abspath(expanded(path))
+        _check_folder(path, self.root)
+        self.path = os.fspath(path)
 
     @cached_property
     def _known(self) -> dict[str, SyntheticRun]:
@@ -940,7 +940,7 @@ def _check_adopting(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         return
     if not args.phase:
         parser.error("--adopt needs --phase, such as --phase t4: images do not say what they show")
-    name = expanded(args.adopt).absolute().name if args.name is None else args.name
+    name = os.path.basename(os.path.abspath(os.path.expanduser(args.adopt))) if args.name is None else args.name
     if not name.strip(".") or "/" in name or name.startswith("."):
         parser.error(f"{name!r} cannot be the name of a batch; give another with --name")
     args.name = name
