@@ -20,7 +20,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from nsw_da_medical_image.common.command import Parser, filled, run_command
-from nsw_da_medical_image.common.files import new_folder, refuse_inside
+from nsw_da_medical_image.common.files import expanded, new_folder, refuse_inside
 from nsw_da_medical_image.common.html import escape, page
 from nsw_da_medical_image.common.text import DataError, spreadsheet_safe, tell
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
@@ -282,7 +282,7 @@ def work(args: argparse.Namespace) -> None:
     with new_folder(args.out) as out:
         dataset = open_data(args.folder, out)
         experiment(dataset, out, args.weights, args.seed, args.frames, args.pixels or args.folder is None)
-    tell(f"done: open {Path(args.out) / 'index.html'}")
+    tell(f"done: open {expanded(args.out) / 'index.html'}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -52,7 +52,7 @@ def cache_folder(kind: str) -> Path:
         except (RuntimeError, KeyError):
             top = "~"
     if os.fspath(path := expanded(top)).startswith("~"):
-        raise FileNotFoundError(f"{top} is not there: the user has no home folder")
+        raise FileNotFoundError(f"{top} names no home folder")
     return Path(os.path.abspath(path)) / kind
 
 

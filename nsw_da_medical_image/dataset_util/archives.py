@@ -570,8 +570,8 @@ def _fits(index: Index, top: str) -> bool:
         return False
     if any(array.ndim != 1 + (field == "tails") for field, array in index._asdict().items()):
         return False
-    size, length = int(note["identity"].split()[0]), int(index.starts[-1])
-    told = (("fault", ""), ("refused", False), ("doubtful", 0))
+    size, length = int(str(note["identity"]).split()[0]), int(index.starts[-1])
+    told = (("fault", ""), ("refused", False), ("doubtful", 0), ("identity", ""))
     return bool(
         all(type(note.get(field, kind)) is type(kind) for field, kind in told)
         and files == len(index.sizes) == len(index.crcs) == len(index.tails)

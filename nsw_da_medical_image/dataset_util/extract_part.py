@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..common.files import new_folder
+from ..common.files import expanded, new_folder
 from ..common.text import DataError, tell
 from nsw_da_medical_image.dataset_util.dataset import (
     START_OF_IMAGE,
@@ -127,7 +127,7 @@ def extract_part(
     """
     names = list(dataset.videos) if videos is None else [dataset[name].name for name in _several(videos)]
     chosen = list(dataset.planes) if planes is None else [dataset.plane(plane) for plane in _several(planes)]
-    to = Path(os.path.realpath(to))
+    to = Path(os.path.realpath(expanded(to)))
     check_destination(Path(os.path.realpath(dataset.root)), to)
     _check_whole(dataset, chosen)
     wanted = _wanted(dataset, names, chosen)

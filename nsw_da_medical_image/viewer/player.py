@@ -27,7 +27,7 @@ import numpy as np
 import traitlets
 from PIL import Image
 
-from ..common.files import new_file
+from ..common.files import expanded, new_file
 from ..common.text import DataError
 from ..dataset_util.dataset import END_OF_IMAGE, Plane, Video, decode
 from ..dataset_util.util import FocalPlane, UnknownName
@@ -542,7 +542,7 @@ class _Paged(_Framed):
             return self._page(chosen)
         with new_file(path) as hidden:
             hidden.write_text(self._page(chosen), encoding="utf-8", newline="\n")
-        return Path(path)
+        return expanded(path)
 
 # %% ../../nbs/viewer/01_player.ipynb #e7c7f639
 class EmbryoPlayer(_Paged):
