@@ -39,7 +39,7 @@ from typing import Any, NamedTuple, Protocol
 from isal import igzip_threaded, isal_zlib
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #82862944
-from ..common.files import READ_LIMIT, flush_name, flush_tree, open_regular, read_file
+from ..common.files import READ_LIMIT, expanded, flush_name, flush_tree, open_regular, read_file
 from ..common.text import DataError, one_line, tell
 from nsw_da_medical_image.dataset_util.util import (
     ANNOTATIONS,
@@ -179,7 +179,7 @@ def check_archives(source: str | os.PathLike) -> dict[str, Path]:
     Raises `DataError`, naming all that is missing and all that is too much, unless the folder holds exactly the ten
     non-empty files of the release, each tarball begins as a gzip file does, and the grades' file has its header.
     """
-    source = Path(source)
+    source = expanded(source)
     if not source.is_dir():
         what = "a file" if source.exists() else "not there"
         raise DataError(f"{source} is {what}; give the folder of the ten archives")
@@ -1403,7 +1403,7 @@ def extract_dataset(
     has more than 32 MiB or is stored as a sparse file, and those that inflate to more than 64 MiB and 10 times their size. Needs a POSIX system (Linux, macOS).
     """
     began = time.monotonic()
-    source, destination = Path(os.path.realpath(source)), Path(os.path.realpath(destination))
+    source, destination = (Path(os.path.realpath(expanded(place))) for place in (source, destination))
     job = _check(source, destination, workers, drop_duplicate_f0)
     with _Staging(destination) as staging:
         check_destination(source, destination)  # another run may have finished while this one waited
