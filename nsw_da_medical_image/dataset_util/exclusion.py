@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import pandas as pd
 
+from ..common.files import read_utf8
 from ..common.text import DataError
 from .util import FocalPlane, UnknownName, nearest, released_videos, runs_ranges
 
@@ -112,7 +113,7 @@ def _rows(text: str) -> pd.DataFrame:
 def _read(path: str | os.PathLike) -> pd.DataFrame:
     """The exclusion list in a CSV file; `DataError` where the file is none."""
     try:
-        return _listed(_rows(Path(path).read_text(encoding="utf-8-sig")))
+        return _listed(_rows(read_utf8(path)))
     except (
         ValueError,
         csv.Error,

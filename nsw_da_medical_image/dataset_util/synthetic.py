@@ -34,7 +34,7 @@ from .frames import Form, Frames
 from .source import _is_folder
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #df0cdab5
-from ..common.files import flush_name, new_folder, read_file
+from ..common.files import expanded, flush_name, new_folder, read_file
 from ..common.text import DataError, one_line, printable, tell
 from nsw_da_medical_image.dataset_util.util import (
     FocalPlane,
@@ -193,12 +193,17 @@ def decode_image(data: bytes, size: int | None = None) -> np.ndarray:
     return decode(data, size, tolerant=True)
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #8d72776e
+_METADATA_LIMIT = 8 * 1024 * 1024  # bytes; it may name the source of each image
+
+
 def _read_metadata(folder: str) -> tuple[Metadata | None, list[Fault]]:
     """What the `metadata.json` in a folder says, and what is wrong with it, be it that there is none."""
     try:
-        return parse_metadata(Path(folder, METADATA).read_bytes())
+        return parse_metadata(read_file(os.path.join(folder, METADATA), limit=_METADATA_LIMIT, name=METADATA))
     except FileNotFoundError:
         return None, [_wrong("error", "is missing")]
+    except DataError as fault:
+        return None, [_wrong("error", str(fault).removeprefix(f"{METADATA} "))]
     except OSError as fault:
         return None, [_wrong("error", f"cannot be read ({fault.strerror})")]
 
@@ -207,7 +212,7 @@ class _RunFolder:
     """A run's folder: its files and its metadata."""
 
     def __init__(self, path: str | os.PathLike):
-        self.path = os.path.abspath(path)
+        self.path = os.path.abspath(expanded(path))
         self.name = os.path.basename(self.path)
 
     @cached_property
@@ -274,7 +279,7 @@ class _Readable(_Files):
 
     def jpeg(self, number: int) -> bytes:
         """The bytes of an image's file, as they are."""
-        return Path(self.file(number)).read_bytes()
+        return read_file(self.file(number), name=f"{self.name}/{self.files.names[number]}")
 
     def frame(self, number: int, *, size: int | None = None) -> np.ndarray:
         """An image as uint8 grey (height, width), or (size, size); `DataError` where `decode_image` raises it."""
@@ -317,7 +322,7 @@ def _look(run: _Readable, number: int) -> tuple[int, str, int]:
         data = run.jpeg(number)
         flat = np.ptp(decode_image(data)) < 4
     except (DataError, OSError) as fault:
-        return number, one_line(fault), 0
+        return number, one_line(fault).removeprefix(f"{run.name}/{run.files.names[number]} "), 0
     return number, "shows a single grey" if flat else "", hash(data)
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #c5f2c7e4
@@ -416,7 +421,7 @@ def _metadata_text(prompt: str, phase: Phase, plane: FocalPlane, made: datetime 
 @contextmanager
 def _parents(path: str | os.PathLike) -> Iterator[Path]:
     """Yield `path` after making the folders above it that are missing; remove those again if the block fails."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     made = []
     try:
         for folder in reversed(path.absolute().parents):
@@ -546,9 +551,9 @@ def _names_in(folder: Path) -> list[str]:
     return [name for name in names if not name.startswith(".") and name.lower() not in ("desktop.ini", "thumbs.db")]
 
 
-def _source(folder: Path) -> Path:
+def _source(folder: str | os.PathLike) -> Path:
     """Return the folder of images to adopt; raise `DataError` if there is none or it is a batch already."""
-    folder = Path(os.path.abspath(folder.expanduser()))
+    folder = Path(os.path.abspath(expanded(folder)))
     if not folder.is_dir():
         what = "a file" if folder.exists() else "not there"
         raise DataError(f"{folder} is {what}; give the folder that holds the images")
@@ -597,8 +602,8 @@ def adopt_batch(
     """
     label = Phase.parse(phase), FocalPlane.parse(plane)
     _metadata_text(prompt, *label, made, {**(more or {}), "adopted": {}})  # a wrong label ends it here
-    source = _source(Path(folder))
-    target = Path(to) if to is not None else BATCHES / source.name
+    source = _source(folder)
+    target = expanded(to) if to is not None else BATCHES / source.name
     if not target.name.isprintable() or target.name.startswith(".") or not target.name:
         raise ValueError(f"{target.name!r} cannot be the name of a batch; give another with to")
     names: list[str] = []
@@ -666,23 +671,23 @@ FINDING_COLUMNS = ("check", "severity", "video", "plane", "runs", "message", "re
 _FIRST = "write_run makes one of generated images, and adopt_batch, or --adopt, of images that you have"
 
 
-def _check_folder(path: str | os.PathLike) -> None:
-    """Raise `DataError` where `path` does not hold runs."""
-    if not os.path.isdir(path):
-        if os.path.exists(path):
+def _check_folder(path: str | os.PathLike, root: str) -> None:
+    """Raise `DataError` where `path` does not hold runs; `root` is where it is."""
+    if not os.path.isdir(root):
+        if os.path.exists(root):
             raise DataError(f"{path} is a file; give the folder that holds the synthetic batches")
         raise DataError(f"{path} is not there, so there is no synthetic batch yet; {_FIRST}")
-    if os.path.isfile(os.path.join(path, METADATA)):
-        raise DataError(f"{path} is a run itself; give the folder above, {os.path.dirname(os.path.abspath(path))}")
+    if os.path.isfile(os.path.join(root, METADATA)):
+        raise DataError(f"{path} is a run itself; give the folder above, {os.path.dirname(root)}")
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #b9b6b341
 class _Runs(Mapping[str, SyntheticRun]):
     """The synthetic runs of a folder by name."""
 
     def __init__(self, path: str | os.PathLike):
-        _check_folder(path)
+        self.root = os.path.abspath(expanded(path))
+        _check_folder(path, self.root)
         self.path = os.fspath(path)
-        self.root = os.path.abspath(path)
 
     @cached_property
     def _known(self) -> dict[str, SyntheticRun]:
@@ -935,7 +940,7 @@ def _check_adopting(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         return
     if not args.phase:
         parser.error("--adopt needs --phase, such as --phase t4: images do not say what they show")
-    name = Path(args.adopt).expanduser().absolute().name if args.name is None else args.name
+    name = os.path.basename(os.path.abspath(os.path.expanduser(args.adopt))) if args.name is None else args.name
     if not name.strip(".") or "/" in name or name.startswith("."):
         parser.error(f"{name!r} cannot be the name of a batch; give another with --name")
     args.name = name
@@ -947,7 +952,7 @@ def _check_adopting(parser: argparse.ArgumentParser, args: argparse.Namespace) -
 
 def _adopt(args: argparse.Namespace) -> int:
     """Adopt a folder of images, and say what was made."""
-    target = Path(args.folder) / args.name
+    target = expanded(args.folder) / args.name
     batch = adopt_batch(
         args.adopt,
         args.phase,

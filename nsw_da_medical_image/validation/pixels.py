@@ -7,7 +7,6 @@ __all__ = ['SIDE', 'RIM', 'FRAME_ROW', 'DARK', 'TEXTURE_RANGE', 'SHADE', 'SHARPN
            'measure_video', 'frame_states', 'PixelFacts', 'plot_measurements']
 
 # %% ../../nbs/validation/01_pixels.ipynb #d663bd62
-import io
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 # %% ../../nbs/validation/01_pixels.ipynb #daa13265
 from ..common.cache import load, report_damage, save
@@ -31,6 +30,7 @@ from nsw_da_medical_image.dataset_util.dataset import (
     PhaseRow,
     Plane,
     Video,
+    open_jpeg,
 )
 from ..dataset_util.source import Source
 from ..dataset_util.util import FocalPlane, cores, runs_ranges, runs_text
@@ -70,14 +70,15 @@ def _look(data: bytes) -> _Look:
     """Decode a file as far as it can be, in one opening: `decode` would need a second one for the header."""
     fault = "" if data.endswith(END_OF_IMAGE) else "is truncated: it does not end with the end mark of a JPEG"
     try:
-        with Image.open(io.BytesIO(data + END_OF_IMAGE if fault else data), formats=("JPEG",)) as image:
+        with open_jpeg(data + END_OF_IMAGE if fault else data) as image:
             look = _Look(*image.size, image.mode, fault, None)
             image.draft("L", (SIDE, SIDE))
             grey = image if image.mode == "L" else image.convert("L")
             pixels = np.asarray(grey if grey.size == (SIDE, SIDE) else grey.resize((SIDE, SIDE), Image.Resampling.BOX))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as broken:
-        reason = "it is not a JPEG" if isinstance(broken, UnidentifiedImageError) else one_line(broken)
-        return _Look(0, 0, "", f"cannot be decoded: {reason}" if data else _EMPTY, None)
+    except DataError as refused:
+        return _Look(0, 0, "", one_line(refused) if data else _EMPTY, None)
+    except (OSError, SyntaxError, ValueError) as broken:
+        return _Look(0, 0, "", f"cannot be decoded: {one_line(broken)}", None)
     return look._replace(pixels=_filled(pixels) if fault else pixels)
 
 # %% ../../nbs/validation/01_pixels.ipynb #e1e57eec
