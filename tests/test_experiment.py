@@ -294,4 +294,4 @@ def test_ctrl_c_leaves_nothing(extracted: Path, tmp_path: Path) -> None:
         finally:
             process.kill()
     assert (process.returncode, said) == (130, "stopped; nothing was written\n")
-    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache"}
