@@ -123,6 +123,7 @@ def test_no_markup_of_a_stranger_reaches_a_page(hostile: Path) -> None:
     assert "<script" not in page
 
 
+@pytest.mark.slow
 def test_the_command_lists_all_and_says_so(hostile: Path) -> None:
     done = command(hostile)
     assert done.returncode == 1
@@ -134,6 +135,7 @@ def test_the_command_lists_all_and_says_so(hostile: Path) -> None:
     assert {row["origin"] for row in rows if row["severity"] == "error"} == set(SyntheticRuns(hostile)) - {"good"}
 
 
+@pytest.mark.slow
 def test_the_command_without_faults_and_without_a_folder(tmp_path: Path) -> None:
     write_run(tmp_path / "run1", [jpeg(0)], "", "tB", "F+15")
     done = command(tmp_path)
@@ -225,6 +227,7 @@ def data(shared: Callable[..., Shared]) -> Path:
     return shared().extracted
 
 
+@pytest.mark.slow
 def test_other_commands_use_what_is_sound_and_say_so(data: Path, hostile: Path, tmp_path: Path) -> None:
     done = command(data, tmp_path / "out", "--phases", "t2", "--synthetic", hostile, module="dataset_util.image_folder")
     assert done.returncode == 0
@@ -269,6 +272,7 @@ def test_a_name_is_no_formula(data: Path, tmp_path: Path) -> None:
         (["{runs}", "{runs}", "--out", "{new}"], "is not a data set"),
     ],
 )
+@pytest.mark.slow
 def test_the_comparison_refuses_in_one_line(
     data: Path, hostile: Path, tmp_path: Path, args: list[str], why: str
 ) -> None:
@@ -506,6 +510,7 @@ def test_the_older_form_has_an_empty_suffix_for_f0(tmp_path: Path) -> None:
     assert len(runs.frames(planes="F0", phases="tPNa")) == 1
 
 
+@pytest.mark.slow
 def test_the_command_makes_a_batch_and_knows_when_there_is_none(saved: Path, tmp_path: Path) -> None:
     folder = tmp_path / "data" / "all-synthetic-runs"
     for _ in range(2):

@@ -195,6 +195,7 @@ def test_planted_defect_is_found(check: str, planted: Tree) -> None:
 
 
 @pytest.mark.parametrize("check", PIXELS)
+@pytest.mark.slow
 def test_defect_planted_in_pixels_is_found(check: str, pictured: Tree) -> None:
     case = PIXELS[check]
     defect = pictured.planted[case.quirk]
@@ -218,6 +219,7 @@ def test_nothing_grave_beyond_what_was_planted(planted: Tree) -> None:
     assert grave(planted.report) == grave_of(PLANTED, planted) | unread
 
 
+@pytest.mark.slow
 def test_nothing_grave_in_pixels_beyond_what_was_planted(pictured: Tree) -> None:
     assert grave(pictured.report) == grave_of(PIXELS, pictured)
 
@@ -821,6 +823,7 @@ many = settings(
 
 @many
 @given(st.lists(st.sampled_from(list(MUTATIONS)), min_size=1, max_size=5), st.integers(0, 2**32))
+@pytest.mark.slow
 def test_no_mutation_makes_it_raise(small: Path, mutations: list[Callable[[Path, Dice], None]], seed: int) -> None:
     with spoilt(small, mutations, seed) as tree, nobody():
         all_forms(validate(tree, pixels=True, workers=1))
@@ -890,6 +893,7 @@ def dask() -> Iterator[Executor]:
         yield executor
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_gives_the_same_report(planted: Tree, pictured: Tree) -> None:
     with dask() as executor:
         assert same(planted.report, validate(planted.root, executor=executor))
@@ -932,6 +936,7 @@ def test_stopped_by_hand_it_keeps_what_was_measured(tree: Path, cache: Path, mon
 # --- the command ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_command_reports_and_tells_by_its_status(tree: Path, planted: Tree, tmp_path: Path) -> None:
     """As a user calls it, with a file for each form."""
     files = {kind: tmp_path / f"report.{kind}" for kind in ("json", "csv", "html")}
