@@ -916,8 +916,11 @@ def test_the_order_of_the_work_does_not_show(planted: Tree) -> None:
     assert same(planted.report, validate(planted.root, workers=7))
 
 
-def test_stopped_by_hand_it_keeps_what_was_measured(tree: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of the videos before the one that it was at."""
+def test_stopped_by_hand_it_keeps_what_was_measured(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of the videos before the one that it was at; in a cache of its own, which no other test has filled."""
+    monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / "cache"))
     real, seen = judge_video, []
 
     def stop(task: Task) -> Judged:
@@ -927,10 +930,9 @@ def test_stopped_by_hand_it_keeps_what_was_measured(tree: Path, cache: Path, mon
         return real(task)
 
     monkeypatch.setattr("nsw_da_medical_image.validation.validate.judge_video", stop)
-    before = len(list((cache / "measures").glob("*")))
     with pytest.raises(KeyboardInterrupt):
         validate(tree, pixels=True)
-    assert len(list((cache / "measures").glob("*"))) == before + 2 * len(FocalPlane)
+    assert len(list((tmp_path / "cache" / "measures").glob("*"))) == 2 * len(FocalPlane)
 
 
 # --- the command ---------------------------------------------------------------------------------
