@@ -729,6 +729,7 @@ def state_bytes(player: Any) -> int:
     return len(json.dumps(player.get_state(), default=str))
 
 
+@pytest.mark.slow
 def test_the_state_of_any_player_is_small(small: Path, tmp_path: Path) -> None:
     from nsw_da_medical_image.viewer.player import EmbryoPlayer
 

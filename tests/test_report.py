@@ -287,6 +287,7 @@ def test_a_video_stands_once_for_a_kind(validated: Report, small: Report) -> Non
     assert {shown.plane for shown in frames} == {"F0"}
 
 
+@pytest.mark.slow
 def test_a_notebook_gets_no_more_than_it_can_hold(release: Report, small: Report) -> None:
     page = _Elements(release._repr_html_())
     assert len(release._repr_html_()) < 500_000
@@ -298,6 +299,7 @@ def test_a_notebook_gets_no_more_than_it_can_hold(release: Report, small: Report
     assert len(buttons) == 3 + 4  # videos with errors or warnings, and the worst frames
 
 
+@pytest.mark.slow
 def test_every_video_with_a_fault_is_in_the_heat_map(release: Report) -> None:
     grave = release.findings[release.findings["severity"] != "info"]
     table = heat_map(release.findings)

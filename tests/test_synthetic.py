@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -124,6 +123,7 @@ def test_no_markup_of_a_stranger_reaches_a_page(hostile: Path) -> None:
     assert "<script" not in page
 
 
+@pytest.mark.slow
 def test_the_command_lists_all_and_says_so(hostile: Path) -> None:
     done = command(hostile)
     assert done.returncode == 1
@@ -135,6 +135,7 @@ def test_the_command_lists_all_and_says_so(hostile: Path) -> None:
     assert {row["origin"] for row in rows if row["severity"] == "error"} == set(SyntheticRuns(hostile)) - {"good"}
 
 
+@pytest.mark.slow
 def test_the_command_without_faults_and_without_a_folder(tmp_path: Path) -> None:
     write_run(tmp_path / "run1", [jpeg(0)], "", "tB", "F+15")
     done = command(tmp_path)
@@ -177,28 +178,27 @@ def test_names_that_are_no_text_are_findings(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_the_command_in_one_line(tmp_path: Path) -> None:
-    """A pipe in the place of the metadata: once it can be opened for writing, the command waits for its end."""
+    """The command says when it looks at the runs, and then looks for as long as the test wants."""
+    code = (
+        "import sys, time\n"
+        "from nsw_da_medical_image.dataset_util import synthetic\n"
+        "def endless(*_):\n"
+        "    print('looking', file=sys.stderr, flush=True)\n"
+        "    time.sleep(300)\n"
+        "synthetic.SyntheticRuns.findings = endless\n"
+        "sys.exit(synthetic.main(sys.argv[1:]))\n"
+    )
     (tmp_path / "run1").mkdir()
-    pipe = tmp_path / "run1" / "metadata.json"
-    os.mkfifo(pipe)
-    full = [sys.executable, "-m", "nsw_da_medical_image.dataset_util.synthetic", str(tmp_path)]
+    full = [sys.executable, "-c", code, str(tmp_path)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(full, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    writer = None
     try:
-        deadline = time.monotonic() + 60
-        while writer is None:
-            assert process.poll() is None, "it ended before it read the metadata"
-            assert time.monotonic() < deadline, "it did not come to the metadata"
-            with suppress(OSError):
-                writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-            time.sleep(0.01)
+        assert process.stderr is not None
+        assert process.stderr.readline() == "looking\n"
         process.send_signal(signal.SIGINT)
         told, said = process.communicate(timeout=60)
     finally:
         process.kill()
-        if writer is not None:
-            os.close(writer)
     assert (process.returncode, told, said) == (130, "", "stopped; not all runs were looked at\n")
 
 
@@ -227,6 +227,7 @@ def data(shared: Callable[..., Shared]) -> Path:
     return shared().extracted
 
 
+@pytest.mark.slow
 def test_other_commands_use_what_is_sound_and_say_so(data: Path, hostile: Path, tmp_path: Path) -> None:
     done = command(data, tmp_path / "out", "--phases", "t2", "--synthetic", hostile, module="dataset_util.image_folder")
     assert done.returncode == 0
@@ -271,6 +272,7 @@ def test_a_name_is_no_formula(data: Path, tmp_path: Path) -> None:
         (["{runs}", "{runs}", "--out", "{new}"], "is not a data set"),
     ],
 )
+@pytest.mark.slow
 def test_the_comparison_refuses_in_one_line(
     data: Path, hostile: Path, tmp_path: Path, args: list[str], why: str
 ) -> None:
@@ -508,6 +510,7 @@ def test_the_older_form_has_an_empty_suffix_for_f0(tmp_path: Path) -> None:
     assert len(runs.frames(planes="F0", phases="tPNa")) == 1
 
 
+@pytest.mark.slow
 def test_the_command_makes_a_batch_and_knows_when_there_is_none(saved: Path, tmp_path: Path) -> None:
     folder = tmp_path / "data" / "all-synthetic-runs"
     for _ in range(2):
