@@ -10,7 +10,6 @@ Everything appears in the folder after --out, at once, and `index.html` in it te
 """
 
 import argparse
-import html
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from nsw_da_medical_image.common.command import Parser, filled, run_command
 from nsw_da_medical_image.common.files import new_folder, refuse_inside
-from nsw_da_medical_image.common.text import DataError, tell
+from nsw_da_medical_image.common.html import escape, page
+from nsw_da_medical_image.common.text import DataError, spreadsheet_safe, tell
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.frames import Frames
@@ -169,7 +169,7 @@ def leave_out(dataset: EmbryoDataset, out: Path, pixels: bool) -> pd.DataFrame:
     report.to_html(out / "validation.html")
     report.to_csv(out / "findings.csv")
     exclude = report.exclude()
-    exclude.to_csv(out / "exclude.csv", index=False)
+    exclude.map(spreadsheet_safe).to_csv(out / "exclude.csv", index=False)
     tell(f"validated: {len(report.findings):,} findings, {len(exclude):,} rows of what to leave out")
     return exclude
 
@@ -268,13 +268,12 @@ def write_page(path: Path, split: Split, exclude: pd.DataFrame, real: Frames, sy
     before = real.table["phase"].value_counts(sort=False)
     after = before.add(synthetic.table["phase"].value_counts(sort=False), fill_value=0)
     sheet = b64encode(compare_sheet(real, synthetic)._repr_png_()).decode()
-    told = "".join(f"<li>{html.escape(fact)}</li>" for fact in facts(split, exclude, before, after))
+    told = "".join(f"<li>{escape(fact)}</li>" for fact in facts(split, exclude, before, after))
     head = "<tr><th></th><th>real</th><th>synthetic</th><th>together</th><th>real, then synthetic</th></tr>"
     body = f"<h1>Experiment 1: real and synthetic frames together</h1><ul>{told}</ul>"
     body += f"<h2>Training frames by phase, before and after</h2><table>{head}{''.join(balance_rows(before, after))}</table>"
     body += f"<h2>What they look like</h2><img alt='Real and synthetic frames side by side' src='data:image/png;base64,{sheet}'>"
-    top = f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>Experiment 1</title><style>{STYLE}</style>"
-    path.write_text(f"<!doctype html><html lang='en'><head>{top}</head><body>{body}</body></html>\n", encoding="utf-8")
+    path.write_text(page("Experiment 1", body, style=STYLE), encoding="utf-8", newline="\n")
 
 
 def work(args: argparse.Namespace) -> None:

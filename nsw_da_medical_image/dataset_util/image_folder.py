@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -21,7 +22,7 @@ from PIL import Image
 
 from ..common.files import new_folder
 from ..common.text import DataError
-from .dataset import END_OF_IMAGE, EmbryoDataset, decode
+from .dataset import END_OF_IMAGE, START_OF_IMAGE, EmbryoDataset, decode
 from .frames import DatasetSource, Frames
 from .source import FolderSource
 from .synthetic import SyntheticRuns, sound_frames
@@ -36,6 +37,8 @@ def describe(phase: str, plane: str | None = None) -> str:
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #7b94e0c5
 def _truncated(data: bytes, label: str, tolerant: bool) -> bool:
     """Whether the bytes of a JPEG are truncated; `DataError` where that is not tolerated."""
+    if data and not data.startswith(START_OF_IMAGE):  # as a link to another file would bring it in
+        raise DataError(f"frame {label} is not a JPEG; leave it out with exclude")
     truncated = not data.endswith(END_OF_IMAGE)
     if truncated and not tolerant:
         raise DataError(f"frame {label} is truncated; leave it out with exclude, or take it as it is with tolerant")
@@ -58,6 +61,8 @@ def _link(file: str, target: Path) -> None:
         os.link(os.path.realpath(file), target)  # `os.link` alone would link the symbolic link, which dangles elsewhere
     except OSError as fault:
         raise DataError(f"{file} cannot be linked ({fault.strerror}); leave --link out, and it is copied") from fault
+    if not stat.S_ISREG(os.lstat(target).st_mode):  # it was read a moment ago, but may have been exchanged
+        raise DataError(f"{file} is not a regular file any more")
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #2d0bcc18
 def _file(frames: Frames, index: int) -> str:
@@ -92,6 +97,9 @@ def _entries(frames: Frames) -> pd.DataFrame:
     names = {"file": [f"{number}.jpeg" for number in numbers], "label": [frames.label(number) for number in numbers]}
     return pd.DataFrame({**names, "phase": frames.table["phase"].astype(str), "text": texts})
 
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #804d8ede
+from ..common.text import spreadsheet_safe
+
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #7a449c58
 def _write_classic(folder: Path, entries: pd.DataFrame) -> None:
     """`descriptions/` and `metadata.csv`."""
@@ -101,7 +109,7 @@ def _write_classic(folder: Path, entries: pd.DataFrame) -> None:
     with open(folder / TABLE, "w", encoding="utf-8", newline="") as f:
         writer = csv.writer(f, lineterminator="\n")
         writer.writerow(["filename", "label", "phase"])
-        writer.writerows(entries[["file", "label", "phase"]].itertuples(index=False))
+        writer.writerows(entries[["file", "label", "phase"]].map(spreadsheet_safe).itertuples(index=False))
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #87a1bf32
 def _write_huggingface(folder: Path, entries: pd.DataFrame) -> None:
@@ -223,7 +231,7 @@ import sys
 from typing import get_args
 
 from ..common.command import Parser, Several, filled, run_command
-from ..common.files import refuse_existing
+from ..common.files import refuse_existing, refuse_inside
 from ..common.text import complain, tell
 from .split import Split, leaks, read_split
 from .util import UnknownName
@@ -314,8 +322,7 @@ def _chosen(args: argparse.Namespace) -> Frames:
     """The frames that the command's options mean."""
     refuse_existing(Path(args.out))
     dataset = EmbryoDataset(args.folder)
-    if Path(args.out).resolve().is_relative_to(Path(args.folder).resolve()):
-        raise DataError(f"{args.out} lies inside the data set; give a place outside of it")
+    refuse_inside(args.out, args.folder)
     frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, args.exclude)
     if args.synthetic:
         made, note = sound_frames(SyntheticRuns(args.synthetic), None, args.planes, args.phases)

@@ -215,6 +215,9 @@ class _Locked:
     def _lock(self) -> threading.Lock:
         return self._locks.setdefault(os.getpid(), threading.Lock())
 
+# %% ../../nbs/dataset_util/03_source.ipynb #0fe39614
+from ..common.text import one_line
+
 # %% ../../nbs/dataset_util/03_source.ipynb #8b7c9e53
 class _Archives(_Locked):
     """The archives in a folder, each opened when it is asked for."""
@@ -239,7 +242,7 @@ class _Archives(_Locked):
             for entry, path, index in zip(new, paths, indices(paths), strict=True):
                 self._opened[entry] = archive = Archive(path, index, self.tolerant)
                 if fault := archive.note.get("fault"):
-                    warnings.warn(f"{fault} (in {self.root})", stacklevel=2)
+                    warnings.warn(one_line(f"{fault} (in {self.root})"), stacklevel=2)
 
     def _archive(self, path: str) -> Archive | None:
         """The archive in which `path` lies; None where it is not there, `DataError` where it may not be read."""
@@ -350,7 +353,7 @@ def _check_archives(path: Path, packed: set[str]) -> None:
         some = f"{min(packed - extracted)}.tar.gz beside {min(extracted)}/"
         raise DataError(f"{path} holds archives and extracted folders, {some}; give each a folder of its own")
     if misnamed := _misnamed(path):
-        warnings.warn(f"{path} holds what is not read: {', '.join(misnamed)}", stacklevel=3)
+        warnings.warn(one_line(f"{path} holds what is not read: {', '.join(misnamed)}"), stacklevel=3)
 
 # %% ../../nbs/dataset_util/03_source.ipynb #3a6a7909
 def open_source(path: str | os.PathLike, *, tolerant: bool = False) -> Source:

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..common.files import expanded, new_file, read_file, refuse_inside
+from ..common.files import new_file, read_utf8, refuse_inside
 from ..common.text import DataError, tell
 from .dataset import PHASE_TYPE, EmbryoDataset
 from .exclusion import Exclude, exclusion_list, whole_videos
@@ -335,9 +335,8 @@ def read_split(path: str | os.PathLike) -> Split:
     See `check` for what its ids are worth.
     """
     name = os.fspath(path)
-    data = read_file(expanded(path))
     try:
-        text = data.decode("utf-8-sig")
+        text = read_utf8(path)
         held = json.loads(text)
     except (ValueError, RecursionError) as fault:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         if not isinstance(fault, UnicodeDecodeError) and (parts := _csv_split(text)):

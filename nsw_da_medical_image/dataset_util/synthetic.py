@@ -8,7 +8,6 @@ __all__ = ['REMEDIES', 'METADATA', 'BATCHES', 'FINDING_COLUMNS', 'Fault', 'Metad
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #c148a3af
 import argparse
-import html
 import io
 import json
 import os
@@ -30,7 +29,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageChops, ImageOps
 
-from .dataset import END_OF_IMAGE, PHASE_TYPE, PLANE_TYPE, Plane, _each, decode
+from nsw_da_medical_image.dataset_util.dataset import (
+    END_OF_IMAGE,
+    MOST_PIXELS,
+    PHASE_TYPE,
+    PLANE_TYPE,
+    Plane,
+    _each,
+    decode,
+)
 from .frames import Form, Frames
 from .source import _is_folder
 
@@ -194,12 +201,17 @@ def decode_image(data: bytes, size: int | None = None) -> np.ndarray:
     return decode(data, size, tolerant=True)
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #8d72776e
+_METADATA_LIMIT = 8 * 1024 * 1024  # bytes; it may name the source of each image
+
+
 def _read_metadata(folder: str) -> tuple[Metadata | None, list[Fault]]:
     """What the `metadata.json` in a folder says, and what is wrong with it, be it that there is none."""
     try:
-        return parse_metadata(Path(folder, METADATA).read_bytes())
+        return parse_metadata(read_file(os.path.join(folder, METADATA), limit=_METADATA_LIMIT, name=METADATA))
     except FileNotFoundError:
         return None, [_wrong("error", "is missing")]
+    except DataError as fault:
+        return None, [_wrong("error", str(fault).removeprefix(f"{METADATA} "))]
     except OSError as fault:
         return None, [_wrong("error", f"cannot be read ({fault.strerror})")]
 
@@ -275,7 +287,7 @@ class _Readable(_Files):
 
     def jpeg(self, number: int) -> bytes:
         """The bytes of an image's file, as they are."""
-        return Path(self.file(number)).read_bytes()
+        return read_file(self.file(number), name=f"{self.name}/{self.files.names[number]}")
 
     def frame(self, number: int, *, size: int | None = None) -> np.ndarray:
         """An image as uint8 grey (height, width), or (size, size); `DataError` where `decode_image` raises it."""
@@ -318,7 +330,7 @@ def _look(run: _Readable, number: int) -> tuple[int, str, int]:
         data = run.jpeg(number)
         flat = np.ptp(decode_image(data)) < 4
     except (DataError, OSError) as fault:
-        return number, one_line(fault), 0
+        return number, one_line(fault).removeprefix(f"{run.name}/{run.files.names[number]} "), 0
     return number, "shows a single grey" if flat else "", hash(data)
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #c5f2c7e4
@@ -348,12 +360,15 @@ class _Faulty(_Readable):
         except OSError as fault:
             return [_wrong("error", f"cannot be looked for ({fault.strerror})")]
 
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #c1430f48
+from ..common.text import printable
+
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #de71e585
 class SyntheticRun(_Faulty):
     """One folder of generated images, as `SyntheticRuns` gives it: its labels, its images by number, its faults."""
 
     def __repr__(self) -> str:
-        return f"<SyntheticRun {self.path}>"
+        return printable(f"<SyntheticRun {self.path}>")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SyntheticRun) and self.path == other.path
@@ -470,7 +485,6 @@ _FORMATS = {
     b"MM\0*": "TIFF",
     b"BM": "BMP",
 }
-_PIXELS = 4096 * 4096
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -510,8 +524,8 @@ def _upright(image: Image.Image) -> Image.Image:
 def _encoded_anew(form: str, data: bytes) -> bytes:
     """Return an image file as a JPEG; b'' if it is one that needs no change."""
     with Image.open(io.BytesIO(data), formats=(form,)) as image:
-        if image.width * image.height > _PIXELS:
-            raise DataError(f"has {image.width:,} x {image.height:,} pixels; at most {_PIXELS:,} are read")
+        if image.width * image.height > MOST_PIXELS:
+            raise DataError(f"has {image.width:,} x {image.height:,} pixels; at most {MOST_PIXELS:,} are read")
         if form == "JPEG" and image.mode in ("L", "RGB") and image.getexif().get(_ORIENTATION, 1) == 1:
             return b""
         _upright(image).save(buffer := io.BytesIO(), "JPEG", quality=95)
@@ -531,7 +545,7 @@ def _as_jpeg(form: str, data: bytes) -> bytes:
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DataError(f"has too many pixels; at most {_PIXELS:,} are read") from None
+        raise DataError(f"has too many pixels; at most {MOST_PIXELS:,} are read") from None
     except Exception as fault:  # Pillow raises nearly anything for a damaged file
         raise DataError(f"cannot be decoded: {one_line(fault)}") from fault
 
@@ -640,16 +654,12 @@ def adopt_batch(
         (hidden / METADATA).write_text(text, encoding="utf-8")
     return SyntheticRun(target)
 
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #0ef43794
+import warnings
+
+from ..common.text import is_text
+
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #f7954741
-def _is_text(name: str) -> bool:
-    """Whether a name can be written as UTF-8."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _printable(name: str) -> str:
     """A name in which what is no text is written as its code."""
     return name.encode("utf-8", "backslashreplace").decode()
@@ -690,7 +700,9 @@ class _Runs(Mapping[str, SyntheticRun]):
     def _known(self) -> dict[str, SyntheticRun]:
         with os.scandir(self.root) as entries:
             names = [entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith(".")]
-        texts = sorted(filter(_is_text, names), key=natural_key)
+        texts = sorted(filter(is_text, names), key=natural_key)
+        if lost := [name for name in names if not is_text(name)]:
+            warnings.warn(f"{self.path}: left out, since its name is not UTF-8: {', '.join(lost)}", stacklevel=2)
         return {name: SyntheticRun(os.path.join(self.root, name)) for name in texts}
 
     def __getitem__(self, name: str) -> SyntheticRun:
@@ -764,7 +776,7 @@ def _stray(name: str, is_folder: bool) -> Fault | None:
     """What is wrong with an entry among the runs, None where it may be a run or is hidden."""
     if not is_folder:
         return Fault("synthetic-stray", "info", "", f"{name} lies among the runs and belongs to none of them")
-    if not _is_text(name) and not name.startswith("."):
+    if not is_text(name) and not name.startswith("."):
         return Fault("synthetic-name", "error", "", f"{name} has a name that is not UTF-8, so it is left out")
     return None
 
@@ -791,13 +803,16 @@ class _Checked(_Tables):
         rows.sort(key=lambda row: ("error", "warning", "info").index(row[1]))
         return pd.DataFrame(rows, columns=list(FINDING_COLUMNS), dtype=str)
 
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #510b7dcd
+from ..common.html import escape
+
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #00b67579
 def _thumbnail(run: SyntheticRun, number: int) -> str:
     """An image of a run as HTML, or the reason why there is none."""
     try:
         Image.fromarray(run.frame(number, size=64)).save(buffer := io.BytesIO(), "JPEG", quality=85)
     except (DataError, OSError) as fault:
-        return f"<span>{html.escape(one_line(fault))}</span>"
+        return f"<span>{escape(one_line(fault))}</span>"
     source = f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}"
     return f"<img src='{source}' width='64' height='64' alt='img{number}' style='border-radius:3px;margin:1px'>"
 
@@ -805,15 +820,15 @@ def _thumbnail(run: SyntheticRun, number: int) -> str:
 def _run_cells(run: SyntheticRun, pictures: int) -> list[str]:
     """The cells of a run's row, as HTML: name, labels, number of images, prompt, pictures."""
     found, faults = run.described
-    labels = f"{found.phase} {found.plane}" if found else f"left out: {html.escape(faults[0].message)}"
+    labels = f"{found.phase} {found.plane}" if found else f"left out: {escape(faults[0].message)}"
     try:
         numbers = run.numbers
     except OSError:  # the folder is gone, or is not ours to list
         numbers = []
     shown = "".join(_thumbnail(run, number) for number in numbers[:pictures])
-    prompt = html.escape(found.prompt) if found else ""
+    prompt = escape(found.prompt) if found else ""
     return [
-        html.escape(run.name),
+        escape(run.name),
         labels,
         f"{len(numbers):,}",
         prompt,
@@ -826,7 +841,7 @@ def _runs_html(runs: Iterable[SyntheticRun], title: str, pictures: int) -> str:
     cell = "<td style='text-align:left;vertical-align:top'>{}</td>"
     rows = [f"<tr>{''.join(map(cell.format, _run_cells(run, pictures)))}</tr>" for run in runs]
     head = "".join(f"<th style='text-align:left'>{name}</th>" for name in ("run", "labels", "images", "prompt", ""))
-    return f"<div><strong>{html.escape(title)}</strong><table><tr>{head}</tr>{''.join(rows)}</table></div>"
+    return f"<div><strong>{escape(title)}</strong><table><tr>{head}</tr>{''.join(rows)}</table></div>"
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #a5e79cae
 class _Source(_Checked):
@@ -879,7 +894,7 @@ class SyntheticRuns(_Serving):
 
     def __repr__(self) -> str:
         out = f", {len(self.left_out)} of them left out for want of labels" if self.left_out else ""
-        return f"<SyntheticRuns {self.path}: {len(self)} runs{out}>"
+        return printable(f"<SyntheticRuns {self.path}: {len(self)} runs{out}>")
 
     def _repr_html_(self) -> str:
         shown = [self[name] for name in list(self)[:20]]

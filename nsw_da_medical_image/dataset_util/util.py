@@ -18,12 +18,15 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple, Self, SupportsIndex
 
+# %% ../../nbs/dataset_util/00_util.ipynb #8a6f20dd
+from ..common.text import printable
+
 # %% ../../nbs/dataset_util/00_util.ipynb #836d1b53
 class UnknownName(KeyError):
     """No such video, plane, phase or run; the message names what was asked and the nearest that exists."""
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return printable(str(self.args[0]), keep="\n")  # a traceback shows it in a terminal
 
 # %% ../../nbs/dataset_util/00_util.ipynb #1374aea6
 def nearest(name: object, names: Iterable[object], n: int = 3) -> str:
