@@ -364,6 +364,10 @@ def spoil(folder: Path) -> dict[str, str]:
     (folder / "page.png").write_text("<html>not found</html>")
     (folder / "half.png").write_bytes(whole[: len(whole) // 2])
     (folder / "half.jpg").write_bytes((folder / "e.JPG").read_bytes()[:600])
+    Image.fromarray(GREY).save(buffer := io.BytesIO(), "JPEG", progressive=True)
+    data = buffer.getvalue()
+    last = data[data.rindex(b"\xff\xda") : -2]
+    (folder / "scans.jpg").write_bytes(data[:-2] + last * 3000 + data[-2:])
     Image.fromarray(GREY.astype(np.uint16) * 200).save(folder / "sixteen.png")
     Image.new("RGBA", (9, 9), (1, 2, 3, 99)).save(folder / "glass.png")
     Image.new("L", (9, 9)).save(folder / "stack.tif", save_all=True, append_images=[Image.new("L", (9, 9))])
@@ -383,6 +387,7 @@ def spoil(folder: Path) -> dict[str, str]:
         "page.png": "is not a JPEG, PNG, TIFF, WebP or BMP image",
         "half.png": "truncated",
         "half.jpg": "truncated",
+        "scans.jpg": "scans; at most",
         "sixteen.png": "more than 8 bits",
         "glass.png": "transparent pixels",
         "stack.tif": "several pictures",
@@ -532,7 +537,7 @@ def test_the_command_makes_a_batch_and_knows_when_there_is_none(saved: Path, tmp
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     done = command(folder, "--adopt", saved, "--phase", "t4", "--plane", "F15", "--skip-unreadable", "--json")
     told = json.loads(done.stdout)
-    assert (done.returncode, told["images"], len(told["skipped"])) == (0, 12, 17)
+    assert (done.returncode, told["images"], len(told["skipped"])) == (0, 12, 18)
     assert SyntheticRuns(folder)["my images"].plane == "F15"
     for wrong in (
         ["--phase", "t4"],
