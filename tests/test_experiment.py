@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,10 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import Shared
 from PIL import Image
 
-from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
-from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns
 from nsw_da_medical_image.dataset_util.util import code_of
 
@@ -110,9 +110,9 @@ def test_the_same_seed_gives_the_same_images(made: Path, tmp_path: Path) -> None
     assert [one[part] for part in ("train", "val", "test")] == [two[part] for part in ("train", "val", "test")]
 
 
-def test_errors_are_one_line_and_nothing_is_left(tmp_path: Path) -> None:
-    make_archives(tmp_path / "archives", videos=2, frames=20, size=64)  # two siblings: one code
-    extract_dataset(tmp_path / "archives", tmp_path / "siblings")
+def test_errors_are_one_line_and_nothing_is_left(shared: Callable[..., Shared], tmp_path: Path) -> None:
+    shutil.copytree(shared().archives, tmp_path / "archives")
+    shared(videos=2).copy(tmp_path / "siblings")  # one code
     (tmp_path / "taken").mkdir()
     before = sorted(tmp_path.iterdir())
     cases: list[tuple[list[Any], int, str]] = [
@@ -132,9 +132,18 @@ def test_errors_are_one_line_and_nothing_is_left(tmp_path: Path) -> None:
         assert script(tmp_path, "--out", tmp_path / "out", *wrong).returncode == 2
 
 
-def test_phases_that_are_balanced_already_need_no_generator(tmp_path: Path) -> None:
-    make_archives(tmp_path / "archives", videos=6, frames=20, size=64)
-    extract_dataset(tmp_path / "archives", tmp_path / "extracted")
+def test_the_default_sample_is_enough(shared: Callable[..., Shared], tmp_path: Path) -> None:
+    """What the README has written and extracted is split in three, and goes all the way."""
+    sample = shared(videos=9, frames=None)
+    done = script(tmp_path / "cache", sample.extracted, "--out", tmp_path / "out", "--frames", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    split = json.loads((tmp_path / "out" / "split.json").read_text())
+    assert len(split["train"]) > 3
+    assert all(split[part] for part in ("train", "val", "test"))
+
+
+def test_phases_that_are_balanced_already_need_no_generator(shared: Callable[..., Shared], tmp_path: Path) -> None:
+    shared(videos=9, frames=None).copy(tmp_path / "extracted")
     for file in (tmp_path / "extracted" / "embryo_dataset_annotations").iterdir():
         file.write_text("t2,1,10\nt3,11,20\n")
     done = script(tmp_path / "cache", tmp_path / "extracted", "--out", tmp_path / "out", "--frames", "1")
@@ -184,12 +193,9 @@ def test_the_well_turns_and_the_dish_stays(experiment: ModuleType) -> None:
 
 
 @pytest.fixture(scope="module")
-def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def extracted(shared: Callable[..., Shared]) -> Path:
     """Four videos of three codes."""
-    folder = tmp_path_factory.mktemp("few")
-    make_archives(folder / "archives", videos=4, frames=24, size=64)
-    extract_dataset(folder / "archives", folder / "extracted")
-    return folder / "extracted"
+    return shared(videos=4).extracted
 
 
 def part_of(extracted: Path, folder: Path, *entries: str) -> Path:

@@ -3,6 +3,7 @@
 The fast lane takes a named pipe in every place; the other kinds are slow.
 """
 
+import io
 import os
 import shutil
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from special_files import Ended, Server
 
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
@@ -96,7 +98,7 @@ COMMANDS: dict[str, list[str]] = {
     "dataset": ["dataset", "D"],
     "table": ["dataset", "D", "--table", "O.csv"],
     "validate": ["validate", "D", "--csv", "O.csv"],
-    "pixels": ["validate", "D", "--pixels", "--csv", "O.csv"],
+    "pixels": ["validate", "D", "--pixels", "--workers", "1", "--csv", "O.csv"],
     "image_folder": ["image_folder", "D", "O", "--planes", "F0"],
     "link": ["image_folder", "D", "O", "--planes", "F0", "--link", "--tolerant"],
     "resize": ["image_folder", "D", "O", "--planes", "F0", "--size", "32", "--tolerant"],
@@ -128,8 +130,8 @@ FAILING = {
     "resize": {"frame", "annotation", "times"},
     "mixed": set(),
     "extract_part": {"frame", *TEXTS},
-    "split": {"annotation"},
-    "play_video": {"annotation", "times"},
+    "split": {"annotation", "times"},
+    "play_video": set(),
     "synthetic": set(BATCH),
     "compare": {"annotation"},
     "experiment_1": set(),
@@ -179,7 +181,7 @@ def cases() -> Iterator[object]:
                 yield pytest.param(name, role, kind, marks=[] if fast else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("name", "role", "kind"), cases())
+@pytest.mark.parametrize(("name", "role", "kind"), [*cases()])
 def test_no_command_waits_or_fills_the_memory(
     name: str,
     role: str,
@@ -195,19 +197,119 @@ def test_no_command_waits_or_fills_the_memory(
     assert ended.status is not None, f"not at an end after {allowed:.1f} s"
     assert ended.megabytes < 500
     assert "Traceback" not in ended.out + ended.err
-    print(ended)
     lines = ended.err.splitlines()
     assert all(line.startswith(("error: ", "note: ", "warning: ")) for line in lines), ended.err
     assert sum(line.startswith("error: ") for line in lines) <= 1
     absent = kind == "directory" and role in ("frame", "annotation", "times")
     if not absent or name in ("validate", "pixels"):
         assert ended.status == (role in FAILING[name]), ended
+    said = {"pipe": "named pipe", "socket": "socket", "zeros": "device", "loop": "links", "sparse": "bytes"}.get(
+        kind, ""
+    )
     if name in ("validate", "pixels"):
-        assert VIDEO in Path(f"{out}.csv").read_text() or role == "grades"
-        assert {"pipe": "named pipe", "socket": "socket", "zeros": "device", "loop": "links"}.get(kind, "") in Path(
-            f"{out}.csv"
-        ).read_text()
+        table = Path(f"{out}.csv").read_text()
+        assert said in table
+        assert VIDEO in table or role == "grades"
+    elif name == "play_video" and role != "grades":
+        assert said in Path(f"{out}.html").read_text()
     elif ended.status:
-        assert lines or ended.out
+        assert said in ended.out + ended.err
         assert not os.path.lexists(out)
     assert [path.name for path in tmp_path.iterdir() if ".nsw-" in path.name] == []
+
+
+def jpeg_of_many_scans(place: Path) -> None:
+    """241 kB that take 20 s to decode."""
+    picture = encoded(progressive=True)
+    place.write_bytes(picture[:-2] + picture[picture.rindex(b"\xff\xda") : -2] * 20_000 + b"\xff\xd9")
+
+
+def jpeg_of_many_pixels(place: Path) -> None:
+    """Few bytes that claim 100 megapixels, of which Pillow warns."""
+    picture = encoded()
+    at = picture.index(b"\xff\xc0") + 5
+    place.write_bytes(picture[:at] + (10_000).to_bytes(2, "big") * 2 + picture[at + 4 :])
+
+
+def jpeg_of_bad_settings(place: Path) -> None:
+    """A picture whose camera settings are damaged, of which Pillow warns, too; otherwise it is an ordinary one."""
+    picture = encoded()
+    place.write_bytes(picture[:2] + b"\xff\xe1\x00\x12Exif\0\0II*\0\xff\xff\xff\xff" + picture[2:])
+
+
+def encoded(**options: bool) -> bytes:
+    grey = np.random.default_rng(1).integers(0, 255, (64, 64)).astype(np.uint8)
+    Image.fromarray(grey).save(buffer := io.BytesIO(), "JPEG", **options)
+    return buffer.getvalue()
+
+
+BOMBS = {"scans": jpeg_of_many_scans, "pixels": jpeg_of_many_pixels, "settings": jpeg_of_bad_settings}
+KINDS |= BOMBS
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize(
+    ("name", "role", "failing"),
+    [
+        ("pixels", "frame", True),
+        ("resize", "frame", True),
+        ("image_folder", "frame", False),  # which copies the bytes
+        ("play_video", "frame", False),  # which leaves it to the browser
+        ("synthetic", "image", True),
+        ("mixed", "image", False),
+        ("compare", "frame", False),
+        ("compare", "image", False),
+    ],
+)
+def test_no_picture_is_decoded_for_long_or_printed_about(
+    name: str,
+    role: str,
+    failing: bool,
+    bomb: str,
+    data: Data,
+    command: Callable[..., Ended],
+    usual: Callable[[str], float],
+    tmp_path: Path,
+) -> None:
+    """The commands run with `python -W error`, so a raw warning would be a traceback."""
+    allowed = usual(name) + 5
+    ended = run(command, name, data.spoil(role, bomb, tmp_path / "copy"), tmp_path / "out", allowed)
+    assert ended.status == (failing and bomb != "settings") or (name, bomb) == ("pixels", "settings"), ended
+    assert ended.megabytes < 500
+    assert all(line.startswith(("error: ", "note: ")) for line in ended.err.splitlines()), ended.err
+    told = ended.out + ended.err + (Path(f"{tmp_path}/out.csv").read_text() if name == "pixels" else "")
+    if bomb == "settings":
+        assert "cannot be decoded" not in told
+    elif failing:
+        assert {"scans": "scans; at most 100", "pixels": "10,000 x 10,000 pixels"}[bomb] in told
+
+
+LISTS = {
+    "excluded table": ["dataset", "D", "--table", "O.csv", "--exclude", "F"],
+    "excluded images": ["image_folder", "D", "O", "--exclude", "F"],
+    "excluded split": ["split", "D", "--out", "O.json", "--exclude", "F"],
+    "excluded comparison": ["compare", "D", "B", "--out", "O.html", "--exclude", "F"],
+    "split": ["image_folder", "D", "O", "--split", "F"],
+    "checked split": ["split", "D", "--check", "F"],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("pipe", "named pipe"), ("zeros", "device"), ("sparse", "bytes"), ("loop", "links")]
+)
+@pytest.mark.parametrize("args", LISTS.values(), ids=LISTS)
+def test_lists_that_are_no_ordinary_files(
+    args: list[str], kind: str, said: str, data: Data, command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    KINDS[kind](place := tmp_path / "list.csv")
+    places = {"D": data.whole / "extracted", "B": data.whole / "batches", "F": place}
+    filled = [
+        places.get(arg, f"{tmp_path}/out{arg[1:]}" if arg == "O" or arg.startswith("O.") else arg) for arg in args
+    ]
+    ended = command(filled[0], filled[1:], 30)
+    assert ended.status == 1, ended
+    assert ended.megabytes < 500
+    [line] = ended.err.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert os.listdir(tmp_path) == ["list.csv"]

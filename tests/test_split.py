@@ -7,19 +7,19 @@ import pickle
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from conftest import Shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util.dataset import PHASE_TYPE, EmbryoDataset
-from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
-from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.split import (
     UNLABELLED,
     Split,
@@ -49,11 +49,8 @@ def drawn_counts() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def ds(tmp_path_factory: pytest.TempPathFactory) -> EmbryoDataset:
-    folder = tmp_path_factory.mktemp("split")
-    make_archives(folder / "archives", videos=8, frames=20, size=32)
-    extract_dataset(folder / "archives", folder / "extracted")
-    return EmbryoDataset(folder / "extracted")
+def ds(shared: Callable[..., Shared]) -> EmbryoDataset:
+    return EmbryoDataset(shared(videos=9, frames=None).extracted)  # the default sample, but for its size
 
 
 videos = st.builds(lambda code, embryo: f"{code}-{embryo}", st.sampled_from("ABCDEFGH"), st.integers(1, 20))

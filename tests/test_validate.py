@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import pytest
+from conftest import Shared
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -143,12 +144,9 @@ def pictured(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clean(shared: Callable[..., Shared]) -> Path:
     """Sample data without a defect: SAM1-2, SAM1-7 and SAM2-4, of which SAM1-2 and SAM1-7 are siblings."""
-    folder = tmp_path_factory.mktemp("clean")
-    make_archives(folder / "archives", 3, FRAMES, size=32)
-    extract_dataset(folder / "archives", folder / "extracted")
-    return folder / "extracted"
+    return shared().extracted
 
 
 @pytest.fixture
@@ -925,10 +923,10 @@ def test_stopped_by_hand_it_keeps_what_was_measured(tree: Path, cache: Path, mon
         return real(task)
 
     monkeypatch.setattr("nsw_da_medical_image.validation.validate.judge_video", stop)
-    before = len(list((cache / "pixels").glob("*")))
+    before = len(list((cache / "measures").glob("*")))
     with pytest.raises(KeyboardInterrupt):
         validate(tree, pixels=True)
-    assert len(list((cache / "pixels").glob("*"))) == before + 2 * len(FocalPlane)
+    assert len(list((cache / "measures").glob("*"))) == before + 2 * len(FocalPlane)
 
 
 # --- the command ---------------------------------------------------------------------------------

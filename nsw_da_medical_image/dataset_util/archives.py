@@ -655,19 +655,26 @@ def _build_all(paths: Sequence[Path]) -> dict[Path, Index]:
         return index
 
     total = sum(path.stat().st_size for path in paths)
-    with progress(total=total, unit="B", unit_scale=True, desc="indexing") as bar, ThreadPoolExecutor(at_once) as pool:
-        try:
-            jobs = {path: pool.submit(work, path) for path in paths}
-            running = set(jobs.values())
-            while running:
-                done, running = wait(running, timeout=0.2, return_when=FIRST_EXCEPTION)
-                bar.update(sum(positions.values()) - bar.n)
-                for job in done:
-                    job.result()
-            return {path: job.result() for path, job in jobs.items()}
-        finally:
-            stop.set()
-            _reserved = max(_reserved, allowed * _THREAD)
+    bar = progress(total=total, unit="B", unit_scale=True, desc="indexing")
+    try:
+        with bar, ThreadPoolExecutor(at_once) as pool:
+            try:
+                jobs = {path: pool.submit(work, path) for path in paths}
+                running = set(jobs.values())
+                while running:
+                    done, running = wait(running, timeout=0.2, return_when=FIRST_EXCEPTION)
+                    bar.update(sum(positions.values()) - bar.n)
+                    for job in done:
+                        job.result()
+                return {path: job.result() for path, job in jobs.items()}
+            finally:
+                stop.set()
+                _reserved = max(_reserved, allowed * _THREAD)
+    except (RuntimeError, MemoryError) as fault:  # no new thread can be started
+        names = ", ".join(path.name for path in paths)
+        raise DataError(
+            f"too little memory or address space to index {names} (see ulimit -v); raise the limit"
+        ) from fault
 
 # %% ../../nbs/dataset_util/03_archives.ipynb #e632f71b
 def indices(paths: Sequence[Path]) -> list[Index]:
@@ -755,7 +762,7 @@ class _Foreseeing(_Opened):
             ends = self._index.offsets[rows] + self._index.sizes[rows]
             spans = self._spans(int(self._index.offsets[rows].min()), int(ends.max()))
             if 1 < len(spans) < _KEPT:
-                with suppress(DataError, OSError), ThreadPoolExecutor(cores()) as pool:
+                with suppress(DataError, OSError, RuntimeError, MemoryError), ThreadPoolExecutor(cores()) as pool:
                     list(pool.map(self._span, spans))  # where one fails, the frame that lies in it will say so
 
 # %% ../../nbs/dataset_util/03_archives.ipynb #d479cd79

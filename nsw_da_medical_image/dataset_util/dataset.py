@@ -301,7 +301,9 @@ def _named(files: Iterable[str], ending: str) -> frozenset[str]:
     return frozenset(name.removesuffix(ending) for name in files if name.endswith(ending) and not name.startswith("."))
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #204f160b
-from ..common.text import is_text, spreadsheet_safe
+import warnings
+
+from ..common.text import is_text, one_line, spreadsheet_safe
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #a068199f
 class _Names(_Contents):
@@ -320,7 +322,8 @@ class _Names(_Contents):
         self.misnamed.update(lost)
         if lost:
             told = ", ".join(sorted(lost))
-            warnings.warn(f"{self.path}: left out, since its name is not UTF-8: {told}; rename it", stacklevel=3)
+            told = f"{self.path}: left out, since its name is not UTF-8: {told}; rename it"
+            warnings.warn(one_line(told), stacklevel=3)
         return list(filter(is_text, names))
 
     def folders(self, plane: Plane) -> frozenset[str]:

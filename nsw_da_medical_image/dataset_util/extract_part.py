@@ -10,7 +10,6 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -111,6 +110,9 @@ def _check_whole(dataset: EmbryoDataset, planes: list[FocalPlane]) -> None:
     if faults and not dataset.tolerant:
         raise DataError(f"{faults[0]}; tolerant=True, or --tolerant, takes what is there")
 
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #861a8e3d
+from ..common.command import in_threads
+
 # %% ../../nbs/dataset_util/04_extract_part.ipynb #9ff46760
 def extract_part(
     dataset: EmbryoDataset,
@@ -133,10 +135,9 @@ def extract_part(
         raise DataError(f"{dataset.path} holds nothing of what is asked for; give videos and planes")
     with (
         _replacing_empty(to) as hidden,
-        ThreadPoolExecutor(cores()) as pool,
         progress(total=sum(map(len, wanted)), desc="extracting", unit="file") as bar,
     ):
-        for written in pool.map(lambda files: _copy(dataset.source, files, hidden), wanted):
+        for written in in_threads(lambda files: _copy(dataset.source, files, hidden), wanted, cores()):
             bar.update(written)
     return EmbryoDataset(to)
 

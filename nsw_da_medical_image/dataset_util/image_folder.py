@@ -122,20 +122,18 @@ def _write_huggingface(folder: Path, entries: pd.DataFrame) -> None:
 
 _WRITERS = {"classic": _write_classic, "huggingface": _write_huggingface}
 
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #3445d9e7
+from ..common.command import in_threads
+
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #089d88e4
 def _in_threads(work: Callable[[int], Any], count: int, step: int = 32) -> list[Any]:
     """What `work` returns for each number below `count`."""
-    pool = ThreadPoolExecutor(cores() + 2)  # two more: some wait for the disk
     done: list[Any] = []
-    try:
-        with progress(total=count, desc="writing", unit="image") as bar:
-            for some in pool.map(
-                lambda first: [*map(work, range(first, min(first + step, count)))], range(0, count, step)
-            ):
-                done += some
-                bar.update(len(some))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with progress(total=count, desc="writing", unit="image") as bar:
+        parts = (range(first, min(first + step, count)) for first in range(0, count, step))
+        for some in in_threads(lambda part: [*map(work, part)], parts, cores() + 2):  # two more wait for the disk
+            done += some
+            bar.update(len(some))
     return done
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #ab0fc869

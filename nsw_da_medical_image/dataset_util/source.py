@@ -81,6 +81,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 # %% ../../nbs/dataset_util/03_source.ipynb #8c876c55
 def _tail(name: str, folder: int | None = None) -> Tail:
     """The end of a file in an open folder, by its descriptor; that of a path where there is none."""
+    why = "was changed just now"
     try:
         file = os.open(name, OPEN_FLAGS, dir_fd=folder)
         try:
@@ -90,12 +91,15 @@ def _tail(name: str, folder: int | None = None) -> Tail:
                 return _bounded(Tail(size, os.pread(file, 2, size - 2 if size > 2 else 0)))
         finally:
             os.close(file)
-        os.close(open_regular(name, dir_fd=folder))  # which says what it is
-        return Tail(-1, b"", "was changed just now")
-    except DataError as fault:
-        return Tail(-1, b"", str(fault).removeprefix(f"{name} "))
     except OSError as fault:
-        return Tail(-1, b"", fault.strerror or str(fault))
+        why = fault.strerror or str(fault)
+    try:
+        os.close(open_regular(name, dir_fd=folder))
+    except DataError as fault:  # which says what it is instead
+        why = str(fault).removeprefix(f"{name} ")
+    except OSError as fault:
+        why = fault.strerror or str(fault)
+    return Tail(-1, b"", why)
 
 
 def _bounded(tail: Tail) -> Tail:

@@ -267,7 +267,9 @@ def progress(iterable: Iterable | None = None, **options: Any) -> Any:
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     in_notebook = type(shell).__name__ == "ZMQInteractiveShell"
     silent = True if sys.stderr is None else None  # None: tqdm looks whether it is a terminal
-    return tqdm(iterable, disable=False if in_notebook else silent, dynamic_ncols=True, **options)
+    # Without a monitor: that is a thread which outlives the bar, and then Python warns of every fork.
+    quiet = type("tqdm", (tqdm,), {"monitor_interval": 0})
+    return quiet(iterable, disable=False if in_notebook else silent, dynamic_ncols=True, **options)
 
 # %% ../../nbs/dataset_util/00_util.ipynb #ec03dce3
 def runs_text(runs: Iterable[SupportsIndex]) -> str:
