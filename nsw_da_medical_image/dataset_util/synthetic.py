@@ -702,7 +702,8 @@ class _Runs(Mapping[str, SyntheticRun]):
             names = [entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith(".")]
         texts = sorted(filter(is_text, names), key=natural_key)
         if lost := [name for name in names if not is_text(name)]:
-            warnings.warn(f"{self.path}: left out, since its name is not UTF-8: {', '.join(lost)}", stacklevel=2)
+            told = f"{self.path}: left out, since its name is not UTF-8: {', '.join(lost)}"
+            warnings.warn(one_line(told), stacklevel=2)
         return {name: SyntheticRun(os.path.join(self.root, name)) for name in texts}
 
     def __getitem__(self, name: str) -> SyntheticRun:
