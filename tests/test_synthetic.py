@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import warnings
@@ -174,32 +173,39 @@ def test_names_that_are_no_text_are_findings(tmp_path: Path) -> None:
     done = command(runs)
     assert done.returncode == 1
     assert r"error: run\udcff has a name that is not UTF-8, so it is left out; rename the folder" in done.stdout
-    assert done.stderr == "error: 1 findings are errors; they are listed above\n"
+    assert done.stderr.splitlines() == [
+        rf"warning: {runs}: left out, since its name is not UTF-8: run\udcff",
+        "error: 1 findings are errors; they are listed above",
+    ]
 
 
-def test_ctrl_c_ends_the_command_in_one_line(tmp_path: Path) -> None:
-    """The command says when it looks at the runs, and then looks for as long as the test wants."""
-    code = (
-        "import sys, time\n"
-        "from nsw_da_medical_image.dataset_util import synthetic\n"
-        "def endless(*_):\n"
-        "    print('looking', file=sys.stderr, flush=True)\n"
-        "    time.sleep(300)\n"
-        "synthetic.SyntheticRuns.findings = endless\n"
-        "sys.exit(synthetic.main(sys.argv[1:]))\n"
-    )
-    (tmp_path / "run1").mkdir()
-    full = [sys.executable, "-c", code, str(tmp_path)]
+INTERRUPTED = """
+import os, signal, sys
+from nsw_da_medical_image.dataset_util import synthetic
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background inherits an ignored one
+synthetic.{place} = lambda *args: os.kill(os.getpid(), signal.SIGINT) or signal.pause()
+sys.exit(synthetic.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "options", "said"),
+    [
+        ("parse_metadata", [], "stopped; not all runs were looked at\n"),
+        ("_as_jpeg", ["--adopt", "{images}", "--phase", "t4", "--name", "new"], "stopped; nothing was written\n"),
+    ],
+)
+def test_ctrl_c_ends_the_command_in_one_line(tmp_path: Path, place: str, options: list[str], said: str) -> None:
+    write_run(tmp_path / "all" / "run1", [jpeg(0)], "", "t2")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(jpeg(1))
+    given = [option.format(images=tmp_path / "images") for option in options]
+    full = [sys.executable, "-c", INTERRUPTED.format(place=place), str(tmp_path / "all"), *given]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(full, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        assert process.stderr.readline() == "looking\n"
-        process.send_signal(signal.SIGINT)
-        told, said = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert (process.returncode, told, said) == (130, "", "stopped; not all runs were looked at\n")
+    done = subprocess.run(full, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", said)
+    assert os.listdir(tmp_path / "all") == ["run1"]
 
 
 @pytest.mark.parametrize("mode", ["F", "I", "I;16", "I;16B"])
@@ -361,6 +367,10 @@ def spoil(folder: Path) -> dict[str, str]:
     (folder / "page.png").write_text("<html>not found</html>")
     (folder / "half.png").write_bytes(whole[: len(whole) // 2])
     (folder / "half.jpg").write_bytes((folder / "e.JPG").read_bytes()[:600])
+    Image.fromarray(GREY).save(buffer := io.BytesIO(), "JPEG", progressive=True)
+    data = buffer.getvalue()
+    last = data[data.rindex(b"\xff\xda") : -2]
+    (folder / "scans.jpg").write_bytes(data[:-2] + last * 3000 + data[-2:])
     Image.fromarray(GREY.astype(np.uint16) * 200).save(folder / "sixteen.png")
     Image.new("RGBA", (9, 9), (1, 2, 3, 99)).save(folder / "glass.png")
     Image.new("L", (9, 9)).save(folder / "stack.tif", save_all=True, append_images=[Image.new("L", (9, 9))])
@@ -380,6 +390,7 @@ def spoil(folder: Path) -> dict[str, str]:
         "page.png": "is not a JPEG, PNG, TIFF, WebP or BMP image",
         "half.png": "truncated",
         "half.jpg": "truncated",
+        "scans.jpg": "scans; at most",
         "sixteen.png": "more than 8 bits",
         "glass.png": "transparent pixels",
         "stack.tif": "several pictures",
@@ -530,7 +541,7 @@ def test_the_command_makes_a_batch_and_knows_when_there_is_none(saved: Path, tmp
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     done = command(folder, "--adopt", saved, "--phase", "t4", "--plane", "F15", "--skip-unreadable", "--json")
     told = json.loads(done.stdout)
-    assert (done.returncode, told["images"], len(told["skipped"])) == (0, 12, 17)
+    assert (done.returncode, told["images"], len(told["skipped"])) == (0, 12, 18)
     assert SyntheticRuns(folder)["my images"].plane == "F15"
     for wrong in (
         ["--phase", "t4"],

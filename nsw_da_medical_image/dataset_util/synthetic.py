@@ -29,7 +29,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageChops, ImageOps
 
-from .dataset import END_OF_IMAGE, PHASE_TYPE, PLANE_TYPE, Plane, _each, decode
+from nsw_da_medical_image.dataset_util.dataset import (
+    END_OF_IMAGE,
+    MOST_PIXELS,
+    PHASE_TYPE,
+    PLANE_TYPE,
+    Plane,
+    _each,
+    decode,
+)
 from .frames import Form, Frames
 from .source import _is_folder
 
@@ -477,7 +485,6 @@ _FORMATS = {
     b"MM\0*": "TIFF",
     b"BM": "BMP",
 }
-_PIXELS = 4096 * 4096
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -517,8 +524,8 @@ def _upright(image: Image.Image) -> Image.Image:
 def _encoded_anew(form: str, data: bytes) -> bytes:
     """Return an image file as a JPEG; b'' if it is one that needs no change."""
     with Image.open(io.BytesIO(data), formats=(form,)) as image:
-        if image.width * image.height > _PIXELS:
-            raise DataError(f"has {image.width:,} x {image.height:,} pixels; at most {_PIXELS:,} are read")
+        if image.width * image.height > MOST_PIXELS:
+            raise DataError(f"has {image.width:,} x {image.height:,} pixels; at most {MOST_PIXELS:,} are read")
         if form == "JPEG" and image.mode in ("L", "RGB") and image.getexif().get(_ORIENTATION, 1) == 1:
             return b""
         _upright(image).save(buffer := io.BytesIO(), "JPEG", quality=95)
@@ -538,7 +545,7 @@ def _as_jpeg(form: str, data: bytes) -> bytes:
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DataError(f"has too many pixels; at most {_PIXELS:,} are read") from None
+        raise DataError(f"has too many pixels; at most {MOST_PIXELS:,} are read") from None
     except Exception as fault:  # Pillow raises nearly anything for a damaged file
         raise DataError(f"cannot be decoded: {one_line(fault)}") from fault
 
