@@ -5,8 +5,11 @@ import importlib.util
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,10 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import Shared
 from PIL import Image
 
-from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
-from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns
 from nsw_da_medical_image.dataset_util.util import code_of
 
@@ -108,9 +110,9 @@ def test_the_same_seed_gives_the_same_images(made: Path, tmp_path: Path) -> None
     assert [one[part] for part in ("train", "val", "test")] == [two[part] for part in ("train", "val", "test")]
 
 
-def test_errors_are_one_line_and_nothing_is_left(tmp_path: Path) -> None:
-    make_archives(tmp_path / "archives", videos=2, frames=20, size=64)  # two siblings: one code
-    extract_dataset(tmp_path / "archives", tmp_path / "siblings")
+def test_errors_are_one_line_and_nothing_is_left(shared: Callable[..., Shared], tmp_path: Path) -> None:
+    shutil.copytree(shared().archives, tmp_path / "archives")
+    shared(videos=2).copy(tmp_path / "siblings")  # one code
     (tmp_path / "taken").mkdir()
     before = sorted(tmp_path.iterdir())
     cases: list[tuple[list[Any], int, str]] = [
@@ -130,9 +132,18 @@ def test_errors_are_one_line_and_nothing_is_left(tmp_path: Path) -> None:
         assert script(tmp_path, "--out", tmp_path / "out", *wrong).returncode == 2
 
 
-def test_phases_that_are_balanced_already_need_no_generator(tmp_path: Path) -> None:
-    make_archives(tmp_path / "archives", videos=6, frames=20, size=64)
-    extract_dataset(tmp_path / "archives", tmp_path / "extracted")
+def test_the_default_sample_is_enough(shared: Callable[..., Shared], tmp_path: Path) -> None:
+    """What the README has written and extracted is split in three, and goes all the way."""
+    sample = shared(videos=9, frames=None)
+    done = script(tmp_path / "cache", sample.extracted, "--out", tmp_path / "out", "--frames", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    split = json.loads((tmp_path / "out" / "split.json").read_text())
+    assert len(split["train"]) > 3
+    assert all(split[part] for part in ("train", "val", "test"))
+
+
+def test_phases_that_are_balanced_already_need_no_generator(shared: Callable[..., Shared], tmp_path: Path) -> None:
+    shared(videos=9, frames=None).copy(tmp_path / "extracted")
     for file in (tmp_path / "extracted" / "embryo_dataset_annotations").iterdir():
         file.write_text("t2,1,10\nt3,11,20\n")
     done = script(tmp_path / "cache", tmp_path / "extracted", "--out", tmp_path / "out", "--frames", "1")
@@ -176,3 +187,111 @@ def test_the_well_turns_and_the_dish_stays(experiment: ModuleType) -> None:
         assert abs(turned[outside] - picture[outside] * light).max() <= 1
     same = experiment.augmented(Image.fromarray(picture), None, np.random.default_rng(0))
     assert same.size == (200, 200)
+
+
+# --- data that somebody really has: few patients, parts of a copy ------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def extracted(shared: Callable[..., Shared]) -> Path:
+    """Four videos of three codes."""
+    return shared(videos=4).extracted
+
+
+def part_of(extracted: Path, folder: Path, *entries: str) -> Path:
+    """A copy of some entries of a data set, with the frames of `SAM1` and `SAM2` alone if a plane is followed by a colon."""
+    for entry in entries:
+        name, _, few = entry.partition(":")
+        shutil.copytree(extracted / name, folder / name)
+        for video in (folder / name).iterdir():
+            if few and not video.name.startswith(tuple(few.split("+"))):
+                shutil.rmtree(video)
+    return folder
+
+
+def test_two_parts_do_for_two_patients(extracted: Path, tmp_path: Path) -> None:
+    few = part_of(extracted, tmp_path / "few", "embryo_dataset:SAM1+SAM2", "embryo_dataset_annotations")
+    done = script(tmp_path / "cache", few, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stdout == ""  # nothing was validated in vain
+    assert done.stderr.count("\n") == 1
+    assert (
+        "there are 2 (SAM1, SAM2); siblings stay together: give weights for 2 parts at most, such as train=4,test=1"
+        in (done.stderr)
+    )
+    assert not (tmp_path / "out").exists()
+    done = script(tmp_path / "cache", few, "--out", tmp_path / "out", "--weights", "train=2,test=1")
+    assert (done.returncode, done.stderr) == (0, "")
+    split = json.loads((tmp_path / "out" / "split.json").read_text())
+    assert [{code_of(video) for video in split[part]} for part in ("train", "test")] == [{"SAM1"}, {"SAM2"}]
+    assert (tmp_path / "out" / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("entries", "why"),
+    [
+        (("embryo_dataset", "embryo_dataset_annotations"), ""),
+        (("embryo_dataset_F-45", "embryo_dataset_annotations", "embryo_dataset_time_elapsed"), ""),
+        (("embryo_dataset", "embryo_dataset_F15"), "has no annotations, and without them there is no phase to balance"),
+        (("embryo_dataset_annotations",), "holds no frames"),
+    ],
+)
+def test_a_part_of_the_data_set_will_do(extracted: Path, tmp_path: Path, entries: tuple[str, ...], why: str) -> None:
+    some = part_of(extracted, tmp_path / "some", *entries)
+    done = script(tmp_path / "cache", some, "--out", tmp_path / "out", "--frames", "2")
+    if why:
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert why in done.stderr
+        assert not (tmp_path / "out").exists()
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert SyntheticRuns(tmp_path / "out" / "all-synthetic-runs").findings().query("severity == 'error'").empty
+
+
+@pytest.mark.parametrize("weights", ["1,1", "1,x,1", "", "val=1,test=1", "train=0,test=1"])
+def test_weights_that_cannot_be_are_a_wrong_usage(
+    experiment: ModuleType, extracted: Path, tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        experiment.main([str(extracted), "--out", str(tmp_path / "out"), "--weights", weights])
+    assert "error: " in capsys.readouterr().err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_generator_that_writes_nothing_or_rubbish(
+    experiment: ModuleType, extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(experiment, "generate", lambda *args: None)
+    assert experiment.main([str(extracted), "--out", str(tmp_path / "none")]) == 0
+    assert "the generator wrote none that can be used" in (tmp_path / "none" / "index.html").read_text()
+    assert not (tmp_path / "none" / "comparison.html").exists()
+
+    def rubbish(dataset: Any, frames: Any, wanted: Any, runs: Path, seed: int) -> None:
+        experiment.write_run(runs / "good", (np.full((64, 64), value, np.uint8) for value in (1, 99)), "", "t2")
+        (runs / "good" / "img1.jpg").write_bytes(b"\xff\xd8")
+        (runs / "bad").mkdir()
+
+    monkeypatch.setattr(experiment, "generate", rubbish)
+    assert experiment.main([str(extracted), "--out", str(tmp_path / "some")]) == 0
+    findings = pd.read_csv(tmp_path / "some" / "synthetic-findings.csv", keep_default_na=False)
+    assert set(findings[findings.severity == "error"].origin) == {"good", "bad"}
+    mixed = pd.read_json(tmp_path / "some" / "image-folders" / "mixed" / "metadata.jsonl", lines=True)
+    assert mixed.label.str.contains("_good_").sum() == 1
+
+
+def test_ctrl_c_leaves_nothing(extracted: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NSW_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-u", ROOT / "experiment_1.py", extracted, "--out", tmp_path / "out"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # a run in the background inherits an ignored SIGINT
+    restore = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+    with subprocess.Popen(command, env=environment, preexec_fn=restore, **pipes) as process:
+        try:
+            assert process.stdout.readline().startswith("validated: ")
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert (process.returncode, said) == (130, "stopped; nothing was written\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]

@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 
 from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_archive, extract_dataset
-from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.util import ARCHIVES, FocalPlane
 
 VICTIM = "embryo_dataset_F15.tar.gz"
@@ -30,25 +29,28 @@ COMMAND = [sys.executable, "-m", "nsw_da_medical_image.dataset_util.extract_data
 
 
 @pytest.fixture(scope="module")
-def archives(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sample") / "archives"
-    make_archives(folder, videos=2, frames=6, size=64)
+def archives(shared):
+    return shared().archives
+
+
+def enlarged(archives, folder, more):
+    """A copy of the archives with `more` frames in each plane."""
+    noise = random.Random(0)
+    shutil.copytree(archives, folder)
+    for path in folder.glob("*.tar.gz"):
+        if ARCHIVES[path.name] in (plane.folder for plane in FocalPlane):
+            frames = (
+                member(f"{ARCHIVES[path.name]}/MORE-1/D1_S1_I1_WELL1_RUN{i}.jpeg", noise.randbytes(600))
+                for i in range(1, more + 1)
+            )
+            path.write_bytes(with_members(*frames)(path.read_bytes()))
     return folder
 
 
 @pytest.fixture(scope="module")
-def larger(tmp_path_factory):
+def larger(archives, tmp_path_factory):
     """Archives whose extraction lasts long enough to be interrupted."""
-    folder = tmp_path_factory.mktemp("larger") / "archives"
-    make_archives(folder, videos=2, frames=6, size=64)
-    for path in folder.glob("*.tar.gz"):
-        if ARCHIVES[path.name] in (plane.folder for plane in FocalPlane):
-            more = [
-                member(f"{ARCHIVES[path.name]}/MORE-1/D1_S1_I1_WELL1_RUN{i}.jpeg", os.urandom(600))
-                for i in range(1, 1501)
-            ]
-            path.write_bytes(with_members(*more)(path.read_bytes()))
-    return folder
+    return enlarged(archives, tmp_path_factory.mktemp("larger") / "archives", 1500)
 
 
 def command(*args, **options):
@@ -325,18 +327,18 @@ def test_mutated_archive(archives, tmp_path, data):
 # --- interruptions ---------------------------------------------------------------------------------------------------
 
 
-def test_kill_9_at_random_moments(larger, tmp_path):
-    target = tmp_path / "extracted"
-    began = time.monotonic()
+def test_kill_9_at_random_moments(archives, tmp_path_factory, tmp_path):
+    """Each moment is a number of files that are written by then, so no machine is too fast or too slow for it."""
+    larger = enlarged(archives, tmp_path_factory.mktemp("some") / "archives", 400)
+    target, hidden = tmp_path / "extracted", tmp_path / ".extracted.extracting"
     extract_dataset(larger, tmp_path / "undisturbed", workers=2)
-    assert command(larger, tmp_path / "by command", "--workers", 2).returncode == 0
-    lasts = (time.monotonic() - began) / 2
-    whole = digest(tmp_path / "undisturbed")
-    random.seed(7)
+    whole, count = digest(tmp_path / "undisturbed"), len(files(tmp_path / "undisturbed"))
+    dice = random.Random(7)
+    moments = [dice.uniform(0, 1.1) * count for _ in range(20)]
     continued = interrupted = 0
-    for _ in range(20):
+    for moment in moments:
         with subprocess.Popen([*COMMAND, larger, target, "--workers", "2"], stdout=subprocess.PIPE) as process:
-            time.sleep(random.uniform(0.05, 1.1) * lasts)
+            wait_for(lambda: written(hidden) >= moment or process.poll() is not None or target.exists(), 120)  # noqa: B023
             process.kill()
         interrupted += process.returncode == -signal.SIGKILL
         assert not target.exists() or digest(target) == whole
@@ -345,18 +347,20 @@ def test_kill_9_at_random_moments(larger, tmp_path):
             assert again.returncode == 0, again.stderr
             continued += len(json.loads(again.stdout)["continued"])
         assert digest(target) == whole
-        assert {p.name for p in tmp_path.iterdir()} - {".extracted.extracting"} == {
-            "extracted",
-            "undisturbed",
-            "by command",
-        }
+        assert {p.name for p in tmp_path.iterdir()} - {hidden.name} == {"extracted", "undisturbed"}
         shutil.rmtree(target)
-        shutil.rmtree(tmp_path / ".extracted.extracting", ignore_errors=True)
-    print(f"{interrupted} of 20 runs were killed in time, {continued} archives were taken over")
-    assert interrupted >= 5
+        shutil.rmtree(hidden, ignore_errors=True)
+    print(f"{interrupted} of {len(moments)} runs were killed in time, {continued} archives were taken over")
+    assert interrupted >= sum(moment < count / 2 for moment in moments)
 
 
-def wait_for(condition, seconds=20):
+def written(folder):
+    """The number of files below `folder`, which may be changing."""
+    return sum(len(names) for _, _, names in os.walk(folder))
+
+
+def wait_for(condition, seconds=60):
+    """Return when it holds; the bound only ends a test that has failed."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "the awaited moment did not come"
@@ -367,6 +371,17 @@ def running_workers(process):
     return [child for child in psutil.Process(process.pid).children(recursive=True) if child.status() != "zombie"]
 
 
+def under_way(process, hidden, workers):
+    """Return the workers once all of them run and the first files are written."""
+
+    def met():
+        assert process.poll() is None, "it ended before it was interrupted"
+        return written(hidden / "tree") and len(running_workers(process)) == workers
+
+    wait_for(met)
+    return running_workers(process)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_ends_all_workers(larger, tmp_path, number):
     with subprocess.Popen(
@@ -375,12 +390,10 @@ def test_a_signal_ends_all_workers(larger, tmp_path, number):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        wait_for(lambda: process.poll() is not None or any((tmp_path / ".extracted.extracting").glob("tree/*/*")))
-        workers = running_workers(process)
+        workers = under_way(process, tmp_path / ".extracted.extracting", 2)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=20)
-    assert len(workers) == 2
-    wait_for(lambda: not any(worker.is_running() and worker.status() != "zombie" for worker in workers), 5)
+        _, errors = process.communicate(timeout=60)
+    wait_for(lambda: not any(worker.is_running() and worker.status() != "zombie" for worker in workers))
     assert not (tmp_path / "extracted").exists()
     if number == signal.SIGINT:
         assert process.returncode == 130
@@ -394,9 +407,8 @@ def test_a_killed_worker_is_an_error(larger, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        wait_for(lambda: any((tmp_path / ".extracted.extracting").glob("tree/*/*")))
-        running_workers(process)[0].kill()
-        _, errors = process.communicate(timeout=20)
+        under_way(process, tmp_path / ".extracted.extracting", 2)[0].kill()
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "ended with status -9; was memory short?" in errors
     assert errors.count("\n") == 1
@@ -407,7 +419,7 @@ def test_only_one_at_a_time(archives, larger, tmp_path):
     with subprocess.Popen(
         [*COMMAND, larger, tmp_path / "extracted", "--workers", "1"], stdout=subprocess.PIPE
     ) as process:
-        wait_for(lambda: any((tmp_path / ".extracted.extracting").glob("tree/*/*")))
+        under_way(process, tmp_path / ".extracted.extracting", 1)
         process.send_signal(signal.SIGSTOP)  # under way for as long as the test wants
         second = command(larger, tmp_path / "extracted")
         process.send_signal(signal.SIGCONT)
@@ -472,15 +484,16 @@ def test_full_disk(archives, tmp_path, small_disk):
 def test_too_little_space_is_known_before(archives, tmp_path, small_disk):
     source = tmp_path / "archives"
     shutil.copytree(archives, source)
+    noise = random.Random(1)
     with gzip.open(source / VICTIM, "wb", 0) as f, gzip.open(archives / VICTIM) as old:
         f.write(without_end(old.read()))
         for i in range(100):
-            info, data = member(f"{TOP}/A/{i}", os.urandom(200_000))
+            info, data = member(f"{TOP}/A/{i}", noise.randbytes(200_000))
             f.write(info.tobuf() + data + bytes(-len(data) % 512))
         f.write(bytes(1024))
     done = command(source, small_disk / "extracted")
     assert done.returncode == 1
-    assert "MB free and about 21" in done.stderr
+    assert "MB free and about 22" in done.stderr
     assert os.listdir(small_disk) == []
 
 

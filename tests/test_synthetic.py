@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,8 +23,6 @@ from PIL import Image
 from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util import synthetic
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
-from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
-from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, adopt_batch, parse_metadata, write_run
 from nsw_da_medical_image.validation.checks import FINDING_COLUMNS, Severity
 from nsw_da_medical_image.viewer.compare import compare_sheet
@@ -224,11 +223,8 @@ def test_the_metadata_are_json(tmp_path: Path, number: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    make_archives(folder / "archives", videos=1, frames=40, size=64)
-    extract_dataset(folder / "archives", folder / "extracted")
-    return folder / "extracted"
+def data(shared: Callable[..., Shared]) -> Path:
+    return shared().extracted
 
 
 def test_other_commands_use_what_is_sound_and_say_so(data: Path, hostile: Path, tmp_path: Path) -> None:
@@ -267,7 +263,10 @@ def test_a_name_is_no_formula(data: Path, tmp_path: Path) -> None:
             ["{data}", "{runs}", "--out", "{new}", "--names", "no-json"],
             "there is no synthetic frame to compare: 12 findings are errors",
         ),
-        (["{data}", "{runs}", "--out", "{new}", "--videos", "SAM1-3"], "has no video 'SAM1-3'; nearest: SAM1-2"),
+        (
+            ["{data}", "{runs}", "--out", "{new}", "--videos", "SAM1-3"],
+            "has no video 'SAM1-3'; nearest: SAM1-7, SAM1-2",
+        ),
         (["{data}", "{data}", "--out", "{new}"], "there is no synthetic frame to compare: "),
         (["{runs}", "{runs}", "--out", "{new}"], "is not a data set"),
     ],
@@ -475,6 +474,12 @@ def test_the_first_batch_makes_the_folder_above_it(tmp_path: Path, monkeypatch: 
     assert write_run(tmp_path / "data" / "all" / "run1", [jpeg(0)], "", "t2").faults() == []
     (tmp_path / "home").mkdir()
     assert write_run("~/all/run1", [jpeg(0)], "", "t2").path == str(tmp_path / "home" / "all" / "run1")
+    assert list(SyntheticRuns("~/all")) == ["run1"]
+    (tmp_path / "home" / "pictures").mkdir()
+    (tmp_path / "home" / "pictures" / "a.png").write_bytes(jpeg(1))
+    assert adopt_batch("~/pictures", "t2", to="~/all/run2").path == str(tmp_path / "home" / "all" / "run2")
+    with pytest.raises(DataError, match="is not there, so there is no synthetic batch yet"):
+        SyntheticRuns("~/no")
     with pytest.raises(OSError, match="run1"):
         write_run(tmp_path / "data" / "all" / "run1" / "img0.jpg" / "run", [jpeg(0)], "", "t2")
 

@@ -319,9 +319,11 @@ def _enter(census: _Census, member: Member, stream: Stream, top: str) -> None:
         census.file(*place, start, member.size, *_measure(stream, member.size))
 
 # %% ../../nbs/dataset_util/03_archives.ipynb #2863c5bc
-def _walk(inflated: Any, top: str, census: _Census, report: Callable[[], object]) -> int:
-    """Note all members of a tarball; the inflated length. Raises what `members` and `destination_of` raise."""
-    stream = Stream(inflated)
+def _walk(
+    inflated: Any, top: str, census: _Census, report: Callable[[], object], compressed: Callable[[], int] | None = None
+) -> int:
+    """Note all members of a tarball; the inflated length. Raises what `members`, `destination_of` and `Stream` raise."""
+    stream = Stream(inflated, compressed)
     for member in members(stream):
         census.near = member.name
         _enter(census, member, stream, top)
@@ -399,7 +401,10 @@ def _at_once(
         rapidgzip.RapidgzipFile(str(path), parallelization=threads, chunk_size=_SPACING) as inflated,
     ):
         try:
-            length = _walk(inflated, ARCHIVES[path.name], census, lambda: report(inflated.tell_compressed() // 8))
+            size = path.stat().st_size
+            length = _walk(
+                inflated, ARCHIVES[path.name], census, lambda: report(inflated.tell_compressed() // 8), lambda: size
+            )
             if _stated_length(path) == length % 2**32:
                 inflated.export_index(exported := io.BytesIO(), rapidgzip.IndexFormat.GZTOOL)
                 points = _exported(exported.getvalue())
@@ -422,7 +427,7 @@ def _carefully(path: Path, census: _Census, report: Callable[[int], object]) -> 
     """Walk an archive as far as it goes; the fault at which that ended."""
     try:
         with open(path, "rb") as raw:
-            _walk(_Sparing(raw), ARCHIVES[path.name], census, lambda: report(raw.tell()))
+            _walk(_Sparing(raw), ARCHIVES[path.name], census, lambda: report(raw.tell()), raw.tell)
     except FAULTS as fault:
         return fault
     return None
@@ -655,19 +660,26 @@ def _build_all(paths: Sequence[Path]) -> dict[Path, Index]:
         return index
 
     total = sum(path.stat().st_size for path in paths)
-    with progress(total=total, unit="B", unit_scale=True, desc="indexing") as bar, ThreadPoolExecutor(at_once) as pool:
-        try:
-            jobs = {path: pool.submit(work, path) for path in paths}
-            running = set(jobs.values())
-            while running:
-                done, running = wait(running, timeout=0.2, return_when=FIRST_EXCEPTION)
-                bar.update(sum(positions.values()) - bar.n)
-                for job in done:
-                    job.result()
-            return {path: job.result() for path, job in jobs.items()}
-        finally:
-            stop.set()
-            _reserved = max(_reserved, allowed * _THREAD)
+    bar = progress(total=total, unit="B", unit_scale=True, desc="indexing")
+    try:
+        with bar, ThreadPoolExecutor(at_once) as pool:
+            try:
+                jobs = {path: pool.submit(work, path) for path in paths}
+                running = set(jobs.values())
+                while running:
+                    done, running = wait(running, timeout=0.2, return_when=FIRST_EXCEPTION)
+                    bar.update(sum(positions.values()) - bar.n)
+                    for job in done:
+                        job.result()
+                return {path: job.result() for path, job in jobs.items()}
+            finally:
+                stop.set()
+                _reserved = max(_reserved, allowed * _THREAD)
+    except (RuntimeError, MemoryError) as fault:  # no new thread can be started
+        names = ", ".join(path.name for path in paths)
+        raise DataError(
+            f"too little memory or address space to index {names} (see ulimit -v); raise the limit"
+        ) from fault
 
 # %% ../../nbs/dataset_util/03_archives.ipynb #e632f71b
 def indices(paths: Sequence[Path]) -> list[Index]:
@@ -755,7 +767,7 @@ class _Foreseeing(_Opened):
             ends = self._index.offsets[rows] + self._index.sizes[rows]
             spans = self._spans(int(self._index.offsets[rows].min()), int(ends.max()))
             if 1 < len(spans) < _KEPT:
-                with suppress(DataError, OSError), ThreadPoolExecutor(cores()) as pool:
+                with suppress(DataError, OSError, RuntimeError, MemoryError), ThreadPoolExecutor(cores()) as pool:
                     list(pool.map(self._span, spans))  # where one fails, the frame that lies in it will say so
 
 # %% ../../nbs/dataset_util/03_archives.ipynb #d479cd79

@@ -81,6 +81,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 # %% ../../nbs/dataset_util/03_source.ipynb #8c876c55
 def _tail(name: str, folder: int | None = None) -> Tail:
     """The end of a file in an open folder, by its descriptor; that of a path where there is none."""
+    why = "was changed just now"
     try:
         file = os.open(name, OPEN_FLAGS, dir_fd=folder)
         try:
@@ -90,12 +91,15 @@ def _tail(name: str, folder: int | None = None) -> Tail:
                 return _bounded(Tail(size, os.pread(file, 2, size - 2 if size > 2 else 0)))
         finally:
             os.close(file)
-        os.close(open_regular(name, dir_fd=folder))  # which says what it is
-        return Tail(-1, b"", "was changed just now")
-    except DataError as fault:
-        return Tail(-1, b"", str(fault).removeprefix(f"{name} "))
     except OSError as fault:
-        return Tail(-1, b"", fault.strerror or str(fault))
+        why = fault.strerror or str(fault)
+    try:
+        os.close(open_regular(name, dir_fd=folder))
+    except DataError as fault:  # which says what it is instead
+        why = str(fault).removeprefix(f"{name} ")
+    except OSError as fault:
+        why = fault.strerror or str(fault)
+    return Tail(-1, b"", why)
 
 
 def _bounded(tail: Tail) -> Tail:
@@ -215,6 +219,9 @@ class _Locked:
     def _lock(self) -> threading.Lock:
         return self._locks.setdefault(os.getpid(), threading.Lock())
 
+# %% ../../nbs/dataset_util/03_source.ipynb #0fe39614
+from ..common.text import one_line
+
 # %% ../../nbs/dataset_util/03_source.ipynb #8b7c9e53
 class _Archives(_Locked):
     """The archives in a folder, each opened when it is asked for."""
@@ -239,7 +246,7 @@ class _Archives(_Locked):
             for entry, path, index in zip(new, paths, indices(paths), strict=True):
                 self._opened[entry] = archive = Archive(path, index, self.tolerant)
                 if fault := archive.note.get("fault"):
-                    warnings.warn(f"{fault} (in {self.root})", stacklevel=2)
+                    warnings.warn(one_line(f"{fault} (in {self.root})"), stacklevel=2)
 
     def _archive(self, path: str) -> Archive | None:
         """The archive in which `path` lies; None where it is not there, `DataError` where it may not be read."""
@@ -350,7 +357,7 @@ def _check_archives(path: Path, packed: set[str]) -> None:
         some = f"{min(packed - extracted)}.tar.gz beside {min(extracted)}/"
         raise DataError(f"{path} holds archives and extracted folders, {some}; give each a folder of its own")
     if misnamed := _misnamed(path):
-        warnings.warn(f"{path} holds what is not read: {', '.join(misnamed)}", stacklevel=3)
+        warnings.warn(one_line(f"{path} holds what is not read: {', '.join(misnamed)}"), stacklevel=3)
 
 # %% ../../nbs/dataset_util/03_source.ipynb #3a6a7909
 def open_source(path: str | os.PathLike, *, tolerant: bool = False) -> Source:

@@ -8,7 +8,6 @@ __all__ = ['REMEDIES', 'METADATA', 'BATCHES', 'FINDING_COLUMNS', 'Fault', 'Metad
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #c148a3af
 import argparse
-import html
 import io
 import json
 import os
@@ -35,7 +34,7 @@ from .frames import Form, Frames
 from .source import _is_folder
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #df0cdab5
-from ..common.files import flush_name, new_folder, read_file
+from ..common.files import expanded, flush_name, new_folder, read_file
 from ..common.text import DataError, one_line, printable, tell
 from nsw_da_medical_image.dataset_util.util import (
     FocalPlane,
@@ -194,12 +193,17 @@ def decode_image(data: bytes, size: int | None = None) -> np.ndarray:
     return decode(data, size, tolerant=True)
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #8d72776e
+_METADATA_LIMIT = 8 * 1024 * 1024  # bytes; it may name the source of each image
+
+
 def _read_metadata(folder: str) -> tuple[Metadata | None, list[Fault]]:
     """What the `metadata.json` in a folder says, and what is wrong with it, be it that there is none."""
     try:
-        return parse_metadata(Path(folder, METADATA).read_bytes())
+        return parse_metadata(read_file(os.path.join(folder, METADATA), limit=_METADATA_LIMIT, name=METADATA))
     except FileNotFoundError:
         return None, [_wrong("error", "is missing")]
+    except DataError as fault:
+        return None, [_wrong("error", str(fault).removeprefix(f"{METADATA} "))]
     except OSError as fault:
         return None, [_wrong("error", f"cannot be read ({fault.strerror})")]
 
@@ -208,7 +212,7 @@ class _RunFolder:
     """A run's folder: its files and its metadata."""
 
     def __init__(self, path: str | os.PathLike):
-        self.path = os.path.abspath(path)
+        self.path = os.path.abspath(expanded(path))
         self.name = os.path.basename(self.path)
 
     @cached_property
@@ -275,7 +279,7 @@ class _Readable(_Files):
 
     def jpeg(self, number: int) -> bytes:
         """The bytes of an image's file, as they are."""
-        return Path(self.file(number)).read_bytes()
+        return read_file(self.file(number), name=f"{self.name}/{self.files.names[number]}")
 
     def frame(self, number: int, *, size: int | None = None) -> np.ndarray:
         """An image as uint8 grey (height, width), or (size, size); `DataError` where `decode_image` raises it."""
@@ -318,7 +322,7 @@ def _look(run: _Readable, number: int) -> tuple[int, str, int]:
         data = run.jpeg(number)
         flat = np.ptp(decode_image(data)) < 4
     except (DataError, OSError) as fault:
-        return number, one_line(fault), 0
+        return number, one_line(fault).removeprefix(f"{run.name}/{run.files.names[number]} "), 0
     return number, "shows a single grey" if flat else "", hash(data)
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #c5f2c7e4
@@ -348,12 +352,15 @@ class _Faulty(_Readable):
         except OSError as fault:
             return [_wrong("error", f"cannot be looked for ({fault.strerror})")]
 
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #c1430f48
+from ..common.text import printable
+
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #de71e585
 class SyntheticRun(_Faulty):
     """One folder of generated images, as `SyntheticRuns` gives it: its labels, its images by number, its faults."""
 
     def __repr__(self) -> str:
-        return f"<SyntheticRun {self.path}>"
+        return printable(f"<SyntheticRun {self.path}>")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SyntheticRun) and self.path == other.path
@@ -414,7 +421,7 @@ def _metadata_text(prompt: str, phase: Phase, plane: FocalPlane, made: datetime 
 @contextmanager
 def _parents(path: str | os.PathLike) -> Iterator[Path]:
     """Yield `path` after making the folders above it that are missing; remove those again if the block fails."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     made = []
     try:
         for folder in reversed(path.absolute().parents):
@@ -544,9 +551,9 @@ def _names_in(folder: Path) -> list[str]:
     return [name for name in names if not name.startswith(".") and name.lower() not in ("desktop.ini", "thumbs.db")]
 
 
-def _source(folder: Path) -> Path:
+def _source(folder: str | os.PathLike) -> Path:
     """Return the folder of images to adopt; raise `DataError` if there is none or it is a batch already."""
-    folder = Path(os.path.abspath(folder.expanduser()))
+    folder = Path(os.path.abspath(expanded(folder)))
     if not folder.is_dir():
         what = "a file" if folder.exists() else "not there"
         raise DataError(f"{folder} is {what}; give the folder that holds the images")
@@ -595,8 +602,8 @@ def adopt_batch(
     """
     label = Phase.parse(phase), FocalPlane.parse(plane)
     _metadata_text(prompt, *label, made, {**(more or {}), "adopted": {}})  # a wrong label ends it here
-    source = _source(Path(folder))
-    target = Path(to) if to is not None else BATCHES / source.name
+    source = _source(folder)
+    target = expanded(to) if to is not None else BATCHES / source.name
     if not target.name.isprintable() or target.name.startswith(".") or not target.name:
         raise ValueError(f"{target.name!r} cannot be the name of a batch; give another with to")
     names: list[str] = []
@@ -640,16 +647,12 @@ def adopt_batch(
         (hidden / METADATA).write_text(text, encoding="utf-8")
     return SyntheticRun(target)
 
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #0ef43794
+import warnings
+
+from ..common.text import is_text
+
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #f7954741
-def _is_text(name: str) -> bool:
-    """Whether a name can be written as UTF-8."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _printable(name: str) -> str:
     """A name in which what is no text is written as its code."""
     return name.encode("utf-8", "backslashreplace").decode()
@@ -668,29 +671,32 @@ FINDING_COLUMNS = ("check", "severity", "video", "plane", "runs", "message", "re
 _FIRST = "write_run makes one of generated images, and adopt_batch, or --adopt, of images that you have"
 
 
-def _check_folder(path: str | os.PathLike) -> None:
-    """Raise `DataError` where `path` does not hold runs."""
-    if not os.path.isdir(path):
-        if os.path.exists(path):
+def _check_folder(path: str | os.PathLike, root: str) -> None:
+    """Raise `DataError` where `path` does not hold runs; `root` is where it is."""
+    if not os.path.isdir(root):
+        if os.path.exists(root):
             raise DataError(f"{path} is a file; give the folder that holds the synthetic batches")
         raise DataError(f"{path} is not there, so there is no synthetic batch yet; {_FIRST}")
-    if os.path.isfile(os.path.join(path, METADATA)):
-        raise DataError(f"{path} is a run itself; give the folder above, {os.path.dirname(os.path.abspath(path))}")
+    if os.path.isfile(os.path.join(root, METADATA)):
+        raise DataError(f"{path} is a run itself; give the folder above, {os.path.dirname(root)}")
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #b9b6b341
 class _Runs(Mapping[str, SyntheticRun]):
     """The synthetic runs of a folder by name."""
 
     def __init__(self, path: str | os.PathLike):
-        _check_folder(path)
+        self.root = os.path.abspath(expanded(path))
+        _check_folder(path, self.root)
         self.path = os.fspath(path)
-        self.root = os.path.abspath(path)
 
     @cached_property
     def _known(self) -> dict[str, SyntheticRun]:
         with os.scandir(self.root) as entries:
             names = [entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith(".")]
-        texts = sorted(filter(_is_text, names), key=natural_key)
+        texts = sorted(filter(is_text, names), key=natural_key)
+        if lost := [name for name in names if not is_text(name)]:
+            told = f"{self.path}: left out, since its name is not UTF-8: {', '.join(lost)}"
+            warnings.warn(one_line(told), stacklevel=2)
         return {name: SyntheticRun(os.path.join(self.root, name)) for name in texts}
 
     def __getitem__(self, name: str) -> SyntheticRun:
@@ -764,7 +770,7 @@ def _stray(name: str, is_folder: bool) -> Fault | None:
     """What is wrong with an entry among the runs, None where it may be a run or is hidden."""
     if not is_folder:
         return Fault("synthetic-stray", "info", "", f"{name} lies among the runs and belongs to none of them")
-    if not _is_text(name) and not name.startswith("."):
+    if not is_text(name) and not name.startswith("."):
         return Fault("synthetic-name", "error", "", f"{name} has a name that is not UTF-8, so it is left out")
     return None
 
@@ -791,13 +797,16 @@ class _Checked(_Tables):
         rows.sort(key=lambda row: ("error", "warning", "info").index(row[1]))
         return pd.DataFrame(rows, columns=list(FINDING_COLUMNS), dtype=str)
 
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #510b7dcd
+from ..common.html import escape
+
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #00b67579
 def _thumbnail(run: SyntheticRun, number: int) -> str:
     """An image of a run as HTML, or the reason why there is none."""
     try:
         Image.fromarray(run.frame(number, size=64)).save(buffer := io.BytesIO(), "JPEG", quality=85)
     except (DataError, OSError) as fault:
-        return f"<span>{html.escape(one_line(fault))}</span>"
+        return f"<span>{escape(one_line(fault))}</span>"
     source = f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}"
     return f"<img src='{source}' width='64' height='64' alt='img{number}' style='border-radius:3px;margin:1px'>"
 
@@ -805,15 +814,15 @@ def _thumbnail(run: SyntheticRun, number: int) -> str:
 def _run_cells(run: SyntheticRun, pictures: int) -> list[str]:
     """The cells of a run's row, as HTML: name, labels, number of images, prompt, pictures."""
     found, faults = run.described
-    labels = f"{found.phase} {found.plane}" if found else f"left out: {html.escape(faults[0].message)}"
+    labels = f"{found.phase} {found.plane}" if found else f"left out: {escape(faults[0].message)}"
     try:
         numbers = run.numbers
     except OSError:  # the folder is gone, or is not ours to list
         numbers = []
     shown = "".join(_thumbnail(run, number) for number in numbers[:pictures])
-    prompt = html.escape(found.prompt) if found else ""
+    prompt = escape(found.prompt) if found else ""
     return [
-        html.escape(run.name),
+        escape(run.name),
         labels,
         f"{len(numbers):,}",
         prompt,
@@ -826,7 +835,7 @@ def _runs_html(runs: Iterable[SyntheticRun], title: str, pictures: int) -> str:
     cell = "<td style='text-align:left;vertical-align:top'>{}</td>"
     rows = [f"<tr>{''.join(map(cell.format, _run_cells(run, pictures)))}</tr>" for run in runs]
     head = "".join(f"<th style='text-align:left'>{name}</th>" for name in ("run", "labels", "images", "prompt", ""))
-    return f"<div><strong>{html.escape(title)}</strong><table><tr>{head}</tr>{''.join(rows)}</table></div>"
+    return f"<div><strong>{escape(title)}</strong><table><tr>{head}</tr>{''.join(rows)}</table></div>"
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #a5e79cae
 class _Source(_Checked):
@@ -879,7 +888,7 @@ class SyntheticRuns(_Serving):
 
     def __repr__(self) -> str:
         out = f", {len(self.left_out)} of them left out for want of labels" if self.left_out else ""
-        return f"<SyntheticRuns {self.path}: {len(self)} runs{out}>"
+        return printable(f"<SyntheticRuns {self.path}: {len(self)} runs{out}>")
 
     def _repr_html_(self) -> str:
         shown = [self[name] for name in list(self)[:20]]
@@ -931,7 +940,7 @@ def _check_adopting(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         return
     if not args.phase:
         parser.error("--adopt needs --phase, such as --phase t4: images do not say what they show")
-    name = Path(args.adopt).expanduser().absolute().name if args.name is None else args.name
+    name = os.path.basename(os.path.abspath(os.path.expanduser(args.adopt))) if args.name is None else args.name
     if not name.strip(".") or "/" in name or name.startswith("."):
         parser.error(f"{name!r} cannot be the name of a batch; give another with --name")
     args.name = name
@@ -943,7 +952,7 @@ def _check_adopting(parser: argparse.ArgumentParser, args: argparse.Namespace) -
 
 def _adopt(args: argparse.Namespace) -> int:
     """Adopt a folder of images, and say what was made."""
-    target = Path(args.folder) / args.name
+    target = expanded(args.folder) / args.name
     batch = adopt_batch(
         args.adopt,
         args.phase,

@@ -7,7 +7,6 @@ __all__ = ['SIDE', 'RIM', 'FRAME_ROW', 'DARK', 'TEXTURE_RANGE', 'SHADE', 'SHARPN
            'measure_video', 'frame_states', 'PixelFacts', 'plot_measurements']
 
 # %% ../../nbs/validation/01_pixels.ipynb #d663bd62
-import io
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 # %% ../../nbs/validation/01_pixels.ipynb #daa13265
 from ..common.cache import load, report_damage, save
@@ -31,6 +30,7 @@ from nsw_da_medical_image.dataset_util.dataset import (
     PhaseRow,
     Plane,
     Video,
+    open_jpeg,
 )
 from ..dataset_util.source import Source
 from ..dataset_util.util import FocalPlane, cores, runs_ranges, runs_text
@@ -70,14 +70,15 @@ def _look(data: bytes) -> _Look:
     """Decode a file as far as it can be, in one opening: `decode` would need a second one for the header."""
     fault = "" if data.endswith(END_OF_IMAGE) else "is truncated: it does not end with the end mark of a JPEG"
     try:
-        with Image.open(io.BytesIO(data + END_OF_IMAGE if fault else data), formats=("JPEG",)) as image:
+        with open_jpeg(data + END_OF_IMAGE if fault else data) as image:
             look = _Look(*image.size, image.mode, fault, None)
             image.draft("L", (SIDE, SIDE))
             grey = image if image.mode == "L" else image.convert("L")
             pixels = np.asarray(grey if grey.size == (SIDE, SIDE) else grey.resize((SIDE, SIDE), Image.Resampling.BOX))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as broken:
-        reason = "it is not a JPEG" if isinstance(broken, UnidentifiedImageError) else one_line(broken)
-        return _Look(0, 0, "", f"cannot be decoded: {reason}" if data else _EMPTY, None)
+    except DataError as refused:
+        return _Look(0, 0, "", one_line(refused) if data else _EMPTY, None)
+    except (OSError, SyntaxError, ValueError) as broken:
+        return _Look(0, 0, "", f"cannot be decoded: {one_line(broken)}", None)
     return look._replace(pixels=_filled(pixels) if fault else pixels)
 
 # %% ../../nbs/validation/01_pixels.ipynb #e1e57eec
@@ -628,7 +629,7 @@ def _draw_findings(panels: list[Axes], bars: Axes, findings: pd.DataFrame, runs:
             for axes in panels:
                 axes.axvspan(first - 0.5, last + 0.5, color=colour, alpha=0.12, lw=0)
     names = [f"{row['check']} {row['plane']}".strip() for row in told]
-    bars.set_yticks(range(max(1, len(names))), names or ["no findings"])
+    bars.set_yticks(range(max(1, len(names))), names or ["no findings"], parse_math=False)
     bars.set_ylim(max(1, len(names)) - 0.4, -0.6)
     bars.tick_params(axis="y", length=0, labelsize=8, labelcolor=INK)
     bars.spines[:].set_visible(False)
@@ -656,10 +657,22 @@ def plot_measurements(frames: pd.DataFrame, findings: pd.DataFrame | None = None
     _finish(figure, panels, below, f"{videos[0]} · measures of {_count(frames)}")
     return figure
 
+# %% ../../nbs/validation/01_pixels.ipynb #688eca92
+from ..common.text import printable
+
 # %% ../../nbs/validation/01_pixels.ipynb #00118cfe
 def _finish(figure: PlotFigure, panels: list[Axes], below: Axes, title: str) -> None:
     """Title, legend of the planes, label of the runs."""
-    figure.text(0.012, 1 - 16 / DPI / figure.get_figheight(), title, size=10.5, weight="bold", color=INK, va="center")
+    figure.text(
+        0.012,
+        1 - 16 / DPI / figure.get_figheight(),
+        printable(title),  # names come from folders, and may hold dollar signs
+        size=10.5,
+        weight="bold",
+        color=INK,
+        va="center",
+        parse_math=False,
+    )
     for axes in panels:
         axes.tick_params(axis="x", length=0)
         axes.spines["bottom"].set_color(PALE)
