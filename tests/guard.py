@@ -519,6 +519,8 @@ def start(case: Case, folder: Path, place: Path) -> int:
         os.setpgid(0, 0)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(int(SECONDS) + 10)  # if the guard itself is killed
         found = observe(case, folder, place)
         (place / "result.json").write_text(json.dumps([found, sorted(USED)]))
         status = 0
