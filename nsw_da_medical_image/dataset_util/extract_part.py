@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..common.files import new_folder
+from ..common.files import local_path, new_folder
 from ..common.text import DataError, one_line, tell
-from .dataset import EmbryoDataset, Planes, Video
+from .dataset import EmbryoDataset, Planes, Video, require_dataset, why_no_frame
 from .extract_dataset import check_destination
 from .source import Source
-from .util import ANNOTATIONS, GRADES, TIMES, FocalPlane, cores, progress
+from .util import ANNOTATIONS, GRADES, TIMES, FocalPlane, cores, progress, run_of
 
 # %% ../../nbs/dataset_util/04_extract_part.ipynb #f0986a89
 Names: TypeAlias = str | Video | Iterable[str | Video] | None
@@ -96,14 +96,17 @@ def extract_part(
     Annotations and times are those of the videos, the grades' file is taken whole. Raises `UnknownName` for a video or plane that is not
     there, `DataError` where a file cannot be read or the destination is in the way; nothing is left behind then.
     """
+    require_dataset(dataset, 'extract_part(EmbryoDataset("data/archives"), "data/part")')
     names = list(dataset.videos) if videos is None else [dataset[name].name for name in _several(videos)]
     chosen = list(dataset.planes) if planes is None else [dataset.plane(plane) for plane in _several(planes)]
-    to = Path(os.path.realpath(to))
+    to = Path(os.path.realpath(local_path(to)))
     check_destination(Path(os.path.realpath(dataset.root)), to)
     _check_whole(dataset, chosen)
     wanted = _wanted(dataset, names, chosen)
     if not any(path != GRADES for files in wanted for path in files):
         raise DataError(f"{dataset.path} holds nothing of what is asked for; give videos and planes")
+    if chosen and not any(run_of(path.rpartition("/")[2]) is not None for files in wanted for path in files):
+        raise DataError(f"{dataset.path} has no frame of what is asked for: {why_no_frame(dataset, names)}")
     with (
         _replacing_empty(to) as hidden,
         ThreadPoolExecutor(cores()) as pool,

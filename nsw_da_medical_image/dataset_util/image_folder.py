@@ -10,19 +10,19 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, SupportsIndex, TypeAlias
 
 import pandas as pd
 from PIL import Image
 
 from ..common.files import new_folder
 from ..common.text import DataError
-from .dataset import END_OF_IMAGE, EmbryoDataset, decode
-from .frames import DatasetSource, Frames
+from .dataset import END_OF_IMAGE, EmbryoDataset, decode, why_no_frame
+from .frames import DatasetSource, Frames, require_frames
 from .source import FolderSource
 from .synthetic import SyntheticRuns, sound_frames
 from .util import FocalPlane, Phase, cores, nearest, progress
@@ -186,6 +186,8 @@ def _check_options(form: str, size: int | None, link: bool) -> None:
     """Raise `ValueError` for options that cannot be."""
     if form not in _WRITERS:
         raise ValueError(f"form is {form!r}; choose from {', '.join(_WRITERS)}{nearest(form, _WRITERS)}")
+    if size is not None and not isinstance(size, SupportsIndex):
+        raise TypeError(f"size is a number of pixels such as 128; not {size!r}")
     if size is not None and link:
         raise ValueError("link and size exclude each other")
     if size is not None and not 8 <= size <= LARGEST:
@@ -207,6 +209,7 @@ def make_image_folder(
     `tolerant` takes truncated files too. `FileExistsError` where `path` exists, `ValueError` for an unknown form or a size
     that cannot be, `DataError` where no frame is chosen, one is truncated, or links cannot be made.
     """
+    require_frames(frames, 'make_image_folder(ds.frames(phases=["t2", "t4"]), "images")')
     _check_options(form, size, link)
     with new_folder(path) as folder:
         _WRITERS[form](folder, _entries(frames))
@@ -224,7 +227,7 @@ from typing import get_args
 
 from ..common.files import refuse_existing
 from ..common.text import one_line, tell
-from .split import Split, leaks, read_split
+from .split import Split, check, read_split
 from .util import UnknownName
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #ac701724
@@ -275,10 +278,14 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #56ab7427
-def _split_notes(split: Split, part: str, videos: Iterable[str]) -> Iterator[str]:
+def _split_notes(split: Split, part: str, videos: Collection[str]) -> Iterator[str]:
     """What to know before a part of a split is used: siblings that leak, and videos that are not here."""
-    for leak in leaks(split):
+    found = check(split, videos)
+    for leak in found.leaks:
         yield f"the split leaks: {leak}"
+    if names := found.unidentified:
+        more = f" and {len(names) - 8} more" if names[8:] else ""
+        yield f"whether the split leaks cannot be known: these names do not identify patients: {', '.join(names[:8])}{more}"
     here = set(videos)
     if absent := [video for video in split[part] if video not in here]:
         names = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if absent[8:] else "")
@@ -309,6 +316,8 @@ def _chosen(args: argparse.Namespace) -> Frames:
     dataset = EmbryoDataset(args.folder)
     if Path(args.out).resolve().is_relative_to(Path(args.folder).resolve()):
         raise DataError(f"{args.out} lies inside the data set; give a place outside of it")
+    if dataset.planes and not any(map(dataset.has_frame, dataset.videos)):
+        raise DataError(f"{dataset.path}: {why_no_frame(dataset)}")
     frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, args.exclude)
     if args.synthetic:
         made, note = sound_frames(SyntheticRuns(args.synthetic), None, args.planes, args.phases)
