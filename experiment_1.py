@@ -11,7 +11,6 @@ Everything appears in the folder after --out, at once, and `index.html` in it te
 
 import argparse
 import html
-import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
+from nsw_da_medical_image.common.command import Parser, filled, run_command
 from nsw_da_medical_image.common.files import new_folder, refuse_inside
-from nsw_da_medical_image.common.text import DataError, one_line, tell
+from nsw_da_medical_image.common.text import DataError, tell
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.frames import Frames
@@ -30,15 +30,15 @@ from nsw_da_medical_image.dataset_util.image_folder import describe, make_image_
 from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.split import Split, make_split, write_split
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, write_run
-from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, filled, progress
+from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, progress
 from nsw_da_medical_image.validation.pixels import measure_video
 from nsw_da_medical_image.validation.report import Report
 from nsw_da_medical_image.validation.validate import validate
 from nsw_da_medical_image.viewer.compare import compare_sheet, comparison_page
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> Parser:
+    parser = Parser(
         prog="python experiment_1.py",
         description="Validate, split, augment and mix: the data side of one augmentation experiment.",
         epilog="Exit status: 0 done, 1 the data cannot be used or the output exists, 2 wrong usage.",
@@ -250,26 +250,22 @@ def write_page(path: Path, split: Split, exclude: pd.DataFrame, real: Frames, sy
     path.write_text(f"<!doctype html><html lang='en'><head>{top}</head><body>{body}</body></html>\n", encoding="utf-8")
 
 
+def work(args: argparse.Namespace) -> None:
+    if args.folder is not None:
+        refuse_inside(args.out, args.folder)
+    with new_folder(args.out) as out:
+        dataset = open_data(args.folder, out)
+        experiment(dataset, out, args.seed, args.frames, args.pixels or args.folder is None)
+    tell(f"done: open {Path(args.out) / 'index.html'}")
+
+
 def main(argv: list[str] | None = None) -> int:
     given = parser()
     args = given.parse_args(argv)
     if args.seed < 0 or args.frames < 1:
         given.error("--seed must be 0 or more, and --frames 1 or more")
-    try:
-        if args.folder is not None:
-            refuse_inside(args.out, args.folder)
-        with new_folder(args.out) as out:
-            dataset = open_data(args.folder, out)
-            experiment(dataset, out, args.seed, args.frames, args.pixels or args.folder is None)
-    except (DataError, KeyError, ValueError, OSError) as fault:
-        print(f"error: {one_line(fault)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
-        return 130
-    tell(f"done: open {Path(args.out) / 'index.html'}")
-    return 0
+    return run_command(lambda: work(args))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -36,7 +36,7 @@ from isal import isal_zlib
 
 # %% ../../nbs/dataset_util/03_archives.ipynb #344682b9
 from ..common.cache import cache_folder
-from ..common.files import new_file
+from ..common.files import READ_LIMIT, new_file
 from ..common.text import DataError, one_line
 from nsw_da_medical_image.dataset_util.extract_dataset import (
     FAULTS,
@@ -664,6 +664,8 @@ class _Vouched(_Foreseeing):
         """The bytes of the file of a row; `DataError` saying why it cannot be vouched for."""
         if why := self._doubt(row):
             raise DataError(why)
+        if self._index.sizes[row] > READ_LIMIT:
+            raise DataError(f"has {int(self._index.sizes[row]):,} bytes; at most {READ_LIMIT:,} are read")
         try:
             data = self._bytes(int(self._index.offsets[row]), int(self._index.sizes[row]))
         except OSError as fault:

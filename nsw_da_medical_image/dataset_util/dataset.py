@@ -233,7 +233,6 @@ from ..common.cache import cache_folder
 from ..common.files import new_file, refuse_inside
 from ..common.text import one_line
 from .archives import UNLOADABLE
-from .util import filled
 
 _Kept: TypeAlias = dict[str, tuple[int, Listing]]
 
@@ -355,7 +354,9 @@ class _Contents:
     def plane(self, plane: Plane) -> FocalPlane:
         """The plane that is meant; `UnknownName` where this copy lacks it, `TypeError` for what cannot name a plane."""
         if not isinstance(plane, str | SupportsIndex) or isinstance(plane, bool):
-            raise TypeError(f'a focal plane is "F-15", -15 or FocalPlane.F_15, as in video.frame(12, "F-15"); not {plane!r}')
+            raise TypeError(
+                f'a focal plane is "F-15", -15 or FocalPlane.F_15, as in video.frame(12, "F-15"); not {plane!r}'
+            )
         found = FocalPlane.parse(plane)
         if found not in self.planes:
             raise UnknownName(f"{self.path} has no plane {found}; it has {', '.join(self.planes) or 'none'}")
@@ -670,7 +671,9 @@ class _Written(_Pixels):
 
     def phase_at(self, run: int) -> Phase | None:
         """The phase of a run, None where it is unlabelled."""
-        rank = int(phase_ranks(self.dataset.phase_rows(self.name), np.array([run_number(run, "video.phase_at(12)")]))[0])
+        rank = int(
+            phase_ranks(self.dataset.phase_rows(self.name), np.array([run_number(run, "video.phase_at(12)")]))[0]
+        )
         return None if rank < 0 else list(Phase)[rank]
 
     @property
@@ -793,10 +796,16 @@ def why_no_frame(dataset: _Names, names: Iterable[str] | None = None) -> str:
             files = dataset.source.files(folder)
             images = sorted((name for name in files if name.lower().endswith(_ENDINGS)), key=natural_key)
             if images and folder == plane.folder and names is None:
-                return f"no frame is readable: {folder} has images beside the folders of the videos, such as {images[0]}"
+                return (
+                    f"no frame is readable: {folder} has images beside the folders of the videos, such as {images[0]}"
+                )
             if images and folder != plane.folder:
                 return f"no frame is readable: {folder} has {len(images):,} images such as {images[0]}; {form}"
-    return "there is no frame: the folders are empty" if names is None else "its folder has no frame, and it has no annotation"
+    return (
+        "there is no frame: the folders are empty"
+        if names is None
+        else "its folder has no frame, and it has no annotation"
+    )
 
 
 class _Mapping(_Recorded, Mapping[str, Video]):
@@ -884,7 +893,13 @@ def require_video(video: Any, call: str) -> None:
     """Raise `TypeError`, which shows the right `call`, unless `video` is a `Video`. `NAME` in the call is replaced by a name."""
     if isinstance(video, Video):
         return
-    name = video if isinstance(video, str) else next(iter(video.videos), "AA83-7") if isinstance(video, _Mapping) else "AA83-7"
+    name = (
+        video
+        if isinstance(video, str)
+        else next(iter(video.videos), "AA83-7")
+        if isinstance(video, _Mapping)
+        else "AA83-7"
+    )
     raise TypeError(f"a video of a data set is needed, as in {call.replace('NAME', name)}; not {_kind(video)}")
 
 
@@ -934,7 +949,14 @@ def frame_table(
     return _framed(names, parts)
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #1feea0fc
-from .exclusion import Exclude, excluded, exclusion_list, unmatched, whole_planes, whole_videos
+from nsw_da_medical_image.dataset_util.exclusion import (
+    Exclude,
+    excluded,
+    exclusion_list,
+    unmatched,
+    whole_planes,
+    whole_videos,
+)
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #996d9b18
 def _unlistable(dataset: _Mapping) -> dict[FocalPlane, DataError]:
@@ -1274,7 +1296,11 @@ def _rest(facts: dict[str, Any]) -> Iterator[str]:
     yield f"missing  {_absent(facts)}"
     if names := facts["unidentified"]:
         groups = facts["groups"]
-        by = f"; the date and slide in the names of the frames give {groups:,} patient{'s' * (groups != 1)}" if groups else ""
+        by = (
+            f"; the date and slide in the names of the frames give {groups:,} patient{'s' * (groups != 1)}"
+            if groups
+            else ""
+        )
         yield f"patients these names do not identify patients: {_some(names)}{by}"
     if names := facts["from_zero"]:
         yield f"labels   one run early, since annotations count from 0 and there is no RUN0: {_some(names)}"
@@ -1294,6 +1320,10 @@ def summary_text(facts: dict[str, Any]) -> str:
     title = f"{facts['path']}: {facts['videos']:,} videos{codes}, {counted}"
     return "\n".join([title, "", *(_counts(facts) if facts["frames"] else []), "", *_rest(facts)])
 
+# %% ../../nbs/dataset_util/04_dataset.ipynb #41c5f8e4
+from ..common.command import Parser, Several, filled, run_command
+from ..common.text import complain
+
 # %% ../../nbs/dataset_util/04_dataset.ipynb #1b94ce55
 _CHOICES = {"videos": "AA83-7,AB028-6", "planes": "F0,F15", "phases": "t2,t4"}
 
@@ -1304,7 +1334,7 @@ def _table_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", type=filled, metavar="FILE", help=table)
     for name, example in _CHOICES.items():
         only = f"only these in the table, such as {example}"
-        parser.add_argument(f"--{name}", type=filled, metavar="LIST", help=only)
+        parser.add_argument(f"--{name}", action=Several, spaces=name == "videos", metavar=name[:-1].upper(), help=only)
     exclude = "leave out of the table what this CSV file (video,plane,runs) says"
     parser.add_argument("--exclude", type=filled, metavar="FILE", help=exclude)
 
@@ -1312,8 +1342,7 @@ def _table_arguments(parser: argparse.ArgumentParser) -> None:
 def _write_table(args: argparse.Namespace) -> int:
     """What the command does where a table is asked for."""
     refuse_inside(args.table, args.folder)
-    lists = {name: given for name in _CHOICES if (given := getattr(args, name)) is not None}
-    chosen = {name: [*map(str.strip, given.split(","))] for name, given in lists.items()}
+    chosen = {name: given for name in _CHOICES if (given := getattr(args, name)) is not None}
     exclude = None if args.exclude is None else Path(args.exclude)
     written = write_ground_truth(EmbryoDataset(args.folder), args.table, **chosen, exclude=exclude)
     tell(
@@ -1324,9 +1353,20 @@ def _write_table(args: argparse.Namespace) -> int:
     return 0
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #42f06e39
+def _summarise(args: argparse.Namespace) -> int:
+    """What the command does otherwise."""
+    facts = EmbryoDataset(args.folder).summary()
+    tell(json.dumps(facts) if args.json else summary_text(facts))
+    if facts["faults"]:
+        complain(f"error: {len(facts['faults'])} files are not understood; they are listed above")
+    if facts["no_frame"]:
+        complain(f"error: {facts['no_frame']}")
+    return 1 if facts["faults"] or facts["no_frame"] else 0
+
+
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 where there is no data set or no frame in it, or a file is not understood, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(
+    """Run the command and return its exit status: 0 done, 1 if there is no data set, no frame in it or a file is not understood, 2 wrong usage."""
+    parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.dataset",
         description="Tell what a data set, extracted or as archives, holds: videos, frames by plane and phase, hours, grades, what is missing.",
         epilog="Exit status: 0 done, 1 no data set or no frame there, or a text file not understood, 2 wrong usage.",
@@ -1338,22 +1378,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not args.table and any(getattr(args, name) for name in (*_CHOICES, "exclude")):
         parser.error("--videos, --planes, --phases and --exclude choose what stands in the table; give --table too")
-    try:
-        if args.table:
-            return _write_table(args)
-        facts = EmbryoDataset(args.folder).summary()
-    except (DataError, OSError, ValueError, UnknownName) as fault:
-        print(f"error: {one_line(fault)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
-        return 130
-    tell(json.dumps(facts) if args.json else summary_text(facts))
-    if facts["faults"]:
-        print(f"error: {len(facts['faults'])} files are not understood; they are listed above", file=sys.stderr)
-    if facts["no_frame"]:
-        print(f"error: {one_line(facts['no_frame'])}", file=sys.stderr)
-    return 1 if facts["faults"] or facts["no_frame"] else 0
+    return run_command(lambda: _write_table(args) if args.table else _summarise(args))
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #12bb7d90
 #| eval: false

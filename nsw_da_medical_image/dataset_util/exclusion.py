@@ -19,7 +19,14 @@ import pandas as pd
 
 from ..common.files import local_path
 from ..common.text import DataError
-from .util import FocalPlane, UnknownName, is_system_folder, nearest, released_videos, runs_ranges
+from nsw_da_medical_image.dataset_util.util import (
+    FocalPlane,
+    UnknownName,
+    is_system_folder,
+    nearest,
+    released_videos,
+    runs_ranges,
+)
 
 # %% ../../nbs/dataset_util/09_exclusion.ipynb #ce14f5a5
 class Excluding(Protocol):

@@ -954,15 +954,18 @@ def extract_dataset(
         _publish(job)
     return _summary(job, tallies, continued, time.monotonic() - began)
 
+# %% ../../nbs/dataset_util/02_extract_dataset.ipynb #de293a69
+from ..common.command import Parser, filled, run_command
+
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #b792603f
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.extract_dataset",
         description="Extract the ten archives of the embryo data set into one folder: checked first, all or nothing, in parallel.",
         epilog="Exit status: 0 done, 1 something is wrong with the archives or the destination, 2 wrong usage.",
     )
-    parser.add_argument("archives", help="the folder that holds exactly the ten archives; it is only read")
-    parser.add_argument("extracted", help="the folder to make; absent or empty before")
+    parser.add_argument("archives", type=filled, help="the folder that holds exactly the ten archives; it is only read")
+    parser.add_argument("extracted", type=filled, help="the folder to make; absent or empty before")
     parser.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one a core, 2 to 9)")
     parser.add_argument(
         "--drop-duplicate-f0",
@@ -973,24 +976,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #2c594b35
+def _extract(args: argparse.Namespace) -> None:
+    """Extract what the options ask for."""
+    options = {"workers": args.workers, "drop_duplicate_f0": args.drop_duplicate_f0}
+    result = extract_dataset(args.archives, args.extracted, **options)
+    tell(json.dumps(asdict(result)) if args.json else str(result))
+
+
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 with one line on standard error where it cannot be done, 130 after Ctrl-C."""
+    """Run the command and return its exit status: 0 done, 1 with one line on standard error if it cannot be done, 2 wrong usage."""
     parser = _parser()
     args = parser.parse_args(argv)
     if args.workers is not None and args.workers < 1:
         parser.error(f"--workers is {args.workers}; it must be 1 or more")
-    try:
-        result = extract_dataset(
-            args.archives, args.extracted, workers=args.workers, drop_duplicate_f0=args.drop_duplicate_f0
-        )
-    except (DataError, OSError) as fault:
-        print(f"error: {one_line(fault)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the destination is untouched, and the same command goes on from here", file=sys.stderr)
-        return 130
-    tell(json.dumps(asdict(result)) if args.json else str(result))
-    return 0
+    stopped = "the destination is untouched, and the same command goes on from here"
+    return run_command(lambda: _extract(args), stopped=stopped)
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #dafaeaea
 #| eval: false

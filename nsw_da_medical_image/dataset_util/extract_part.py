@@ -9,7 +9,6 @@ __all__ = ['Names', 'extract_part', 'main']
 import argparse
 import os
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..common.files import local_path, new_folder
-from ..common.text import DataError, one_line, tell
+from ..common.text import DataError, tell
 from .dataset import EmbryoDataset, Planes, Video, require_dataset, why_no_frame
 from .extract_dataset import check_destination
 from .source import Source
@@ -116,42 +115,37 @@ def extract_part(
             bar.update(written)
     return EmbryoDataset(to)
 
-# %% ../../nbs/dataset_util/04_extract_part.ipynb #43d9f862
-def _warn(message: Any, *_: Any, **__: Any) -> None:
-    """A warning for whoever runs a command: one line, and no line of the library."""
-    print(f"warning: {one_line(message)}", file=sys.stderr)
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #8017a58f
+from ..common.command import Parser, Several, filled, run_command
 
 # %% ../../nbs/dataset_util/04_extract_part.ipynb #ef1b6549
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.extract_part",
         description="Write some videos and planes of a data set, extracted or as archives, to a folder of the same layout.",
         epilog="Exit status: 0 done, 1 something is not there, damaged or in the way, 2 wrong usage.",
     )
-    parser.add_argument("folder", help="the folder of an extracted data set, or of the archives; it is only read")
-    parser.add_argument("to", help="the folder to make; absent or empty before")
-    parser.add_argument("--videos", nargs="+", metavar="VIDEO", help="videos such as AA83-7 (all)")
-    parser.add_argument("--planes", nargs="+", metavar="PLANE", help="focal planes, F-45 to F45 (all)")
+    parser.add_argument(
+        "folder", type=filled, help="the folder of an extracted data set, or of the archives; it is only read"
+    )
+    parser.add_argument("to", type=filled, help="the folder to make; absent or empty before")
+    parser.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help="videos such as AA83-7 (all)")
+    parser.add_argument("--planes", action=Several, metavar="PLANE", help="focal planes, F-45 to F45 (all)")
     parser.add_argument("--tolerant", action="store_true", help="take what is there of a damaged archive")
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 with one line on standard error where it cannot be done, 2 wrong usage, 130 after Ctrl-C."""
-    args = _parser().parse_args(argv)
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _warn
-            dataset = EmbryoDataset(args.folder, planes=args.planes, tolerant=args.tolerant)
-            part = dataset.extract(args.videos, to=args.to)
-    except (DataError, KeyError, OSError, ValueError) as fault:
-        print(f"error: {one_line(fault)}", file=sys.stderr)
-        return 2 if isinstance(fault, ValueError) else 1
-    except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
-        return 130
+def _extract(args: argparse.Namespace) -> None:
+    """Write what the options ask for."""
+    dataset = EmbryoDataset(args.folder, planes=args.planes, tolerant=args.tolerant)
+    part = dataset.extract(args.videos, to=args.to)
     tell(f"extracted to {part.path}: {len(part.videos):,} videos in {', '.join(part.planes) or 'no plane'}")
-    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 done, 1 with one line on standard error if it cannot be done, 2 wrong usage."""
+    args = _parser().parse_args(argv)
+    return run_command(lambda: _extract(args), wrong=2)
 
 # %% ../../nbs/dataset_util/04_extract_part.ipynb #6a3d3121
 #| eval: false

@@ -244,9 +244,13 @@ class Frames(_Several):
     ):
         check_options(as_=as_)
         if not isinstance(table, pd.DataFrame):
-            raise TypeError(f"a table of frames is a pandas DataFrame, as in ds.frames(...); not this {type(table).__name__}")
+            raise TypeError(
+                f"a table of frames is a pandas DataFrame, as in ds.frames(...); not this {type(table).__name__}"
+            )
         if transform is not None and not callable(transform):
-            raise TypeError(f"transform is a function of an image, as in ds.frames(transform=to_tensor); not {transform!r}")
+            raise TypeError(
+                f"transform is a function of an image, as in ds.frames(transform=to_tensor); not {transform!r}"
+            )
         self._hold(_typed(table), (_Part(source, transform, as_),), np.zeros(len(table), np.uint16))
 
     @overload
@@ -258,7 +262,9 @@ class Frames(_Several):
             index = operator.index(key)
         except TypeError:
             if isinstance(key, str | tuple):
-                raise TypeError(f'frames are chosen by number, as in frames[0], or by ds.frames(videos="AA83-7"); not {key!r}') from None
+                raise TypeError(
+                    f'frames are chosen by number, as in frames[0], or by ds.frames(videos="AA83-7"); not {key!r}'
+                ) from None
             return self._taken(key)
         return self.record(index)
 

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -225,8 +225,9 @@ import argparse
 import sys
 from typing import get_args
 
+from ..common.command import Parser, Several, filled, run_command
 from ..common.files import refuse_existing
-from ..common.text import one_line, tell
+from ..common.text import complain, tell
 from .split import Split, check, read_split
 from .util import UnknownName
 
@@ -237,27 +238,29 @@ def _pick(text: str) -> str | int:
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #c3fb98e1
 def _add_choice(parser: argparse.ArgumentParser) -> None:
     """The options that choose frames."""
-    parser.add_argument("--videos", nargs="+", metavar="VIDEO", help="these videos (all)")
-    parser.add_argument("--split", metavar="SPLIT.json", help="the videos of a part of this split")
+    parser.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help="these videos (all)")
+    parser.add_argument("--split", type=filled, metavar="SPLIT.json", help="the videos of a part of this split")
     parser.add_argument("--part", help="which part of the split (train)")
-    parser.add_argument("--planes", nargs="+", metavar="PLANE", help="these focal planes, F-45 to F45 (all)")
-    parser.add_argument("--phases", nargs="+", metavar="PHASE", default=list(Phase), help="these phases (all)")
+    parser.add_argument("--planes", action=Several, metavar="PLANE", help="these focal planes, F-45 to F45 (all)")
+    parser.add_argument("--phases", action=Several, metavar="PHASE", default=list(Phase), help="these phases (all)")
     pick = "of each phase in each video and plane: all, median, onset, or so many (all)"
     parser.add_argument("--pick", type=_pick, default="all", metavar="WHICH", help=pick)
     table = "leave out what this table names: video, plane, runs"
     parser.add_argument("--exclude", type=Path, metavar="FILE.csv", help=table)
     runs = "add the images of the synthetic runs in this folder that show these planes and phases"
-    parser.add_argument("--synthetic", metavar="RUNS", help=runs)
+    parser.add_argument("--synthetic", type=filled, metavar="RUNS", help=runs)
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #bf115d80
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.image_folder",
         description="Make a folder for generative training: images, a description for each, a table. All or nothing.",
         epilog="Exit status: 0 done, 1 nothing to write, a truncated frame, or the target exists, 2 wrong usage.",
     )
-    parser.add_argument("folder", help="the folder of an extracted data set, or of the archives, or of a part of them")
-    parser.add_argument("out", help="the folder to make, which must not exist")
+    parser.add_argument(
+        "folder", type=filled, help="the folder of an extracted data set, or of the archives, or of a part of them"
+    )
+    parser.add_argument("out", type=filled, help="the folder to make, which must not exist")
     _add_choice(parser)
     forms = "classic: descriptions and metadata.csv; huggingface: metadata.jsonl (classic)"
     parser.add_argument("--form", choices=get_args(Form), default="classic", help=forms)
@@ -291,11 +294,6 @@ def _split_notes(split: Split, part: str, videos: Collection[str]) -> Iterator[s
         names = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if absent[8:] else "")
         yield f"{len(absent)} of {len(split[part])} videos of {part} are not in this data set and are passed over: {names}"
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #b8f529e4
-def _note(text: str) -> None:
-    """One line on standard error about what is done all the same."""
-    print(f"note: {' '.join(text.splitlines())}", file=sys.stderr)
-
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #86b67751
 def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | None:
     """The videos that --videos and --split mean together; None for all."""
@@ -305,7 +303,7 @@ def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | Non
     if args.part not in split:
         raise UnknownName(f"{args.split} has no part {args.part!r}; it has {', '.join(split)}")
     for note in _split_notes(split, args.part, dataset):
-        _note(note)
+        complain(f"note: {note}")
     asked = dataset if args.videos is None else [dataset[name].name for name in args.videos]
     return [name for name in asked if name in split[args.part]]
 
@@ -323,33 +321,21 @@ def _chosen(args: argparse.Namespace) -> Frames:
         made, note = sound_frames(SyntheticRuns(args.synthetic), None, args.planes, args.phases)
         frames += made
         if note:
-            _note(note)
+            complain(f"note: {note}")
     return frames
 
-# %% ../../nbs/dataset_util/07_image_folder.ipynb #0b1586cd
-def _refused(fault: BaseException, status: int) -> int:
-    """One line on standard error, and the exit status."""
-    print(f"error: {one_line(fault)}", file=sys.stderr)
-    return status
-
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #c7e44eb3
-def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 with one line on standard error where it cannot be done, 2 wrong usage, 130 after Ctrl-C."""
-    args = _parsed(argv)
-    try:
-        frames = _chosen(args)
-        made = make_image_folder(
-            frames, args.out, form=args.form, size=args.size, link=args.link, tolerant=args.tolerant
-        )
-    except ValueError as fault:
-        return _refused(fault, 2)
-    except (DataError, KeyError, OSError) as fault:
-        return _refused(fault, 1)
-    except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
-        return 130
+def _make(args: argparse.Namespace) -> None:
+    """Write the folder that the options ask for."""
+    frames = _chosen(args)
+    made = make_image_folder(frames, args.out, form=args.form, size=args.size, link=args.link, tolerant=args.tolerant)
     tell(json.dumps(made._asdict()) if args.json else str(made))
-    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 done, 1 with one line on standard error if it cannot be done, 2 wrong usage."""
+    args = _parsed(argv)
+    return run_command(lambda: _make(args), wrong=2)
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #a931f048
 #| eval: false

@@ -64,7 +64,7 @@ def _wall(onsets: Mapping[Phase, float], hour: float) -> float:
 # %% ../../nbs/dataset_util/01_sample.ipynb #2ab3add7
 def _divide(cells: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """`cells` (n, 6: x, y, z, radius, flatness, key), lengths in radii of the egg, after the largest has divided."""
-    mother = int(cells[:, 3].argmax())
+    mother = int(np.argmax(cells[:, 3]))
     axis = rng.normal(size=3) * (1, 1, 0.45)
     axis /= np.linalg.norm(axis)
     share = 0.5 + rng.uniform(-0.07, 0.07)
@@ -244,8 +244,10 @@ def _well(size: int, rng: np.random.Generator) -> np.ndarray:
 def _smooth(rng: np.random.Generator, side: int, sigma: float) -> np.ndarray:
     """Noise of standard deviation 1 without detail finer than `sigma` pixels; it wraps around."""
     squared = np.fft.fftfreq(side)[:, None] ** 2 + np.fft.rfftfreq(side)[None] ** 2
-    wave = np.fft.rfft2(rng.standard_normal((side, side), dtype=np.float32))
-    field_ = np.fft.irfft2(wave * np.exp(-2 * (np.pi * sigma) ** 2 * squared), s=(side, side))
+    # NumPy's other norm would work in double precision on the way forward, at four times the cost
+    wave = np.fft.rfft2(rng.standard_normal((side, side), dtype=np.float32), norm="ortho")
+    soft = np.exp(-2 * (np.pi * sigma) ** 2 * squared).astype(np.float32)
+    field_ = np.fft.irfft2(wave * soft, s=(side, side), norm="ortho")
     return (field_ / field_.std()).astype(np.float32)
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #c7d65e32
@@ -452,14 +454,14 @@ def _photograph(
     """The shot in each of `planes`: uint8 (size, size). `side` is the direction of the inner cell mass."""
     optics, (row, column) = stage.optics, stage.corner
     seen = shot.embryo and shot.well
-    waves = np.fft.rfft2(_layers(stage, shot, side)) if seen else np.zeros(0)
+    waves = np.fft.rfft2(_layers(stage, shot, side), norm="ortho") if seen else np.zeros(0)
     kernel = optics.relief * _drift(optics, shot.hour)
     pictures = {}
     for plane in planes:
         picture = stage.well[plane.rank].copy() if shot.well else np.full_like(stage.well[0], 90)
         if seen:
             focused = sum(wave * optics.blurs[abs(n - plane.rank)] for n, wave in enumerate(waves))
-            relief = np.fft.irfft2(focused * kernel, s=stage.x.shape)
+            relief = np.fft.irfft2(focused * kernel, s=stage.x.shape, norm="ortho")
             picture[row : row + optics.side, column : column + optics.side] *= 1 + np.clip(relief, -0.8, 1.2)
         pictures[plane] = _expose(stage, shot, picture, plane)
     return pictures
@@ -479,6 +481,11 @@ def _names() -> Iterator[tuple[str, int, int]]:
         cycle = "" if code % 4 else "-2"
         for embryo in sorted((2 * code - 1 + 5 * n) % 12 + 1 for n in range(siblings)):
             yield f"SAM{code}{cycle}-{embryo}", code, embryo
+
+
+def _runs(code: int, frames: int | None) -> int:
+    """Return the number of runs of a video of `code`: `frames`, or by default 40 in the first two codes and 24 in the others."""
+    return (40 if code <= 2 else 24) if frames is None else frames
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #8f372492
 def _clock(seed: int, code: int, frames: int) -> np.ndarray:
@@ -1049,12 +1056,13 @@ def _plant(video: SampleVideo, quirks: Iterable[str]) -> list[Planted]:
     return planted
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #cff001c6
-import gzip
 import os
 import shutil
 import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+
+from isal import igzip
 
 _MTIME = 1_672_531_200  # 2023-01-01
 _FOREIGN = {"LIBARCHIVE.creationtime": "1672531200", "SCHILY.dev": "16777220"}
@@ -1102,7 +1110,7 @@ def _tarball(path: Path, quirks: Sequence[str]) -> Iterator[_Tarball]:
     """A new tar.gz at `path` with its top folder."""
     with (
         open(path, "xb") as raw,
-        gzip.GzipFile("", "wb", 1, raw, mtime=0) as zipped,
+        igzip.IGzipFile("", "wb", 1, raw, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
         tarball = _Tarball(tar, quirks)
@@ -1155,7 +1163,6 @@ def _write_frames(
     video: SampleVideo, size: int, tarballs: Mapping[str, _Tarball], pool: ThreadPoolExecutor, bar: Any
 ) -> None:
     """Every file of one video into the seven tarballs, in natural order."""
-    _stage_of(video.seed, size)  # before the threads ask for it
     names = sorted({name for files in video.files.values() for name in files}, key=natural_key)
     for name, taken in _ahead(pool, partial(_develop, video, size), names):
         for plane, data in taken.items():
@@ -1187,7 +1194,7 @@ def _write_tables(video: SampleVideo, tarballs: Mapping[str, _Tarball]) -> None:
 def _write_all(
     folder: Path,
     videos: Sequence[tuple[str, int, int]],
-    frames: int,
+    frames: int | None,
     seed: int,
     size: int,
     dealt: Mapping[str, list[str]],
@@ -1198,11 +1205,14 @@ def _write_all(
     with (
         _tarballs(folder, dealt[""]) as tarballs,
         ThreadPoolExecutor(min(8, os.cpu_count() or 1), "sample") as pool,
-        progress(total=len(videos) * frames, desc="sample", unit="run") as bar,
+        progress(total=sum(_runs(code, frames) for _, code, _ in videos), desc="sample", unit="run") as bar,
     ):
         for index, (name, code, embryo) in enumerate(videos):
-            video = _video(index, name, code, embryo, frames, seed)
+            video = _video(index, name, code, embryo, _runs(code, frames), seed)
             planted += _plant(video, dealt[name])
+            _stage_of(video.seed, size)  # before the threads ask for it
+            if index + 1 < len(videos):  # the next one while this video is drawn
+                pool.submit(_stage_of, (seed, index + 1), size)
             _write_frames(video, size, tarballs, pool, bar)
             _write_tables(video, tarballs)
             grades += video.grades
@@ -1252,8 +1262,8 @@ def _check_numbers(**numbers: tuple[int, int]) -> None:
 # %% ../../nbs/dataset_util/01_sample.ipynb #9c334428
 def make_archives(
     folder: str | os.PathLike,
-    videos: int = 3,
-    frames: int = 40,
+    videos: int = 9,
+    frames: int | None = None,
     seed: int = 0,
     *,
     size: int = 500,
@@ -1261,14 +1271,15 @@ def make_archives(
 ) -> Sample:
     """Writes the ten files of the data set into `folder`, with invented embryos; the same arguments, the same bytes.
 
-    `videos` videos of `frames` runs (about 0 to 124 hours, whatever their number) in seven planes, frames of `size` x
-    `size` pixels. A video does not depend on how many others there are, nor on their quirks. `quirks` are names of
-    `QUIRKS`, 'name@video' strings, or {name: video id or index}; bare names go to one video each, from the last backwards.
+    `videos` videos of `frames` runs (about 0 to 124 hours, whatever their number; by default 40 in the first three videos
+    and 24 in the others) in seven planes, frames of `size` x `size` pixels. The default 9 videos come from 6 codes. A video
+    does not depend on how many others there are, nor on their quirks. `quirks` are names of `QUIRKS`, 'name@video' strings,
+    or {name: video id or index}; bare names go to one video each, from the last backwards.
 
     Raises `DataError` where `folder` is not absent or empty or cannot be written, with nothing left behind, and
     `ValueError` for a quirk that does not exist or finds no place and for numbers that are too small.
     """
-    _check_numbers(videos=(videos, 1), frames=(frames, 1), size=(size, 32), seed=(seed, 0))
+    _check_numbers(videos=(videos, 1), frames=(1 if frames is None else frames, 1), size=(size, 32), seed=(seed, 0))
     chosen = list(islice(_names(), videos))
     names = tuple(name for name, _, _ in chosen)
     dealt = _deal(quirks, names)
@@ -1284,69 +1295,68 @@ import argparse
 import json
 import sys
 
+from ..common.command import Parser, Several, filled, run_command
+from ..common.text import tell
+
 
 def _parser() -> argparse.ArgumentParser:
     """The command's options, named like the arguments of `make_archives`; --help lists the quirks."""
     wide = max(map(len, QUIRK_HELP))
     listing = "\n".join(f"  {name:<{wide}}  {text}" for name, text in QUIRK_HELP.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.sample",
         description="Write a small data set of invented embryos in the layout of the real one: the ten files.",
         epilog=f"quirks (a bare name goes to one video, the last first):\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("folder", metavar="FOLDER", help="where the ten files go; absent or empty")
-    add("--videos", type=int, default=3, metavar="N", help="number of videos (3)")
-    add("--frames", type=int, default=40, metavar="N", help="runs a video (40)")
+    add("folder", type=filled, metavar="FOLDER", help="where the ten files go; absent or empty")
+    add("--videos", type=int, default=9, metavar="N", help="number of videos (9, of 6 codes)")
+    add("--frames", type=int, metavar="N", help="runs per video (40 in the first three, 24 in the others)")
     add("--seed", type=int, default=0, metavar="N", help="another seed, other embryos (0)")
     add("--size", type=int, default=500, metavar="N", help="width and height in pixels (500)")
-    add(
-        "--quirk", dest="quirks", action="append", default=[], metavar="NAME[@VIDEO]", help="plant a defect; repeatable"
-    )
+    add("--quirk", dest="quirks", action=Several, default=[], metavar="NAME[@VIDEO]", help="plant defects; repeatable")
     add("--json", action="store_true", help="print the summary as JSON")
     return parser
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #c5ee1461
-def _summary(sample: Sample, frames: int) -> dict[str, Any]:
+def _summary(sample: Sample, frames: int | None) -> dict[str, Any]:
     """What was written, for people and for programs."""
     return {
         "folder": str(sample.folder),
         "files": {name: (sample.folder / name).stat().st_size for name in ARCHIVES},
         "videos": list(sample.videos),
-        "frames": frames,
+        "frames": {name: _runs(code, frames) for name, code, _ in islice(_names(), len(sample.videos))},
         "planes": len(FocalPlane),
         "planted": [planted._asdict() for planted in sample.planted],
     }
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #b2aad625
-def _screen(summary: Mapping[str, Any], most: int = 8) -> str:
+def _screen(summary: Mapping[str, Any], most: int = 9) -> str:
     """The summary on one screen."""
     videos, planted = summary["videos"], summary["planted"]
     lines = [f"{name:<40} {size:>13,} bytes" for name, size in summary["files"].items()]
     more = f" and {len(videos) - most} more" if len(videos) > most else ""
-    lines.append(f"{len(videos)} videos ({', '.join(videos[:most])}{more}), {summary['frames']} runs, 7 planes")
+    lengths = summary["frames"].values()
+    runs = " to ".join(str(number) for number in sorted({min(lengths), max(lengths)}))
+    lines.append(f"{len(videos)} videos ({', '.join(videos[:most])}{more}), {runs} runs, 7 planes")
     lines += [f"planted {p['quirk']} in {p['video'] or 'all archives'}" for p in planted[:most]]
     if len(planted) > most:
         lines.append(f"and {len(planted) - most} quirks more")
     return "\n".join([f"written to {summary['folder']}", *lines])
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #bf79582c
+def _make(options: dict[str, Any], as_json: bool) -> None:
+    """Write the sample that the options ask for."""
+    summary = _summary(make_archives(**options), options["frames"])
+    tell(json.dumps(summary, indent=2) if as_json else _screen(summary))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns 0 when done and 1 when the job failed, and exits with 2 on wrong usage."""
-    parser = _parser()
-    options = vars(parser.parse_args(argv))
+    """Run the command and return its exit status: 0 done, 1 with one line on standard error if it cannot be done, 2 wrong usage."""
+    options = vars(_parser().parse_args(argv))
     as_json = options.pop("json")
-    try:
-        sample = make_archives(**options)
-    except ValueError as error:
-        parser.error(str(error))
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    summary = _summary(sample, options["frames"])
-    print(json.dumps(summary, indent=2) if as_json else _screen(summary))
-    return 0
+    return run_command(lambda: _make(options, as_json), wrong=2)
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #8f391b61
 #| eval: false

@@ -7,6 +7,7 @@ __all__ = ['Tail', 'Source', 'FolderSource', 'ArchivesSource', 'refuse_deep', 'o
 
 # %% ../../nbs/dataset_util/03_source.ipynb #52d5b863
 import os
+import stat
 import threading
 import time
 import warnings
@@ -16,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ..common.files import local_path
+from ..common.files import OPEN_FLAGS, READ_LIMIT, local_path, open_regular, read_file
 from ..common.text import DataError
 from .archives import Archive, indices
 from .extract_dataset import describe_surplus, why_unfit
@@ -49,11 +50,20 @@ class Source(Protocol):
     def holds(self, folder: str, is_wanted: Callable[[str], bool]) -> bool:
         """Return whether a file directly below `folder` has a name that is wanted; look no further than the first."""
 
-    def read(self, path: str) -> bytes:
-        """The bytes of a file; `FileNotFoundError` where there is none, `DataError` where it cannot be read."""
+    def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
+        """Return the bytes of a file; `FileNotFoundError` if there is none, `DataError` if it cannot be read.
+
+        A file that is not a regular one, or has more than `limit` bytes, is not read.
+        """
 
     def tails(self, folder: str) -> dict[str, Tail]:
         """The `Tail` of each file directly below `folder`, in no order; {} where `folder` is absent."""
+
+    def links(self, folder: str) -> list[str]:
+        """Return the names directly below `folder` that are links out of the data set; [] if `folder` is absent."""
+
+    def leaves(self, folder: str) -> bool:
+        """Return whether a link below the top leads from the data set to `folder`, which is outside of it; an entry may."""
 
     def stamp(self, folder: str) -> str:
         """A short text that changes when a file directly below `folder` is added, removed, or written anew."""
@@ -76,20 +86,30 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 # %% ../../nbs/dataset_util/03_source.ipynb #8c876c55
-_AT_ONCE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-
-
 def _tail(name: str, folder: int | None = None) -> Tail:
     """The end of a file in an open folder, by its descriptor; that of a path where there is none."""
     try:
-        file = os.open(name, _AT_ONCE, dir_fd=folder)
+        file = os.open(name, OPEN_FLAGS, dir_fd=folder)
         try:
-            size = os.lseek(file, 0, os.SEEK_END)
-            return Tail(size, os.pread(file, 2, size - 2 if size > 2 else 0))
+            facts = os.fstat(file)
+            if stat.S_ISREG(facts.st_mode):
+                size = facts.st_size
+                return _bounded(Tail(size, os.pread(file, 2, size - 2 if size > 2 else 0)))
         finally:
             os.close(file)
+        os.close(open_regular(name, dir_fd=folder))  # which says what it is
+        return Tail(-1, b"", "was changed just now")
+    except DataError as fault:
+        return Tail(-1, b"", str(fault).removeprefix(f"{name} "))
     except OSError as fault:
         return Tail(-1, b"", fault.strerror or str(fault))
+
+
+def _bounded(tail: Tail) -> Tail:
+    """The end of a file that is not too large to be read."""
+    if tail.size <= READ_LIMIT:
+        return tail
+    return Tail(-1, b"", f"has {tail.size:,} bytes; at most {READ_LIMIT:,} are read")
 
 # %% ../../nbs/dataset_util/03_source.ipynb #0ce0e90c
 def _tails(folder: str, names: list[str]) -> dict[str, Tail]:
@@ -155,6 +175,24 @@ def _version(facts: os.stat_result) -> int:
     settled = time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) > _SETTLED
     return int(sha256(told.encode()).hexdigest()[:12], 16) if settled else 0
 
+# %% ../../nbs/dataset_util/03_source.ipynb #5e1d09af
+def _is_below(path: str, tops: Iterable[str]) -> bool:
+    return any(path == top or path.startswith(os.path.join(top, "")) for top in tops)
+
+
+def _leading_out(root: str, folder: str, names: Iterable[str]) -> list[str]:
+    """Those of the links `names` in a folder that lead out of `root`.
+
+    A text that names a place outside is enough, even if a second link leads back; otherwise the whole way is followed.
+    """
+    tops, here = (root, os.path.realpath(root)), os.path.realpath(folder)
+    found = []
+    for name in names:
+        text = os.path.normpath(os.path.join(here, os.readlink(os.path.join(folder, name))))
+        if not _is_below(text, tops) or not _is_below(os.path.realpath(os.path.join(folder, name)), tops):
+            found.append(name)
+    return found
+
 # %% ../../nbs/dataset_util/03_source.ipynb #d22aab3a
 class FolderSource(_Folder):
     """An extracted data set on disk. Holds nothing but the path, so it can be pickled and shared between threads."""
@@ -162,15 +200,26 @@ class FolderSource(_Folder):
     def entries(self) -> frozenset[str]:
         return frozenset(entry.name for entry in self._scan("")) & frozenset(ARCHIVES.values())
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
         try:
-            with open(os.path.join(self.root, path), "rb", buffering=0, opener=lambda p, _: os.open(p, _AT_ONCE)) as f:
-                return f.read() or b""
-        except (IsADirectoryError, PermissionError) as fault:
+            return read_file(os.path.join(self.root, path), limit=limit, name=path)
+        except FileNotFoundError:
+            raise
+        except OSError as fault:
             raise DataError(f"{path} cannot be read ({fault.strerror})") from fault
 
     def tails(self, folder: str) -> dict[str, Tail]:
         return _tails(os.path.join(self.root, folder), self.files(folder))
+
+    def links(self, folder: str) -> list[str]:
+        found = [entry.name for entry in self._scan(folder) if entry.is_symlink()]
+        return _leading_out(self.root, os.path.join(self.root, folder), found) if found else []
+
+    def leaves(self, folder: str) -> bool:
+        entry, _, below = folder.partition("/")
+        top = os.path.realpath(os.path.join(self.root, entry))
+        inside = os.path.realpath(self.root), top
+        return bool(below) and not _is_below(os.path.realpath(os.path.join(top, below)), inside)
 
     def stamp(self, folder: str) -> str:
         files = sorted(_facts_of(entry) for entry in self._scan(folder) if not _is_folder(entry))
@@ -266,16 +315,25 @@ class _Listed(_Archives):
 class ArchivesSource(_Listed):
     """The ten archives, or some of them, read where they lie. Threads and forked processes may share it."""
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
         try:
             archive = self._archive(path)
-            return archive.read(path) if archive else FolderSource(self.root).read(path)
+            data = archive.read(path) if archive else FolderSource(self.root).read(path, limit)
         except IsADirectoryError as fault:
             raise DataError(f"{path} cannot be read ({fault.strerror})") from fault
+        if len(data) > limit:
+            raise DataError(f"{path} has {len(data):,} bytes; at most {limit:,} are read")
+        return data
 
     def tails(self, folder: str) -> dict[str, Tail]:
         archive = self._archive(folder) if self._names(folder) else None
-        return {name: Tail(*found) for name, found in archive.tails(folder).items()} if archive else {}
+        return {name: _bounded(Tail(*found)) for name, found in archive.tails(folder).items()} if archive else {}
+
+    def links(self, folder: str) -> list[str]:
+        return []  # archives hold none that is taken
+
+    def leaves(self, folder: str) -> bool:
+        return False
 
     def stamp(self, folder: str) -> str:
         archive = self._archive(folder)

@@ -29,10 +29,18 @@ import pandas as pd
 
 from .. import __version__
 from ..common.files import local_path, new_file, refuse_inside
-from ..common.text import DataError, one_line, tell
-from .dataset import PHASE_TYPE, EmbryoDataset, frame_table, names_patient, patients, require_dataset, why_no_frame
+from ..common.text import DataError, tell
+from nsw_da_medical_image.dataset_util.dataset import (
+    PHASE_TYPE,
+    EmbryoDataset,
+    frame_table,
+    names_patient,
+    patients,
+    require_dataset,
+    why_no_frame,
+)
 from .exclusion import Exclude, excluded, exclusion_list, whole_planes, whole_videos
-from .util import code_of, filled, natural_key, released_videos
+from .util import code_of, natural_key, released_videos
 
 # %% ../../nbs/dataset_util/05_split.ipynb #c945333e
 Weights: TypeAlias = Mapping[str, Any] | Sequence[Any] | str
@@ -143,7 +151,7 @@ def _cut(n: int, weights: Sequence[Fraction]) -> np.ndarray:
     parts = np.array([sum(middle >= end for end in ends[:-1]) for middle in middles], np.int64)
     for part in range(len(weights)):
         if part not in parts:
-            parts[np.flatnonzero(parts == np.bincount(parts).argmax())[-1]] = part
+            parts[np.flatnonzero(parts == np.argmax(np.bincount(parts)))[-1]] = part
     return parts
 
 # %% ../../nbs/dataset_util/05_split.ipynb #b02a425a
@@ -201,12 +209,10 @@ def _attempt(codes: list[str], shares: np.ndarray, weights: list[Fraction], seed
     order = {code: place for place, code in enumerate(_order(codes, seed, attempt))}
     start = _cut(len(codes), weights)[[order[code] for code in codes]]
     parts = _exchanged(shares, start, targets)
-    return int(abs(_distance(shares, parts, targets)).max()), attempt, parts
+    return int(np.max(abs(_distance(shares, parts, targets)))), attempt, parts
 
 # %% ../../nbs/dataset_util/05_split.ipynb #4d4be4f3
-def _dealt(
-    counts: pd.DataFrame, weights: Mapping[str, Fraction], seed: int, known: Patients = None
-) -> dict[str, str]:
+def _dealt(counts: pd.DataFrame, weights: Mapping[str, Fraction], seed: int, known: Patients = None) -> dict[str, str]:
     """The part of each code; `DataError` where there are fewer codes than parts that have a weight."""
     codes, shares = _shares(counts, known)
     names = [name for name, weight in weights.items() if weight]
@@ -250,7 +256,7 @@ def worst_deviation(
     values = distance.fillna(-1).to_numpy()
     if values.max(initial=-1) < 0:
         return 0.0, "", ""
-    row, column = divmod(int(values.argmax()), values.shape[1])
+    row, column = divmod(int(np.argmax(values)), values.shape[1])
     return float(values[row, column]), str(distance.index[row]), str(distance.columns[column])
 
 # %% ../../nbs/dataset_util/05_split.ipynb #389f02ca
@@ -304,11 +310,15 @@ def make_split(
     strange = _strange(dataset, known)
     split = split_counts(counts, weights, seed, known)
     if empty:
-        warnings.warn(f"{_count(empty, 'video')} without a frame, in no part of the split: {_first(empty)}", stacklevel=2)
+        warnings.warn(
+            f"{_count(empty, 'video')} without a frame, in no part of the split: {_first(empty)}", stacklevel=2
+        )
         split.made["without_frames"] = empty
     if strange:
         by = "the date and slide in the names of the frames"
-        warnings.warn(f"these names do not identify patients, so {by} keep siblings together: {_first(strange)}", stacklevel=2)
+        warnings.warn(
+            f"these names do not identify patients, so {by} keep siblings together: {_first(strange)}", stacklevel=2
+        )
         split.made["rule"] += f"; {by} stand for the code if a name has none"
     split.made["plane"] = str(dataset.middle) if dataset.middle else None
     split.made["excluded"] = len(exclusion_list(exclude, dataset.videos))
@@ -477,10 +487,14 @@ def split_text(split: Split) -> str:
     where = f", of {worst['phase']} in {worst['part']}" if worst["phase"] else ": there are no labelled frames"
     return "\n".join([*lines, "", f"worst deviation of a phase: {100 * worst['deviation']:.2f} points{where}"])
 
+# %% ../../nbs/dataset_util/05_split.ipynb #0020fa73
+from ..common.command import Parser, Several, filled, run_command
+from ..common.text import complain
+
 # %% ../../nbs/dataset_util/05_split.ipynb #b1d588a4
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     """What the command takes."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.split",
         description="Split a data set into parts that share no patient and hold each phase in the same proportion; or check a split.",
         epilog="Exit status: 0 done, 1 no such split can be made, or the one that was checked leaks, 2 wrong usage.",
@@ -492,8 +506,8 @@ def _parser() -> argparse.ArgumentParser:
     task.add_argument(
         "--check", type=filled, metavar="FILE", help="tell what is wrong with this split, and write nothing"
     )
-    help = "shares of train, val and test, or of parts of your own: train=4,holdout=1 (default: %(default)s)"
-    parser.add_argument("--weights", default="0.8,0.1,0.1", metavar="LIST", help=help)
+    help = "shares of train, val and test, or of parts of your own: train=4,holdout=1 (default: 0.8,0.1,0.1)"
+    parser.add_argument("--weights", action=Several, type=str, default=["0.8,0.1,0.1"], metavar="SHARE", help=help)
     parser.add_argument("--seed", type=int, default=0, help="another seed, another split (default: %(default)s)")
     parser.add_argument(
         "--exclude", type=filled, metavar="FILE", help="a CSV file video,plane,runs of what to leave out"
@@ -507,7 +521,7 @@ def _make(args: argparse.Namespace) -> int:
     refuse_inside(args.out, args.folder)
     with new_file(args.out) as hidden:
         exclude = None if args.exclude is None else Path(args.exclude)
-        split = make_split(EmbryoDataset(args.folder), args.weights, args.seed, exclude)
+        split = make_split(EmbryoDataset(args.folder), ",".join(args.weights), args.seed, exclude)
         hidden.write_text(split_json(split), encoding="utf-8")
     tell(split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
     return 0
@@ -519,26 +533,19 @@ def _check(args: argparse.Namespace) -> int:
     as_json = {**found._asdict(), "leaks": [leak._asdict() for leak in found.leaks], "sound": found.sound}
     tell(json.dumps(as_json) if args.json else "\n".join(found.lines()))
     if not found.sound:
-        print(f"error: {args.check} is not sound; what is wrong is listed above", file=sys.stderr)
+        complain(f"error: {args.check} is not sound; what is wrong is listed above")
     return 0 if found.sound else 1
 
 # %% ../../nbs/dataset_util/05_split.ipynb #5c3ee184
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 no split can be made or the checked one leaks, 2 wrong usage, 130 after Ctrl-C."""
+    """Run the command and return its exit status: 0 done, 1 no split can be made or the checked one leaks, 2 wrong usage."""
     parser = _parser()
     args = parser.parse_args(argv)
     try:
-        parse_weights(args.weights)
+        parse_weights(",".join(args.weights))
     except ValueError as fault:
-        parser.error(one_line(fault))
-    try:
-        return _check(args) if args.out is None else _make(args)
-    except (DataError, OSError, ValueError) as fault:
-        print(f"error: {one_line(fault)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
-        return 130
+        parser.error(str(fault))
+    return run_command(lambda: _check(args) if args.out is None else _make(args))
 
 # %% ../../nbs/dataset_util/05_split.ipynb #e65ba874
 #| eval: false

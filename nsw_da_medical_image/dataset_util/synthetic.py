@@ -671,35 +671,34 @@ def _lines(runs: SyntheticRuns, findings: pd.DataFrame) -> Iterator[str]:
     for severity, message, remedy in findings[["severity", "message", "remedy"]].itertuples(index=False):
         yield f"{severity}: {message}; {remedy}"
 
+# %% ../../nbs/dataset_util/06_synthetic.ipynb #e86cf59d
+from ..common.command import Parser, filled, run_command
+from ..common.text import complain
+
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #2497668e
+def _print_findings(args: argparse.Namespace) -> int:
+    """Print what is found in the runs; return the exit status."""
+    runs = SyntheticRuns(args.folder)
+    findings = runs.findings()
+    lines = [" ".join(line.splitlines()) for line in _lines(runs, findings)]
+    tell(findings.to_json(orient="records", indent=1) if args.json else "\n".join(lines))
+    wrong = int((findings.severity == "error").sum())
+    if wrong:
+        complain(f"error: {wrong} findings are errors; they are listed above")
+    return 1 if wrong else 0
+
+
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 where there is no such folder or a finding is an error, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(
+    """Run the command and return its exit status: 0 done, 1 if there is no such folder or a finding is an error, 2 wrong usage."""
+    parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.synthetic",
         description="Check the synthetic runs in a folder: metadata, numbers and pixels of the images.",
         epilog="Exit status: 0 done, 1 no such folder or a run that cannot be used as it is, 2 wrong usage.",
     )
-    parser.add_argument("folder", help="the folder that holds the runs, such as data/all-synthetic-runs")
+    parser.add_argument("folder", type=filled, help="the folder that holds the runs, such as data/all-synthetic-runs")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     args = parser.parse_args(argv)
-    try:
-        runs = SyntheticRuns(args.folder)
-        findings = runs.findings()
-        tell(
-            findings.to_json(orient="records", indent=1)
-            if args.json
-            else "\n".join(" ".join(line.splitlines()) for line in _lines(runs, findings))
-        )
-    except (DataError, OSError, ValueError) as fault:
-        print(f"error: {one_line(fault)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; not all runs were looked at", file=sys.stderr)
-        return 130
-    wrong = int((findings.severity == "error").sum())
-    if wrong:
-        print(f"error: {wrong} findings are errors; they are listed above", file=sys.stderr)
-    return 1 if wrong else 0
+    return run_command(lambda: _print_findings(args), stopped="not all runs were looked at")
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #d4dfd804
 #| eval: false

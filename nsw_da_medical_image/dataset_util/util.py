@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ANNOTATIONS', 'TIMES', 'GRADES', 'ARCHIVES', 'UnknownName', 'nearest', 'OrderedName', 'FocalPlane', 'Phase', 'Grade',
            'Grades', 'FrameName', 'run_of', 'natural_key', 'VideoId', 'released_videos', 'code_of', 'is_system_folder',
-           'progress', 'filled', 'runs_text', 'runs_ranges', 'cores', 'Choices', 'one_or_several', 'run_number']
+           'progress', 'runs_text', 'runs_ranges', 'cores', 'Choices', 'one_or_several', 'run_number']
 
 # %% ../../nbs/dataset_util/00_util.ipynb #4be04087
 import operator
@@ -258,8 +258,25 @@ def code_of(video: str) -> str:
 
 # %% ../../nbs/dataset_util/00_util.ipynb #1d4d48fe
 _SYSTEM = frozenset(
-    "lost+found|system volume information|$recycle.bin|$extend|recycler|recycled|found.000|network trash folder|"
-    "temporary items|@eadir|@tmp|@recycle|@recently-snapshot|@sharebin|#recycle|#snapshot|~snapshot".split("|")
+    [
+        "lost+found",
+        "system volume information",
+        "$recycle.bin",
+        "$extend",
+        "recycler",
+        "recycled",
+        "found.000",
+        "network trash folder",
+        "temporary items",
+        "@eadir",
+        "@tmp",
+        "@recycle",
+        "@recently-snapshot",
+        "@sharebin",
+        "#recycle",
+        "#snapshot",
+        "~snapshot",
+    ]
 )
 
 
@@ -276,15 +293,6 @@ def progress(iterable: Iterable | None = None, **options: Any) -> Any:
     in_notebook = type(shell).__name__ == "ZMQInteractiveShell"
     silent = True if sys.stderr is None else None  # None: tqdm looks whether it is a terminal
     return tqdm(iterable, disable=False if in_notebook else silent, dynamic_ncols=True, **options)
-
-# %% ../../nbs/dataset_util/00_util.ipynb #df7e34df
-def filled(text: str) -> str:
-    """The value of a command's option, as argparse's `type`: an empty one is a wrong usage."""
-    if not text.strip():
-        from argparse import ArgumentTypeError  # no training script needs it
-
-        raise ArgumentTypeError("it is empty; give a value, or leave the option away")
-    return text
 
 # %% ../../nbs/dataset_util/00_util.ipynb #ec03dce3
 def runs_text(runs: Iterable[SupportsIndex]) -> str:

@@ -575,7 +575,7 @@ def _spans_text(spans: Iterable[tuple[int, int]]) -> str:
 # %% ../../nbs/validation/00_checks.ipynb #1b533100
 def _holes(runs: np.ndarray) -> list[tuple[int, int]]:
     """The ranges that are missing between the ascending `runs`."""
-    places = np.flatnonzero(np.diff(runs) > 1)
+    places = np.flatnonzero(np.diff(runs) > 1).tolist()
     return [(int(runs[place]) + 1, int(runs[place + 1]) - 1) for place in places]
 
 # %% ../../nbs/validation/00_checks.ipynb #f345ebad
@@ -956,7 +956,7 @@ def time_step(facts: VideoFacts) -> Iterator[Finding]:
         usual = float(np.median(steps))
         far = np.flatnonzero((steps > 4 * usual) & (steps > usual + 2))
         if len(far):
-            told = f"{len(far):,} steps of up to {steps.max():.1f} h a run; the usual one is {usual:.2f} h"
+            told = f"{len(far):,} steps of up to {np.max(steps):.1f} h a run; the usual one is {usual:.2f} h"
             yield facts.finding("warning", told, runs_text(runs[far + 1]))
 
 # %% ../../nbs/validation/00_checks.ipynb #a6faac7c

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import get_context
 from signal import SIG_IGN, SIGINT, signal
@@ -187,21 +187,29 @@ def validate(
     tasks = _tasks(dataset, facts, chosen, measured if pixels else (), threads)
     return _report(dataset, facts, chosen, _run(tasks, executor, workers))
 
+# %% ../../nbs/validation/03_validate.ipynb #191ecb78
+from ..common.command import Parser, Several, begin_worker, filled, run_command
+
 # %% ../../nbs/validation/03_validate.ipynb #5a85683b
 def _parser() -> argparse.ArgumentParser:
     """The command's options; --help lists the checks."""
     wide = max(map(len, CHECKS))
     listing = "\n".join(f"  {name:<{wide}}  {check.rule.partition('. ')[0]}" for name, check in CHECKS.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m nsw_da_medical_image.validation.validate",
         description="Find the known defects of a data set, and the unknown ones.",
         epilog=f"checks:\n{listing}\n\nExit status: 0 nothing above info, 1 findings or the job failed, 2 wrong usage.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("folder", metavar="DIR", help="the folder of an extracted data set, of its archives, or of a part of either")
+    add(
+        "folder",
+        type=filled,
+        metavar="DIR",
+        help="the folder of an extracted data set, of its archives, or of a part of either",
+    )
     add("--pixels", action="store_true", help="decode and measure every frame too")
-    add("--checks", metavar="A,B", help="only these checks, separated by commas")
+    add("--checks", action=Several, metavar="CHECK", help="only these checks")
     for kind in ("json", "csv", "html"):
         add(f"--{kind}", metavar="FILE", help=f"write the report as {kind.upper()} to a new file")
     add(
@@ -227,12 +235,11 @@ def _ask(argv: list[str] | None) -> _Asked:
     """The options, or exit with status 2."""
     parser = _parser()
     args = parser.parse_args(argv)
-    names = None if args.checks is None else [name.strip() for name in args.checks.split(",") if name.strip()]
     try:
-        checks = chosen_checks(names, args.pixels)
+        checks = chosen_checks(args.checks, args.pixels)
     except (UnknownName, ValueError) as fault:
         parser.error(str(fault))
-    if left := set(names or ()) - set(checks):
+    if left := set(args.checks or ()) - set(checks):
         parser.error(f"{', '.join(sorted(left))} looks at pixels; give --pixels too")
     if args.workers is not None and args.workers < 1:
         parser.error(f"--workers is {args.workers}; it must be 1 or more")
@@ -257,36 +264,39 @@ def _processes(videos: int, workers: int) -> Iterator[Executor | None]:
     if workers == 1 or videos < 3 * workers:
         yield None
         return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"))
-    before = signal(SIGINT, SIG_IGN)  # which processes inherit: Ctrl-C is for the one that waits for them
-    for _ in range(workers):
-        pool.submit(abs, 0)  # each starts one
-    signal(SIGINT, before)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), begin_worker)
     try:
+        before = signal(SIGINT, SIG_IGN)  # which processes inherit: Ctrl-C is for the one that waits for them
+        for _ in range(workers):
+            pool.submit(abs, 0)  # each starts one
+        signal(SIGINT, before)
         yield pool
+    except BaseException:
+        for process in list((getattr(pool, "_processes", None) or {}).values()):  # a video may take half a minute
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 # %% ../../nbs/validation/03_validate.ipynb #22626644
-def main(argv: list[str] | None = None) -> int:
-    """The command: 0 nothing above info, 1 findings or the job failed, 2 wrong usage, 130 after Ctrl-C."""
-    asked = _ask(argv)
-    try:
-        with ExitStack() as stack:
-            hidden = {kind: stack.enter_context(new_file(path)) for kind, path in asked.files.items()}
-            dataset = EmbryoDataset(asked.folder)
-            pool = stack.enter_context(_processes(_to_measure(dataset, asked.pixels), asked.workers or cores()))
-            report = validate(dataset, asked.checks, asked.pixels, pool, asked.workers)
-            for kind, path in hidden.items():
-                getattr(report, f"to_{kind}")(path)
-    except (DataError, OSError, BrokenExecutor) as fault:
-        print(f"error: {one_line(fault)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; no report was written", file=sys.stderr)
-        return 130
+def _validate(asked: _Asked) -> int:
+    """Validate and write what the command line asks for; return the exit status."""
+    with ExitStack() as stack:
+        hidden = {kind: stack.enter_context(new_file(path)) for kind, path in asked.files.items()}
+        dataset = EmbryoDataset(asked.folder)
+        pool = stack.enter_context(_processes(_to_measure(dataset, asked.pixels), asked.workers or cores()))
+        report = validate(dataset, asked.checks, asked.pixels, pool, asked.workers)
+        for kind, path in hidden.items():
+            text = getattr(report, f"to_{kind}")()
+            path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
     tell(report.summary())
     return int((report.findings["severity"] != Severity.info).any())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 nothing above info, 1 findings or the job failed, 2 wrong usage."""
+    asked = _ask(argv)
+    return run_command(lambda: _validate(asked), stopped="no report was written")
 
 # %% ../../nbs/validation/03_validate.ipynb #3e28770e
 #| eval: false

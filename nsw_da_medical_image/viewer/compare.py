@@ -489,14 +489,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..common.command import Parser, Several, filled, run_command
 from ..common.files import refuse_existing
-from ..common.text import tell
+from ..common.text import complain, tell
 from ..dataset_util.dataset import EmbryoDataset
-from ..dataset_util.util import filled
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m nsw_da_medical_image.viewer.compare",
         description="Compare synthetic frames with the real ones of the same phases and planes, on one self-contained page.",
         epilog="Exit status: 0 done, damaged frames being passed over; 1 no frames to compare, or the page exists; 2 wrong usage.",
@@ -507,11 +507,11 @@ def _parser() -> argparse.ArgumentParser:
     out = "the page to write, which must not exist"
     parser.add_argument("--out", type=filled, required=True, metavar="PAGE.html", help=out)
     videos = "real frames of these videos only (all)"
-    parser.add_argument("--videos", type=filled, nargs="+", metavar="VIDEO", help=videos)
+    parser.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help=videos)
     table = "leave out the real frames that this table names: video, plane, runs"
     parser.add_argument("--exclude", type=filled, metavar="FILE.csv", help=table)
     names = "these synthetic runs only (all)"
-    parser.add_argument("--names", type=filled, nargs="+", metavar="RUN", help=names)
+    parser.add_argument("--names", action=Several, spaces=True, metavar="RUN", help=names)
     parser.add_argument("--most", type=int, default=2000, metavar="N", help="measure so many frames of each (2000)")
     return parser
 
@@ -533,27 +533,24 @@ def _damaged(found: Comparison) -> str:
     return f"{' and '.join(counts)} frames are damaged and were passed over" if counts else ""
 
 # %% ../../nbs/viewer/04_compare.ipynb #f7f64978
+def _compare(args: argparse.Namespace) -> None:
+    """Write the page that the options ask for."""
+    refuse_existing(Path(args.out))
+    real, made, note = _both(args)
+    found = comparison_page(real, made, args.out, most=args.most, tolerant=True)
+    for told in filter(None, [note, _damaged(found)]):
+        complain(f"note: {told}")
+    sets = f"{len(real):,} real and {len(made):,} synthetic frames"
+    tell(f"{args.out}: {sets}, {found.distance:.2f} apart (yardstick {found.yardstick:.2f})")
+
+
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 done, 1 with one line on standard error where it cannot be done, 2 wrong usage, 130 after Ctrl-C."""
+    """Run the command and return its exit status: 0 done, 1 with one line on standard error if it cannot be done, 2 wrong usage."""
     parser = _parser()
     args = parser.parse_args(argv)
     if args.most < 1:
         parser.error(f"--most is {args.most}; it must be 1 or more")
-    try:
-        refuse_existing(Path(args.out))
-        real, made, note = _both(args)
-        found = comparison_page(real, made, args.out, most=args.most, tolerant=True)
-    except (DataError, KeyError, ValueError, OSError) as fault:
-        print(f"error: {one_line(fault)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
-        return 130
-    for told in filter(None, [note, _damaged(found)]):
-        print(f"note: {told}", file=sys.stderr)
-    sets = f"{len(real):,} real and {len(made):,} synthetic frames"
-    tell(f"{args.out}: {sets}, {found.distance:.2f} apart (yardstick {found.yardstick:.2f})")
-    return 0
+    return run_command(lambda: _compare(args))
 
 # %% ../../nbs/viewer/04_compare.ipynb #c50da0e1
 #| eval: false

@@ -1,0 +1,75 @@
+"""What `image_folder` and `extract_part` wrote is complete after a power cut, or absent."""
+
+import os
+from pathlib import Path
+
+import pytest
+from power_cut import after_power_cuts, assert_survives, recorded_calls
+
+from nsw_da_medical_image.common.files import new_file, new_folder
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
+from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
+from nsw_da_medical_image.dataset_util.image_folder import make_image_folder
+from nsw_da_medical_image.dataset_util.sample import make_archives
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> EmbryoDataset:
+    folder = tmp_path_factory.mktemp("power")
+    make_archives(folder / "archives", videos=1, frames=24, size=64)
+    extract_dataset(folder / "archives", folder / "extracted")
+    return EmbryoDataset(folder / "extracted")
+
+
+def images(data: EmbryoDataset, top: Path) -> Path:
+    make_image_folder(data.frames(planes="F0", phases=[*data[data.videos[0]].phases.phase]), top / "images")
+    return top / "images"
+
+
+def part(data: EmbryoDataset, top: Path) -> Path:
+    data.extract(planes=["F0", "F15"], to=top / "part")
+    return top / "part"
+
+
+def table(top: Path) -> Path:
+    with new_file(top / "table.csv") as hidden:
+        hidden.write_text("video,plane,runs\n")
+    return top / "table.csv"
+
+
+def unflushed(top: Path) -> Path:
+    """What the library did before: a rename, and no flush."""
+    (top / ".hidden").mkdir()
+    for number in range(20):
+        (top / ".hidden" / f"{number}.jpeg").write_bytes(bytes(range(256)) * 100)
+    os.rename(top / ".hidden", top / "unflushed")
+    return top / "unflushed"
+
+
+@pytest.mark.slow
+def test_nothing_is_there_or_all_of_it_after_a_power_cut(data: EmbryoDataset) -> None:
+    works = [lambda top: images(data, top), lambda top: part(data, top), table, unflushed]
+    *ours, (made, cuts) = after_power_cuts(works)
+    for each in ours:
+        assert_survives(*each)
+    with pytest.raises(AssertionError, match="20 of 20 files are there, 20 of them empty"):  # the test can fail
+        assert_survives(made, cuts)
+
+
+def test_the_content_reaches_the_disk_before_its_name(data: EmbryoDataset, tmp_path: Path) -> None:
+    for work, name in (lambda top: images(data, top), "images"), (lambda top: part(data, top), "part"):
+        with pytest.MonkeyPatch.context() as patch, recorded_calls(patch) as calls:
+            work(tmp_path)
+        ours = [call for call in calls if name in call[1] or call[0] == "fsync folder"]
+        assert [kind for kind, _ in ours] == ["flush", "name", "fsync folder"], calls
+        assert ours[1:] == [("name", name), ("fsync folder", tmp_path.name)]
+
+
+def test_a_folder_is_flushed_file_by_file_without_syncfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nsw_da_medical_image.common.files._syncfs", lambda fd: False)
+    with pytest.MonkeyPatch.context() as patch, recorded_calls(patch) as calls, new_folder(tmp_path / "made") as hidden:
+        (hidden / "below").mkdir()
+        (hidden / "below" / "0.jpeg").write_bytes(b"frame")
+    *content, named, last = [(kind, name.partition(".nsw-")[0]) for kind, name in calls]
+    assert sorted(content[1:]) == [("flush", "0.jpeg"), ("fsync folder", ".made"), ("fsync folder", "below")]
+    assert (named, last) == (("name", "made"), ("fsync folder", tmp_path.name))
