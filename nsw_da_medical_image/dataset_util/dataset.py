@@ -823,7 +823,7 @@ class _Mapping(_Recorded, Mapping[str, Video]):
         return Video(self, name)
 
     def __contains__(self, name: object) -> bool:
-        return _holds(self, name)
+        return _holds(self, name.name if isinstance(name, Video) else name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.videos)

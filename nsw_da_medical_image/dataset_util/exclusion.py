@@ -251,13 +251,16 @@ def _no_video(dataset: Searched, name: str) -> str:
     return _ABSENT if name in released_videos() else f"no such video{nearest(name, dataset.videos, n=1)}"
 
 
+_PAST = 3  # runs by which annotations commonly end past the last image
+
+
 def _beyond(dataset: Searched, video: str, text: str) -> str:
-    """Why runs match nothing; '' if some of them are between RUN1 and the last run of the video in any plane."""
+    """Why runs match nothing; '' if some of them are between RUN1 and the last run of the video in any plane, or just past it."""
     ranges, ends = runs_ranges(text), list[int]()
     for plane in sorted(dataset.planes, key=lambda plane: abs(plane.micrometres)):  # the first nearly always answers
         runs = dataset.listing(video, plane).runs
         if len(runs):
             ends += [int(runs[0]), int(runs[-1])]
-            if any(start <= ends[-1] and end >= 1 for start, end in ranges):
+            if any(start <= ends[-1] + _PAST and end >= 1 for start, end in ranges):
                 return ""
     return f"it has RUN{min(ends)} to {max(ends)}" if ends else ""

@@ -22,7 +22,7 @@ from contextlib import suppress
 from fractions import Fraction
 from itertools import accumulate, combinations
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, SupportsIndex, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -300,6 +300,8 @@ def make_split(
     that do not identify patients and no frames that do.
     """
     parse_weights(weights)
+    if not isinstance(seed, SupportsIndex):
+        raise TypeError(f"seed is an integer, as in make_split(ds, seed=1); not {seed!r}")
     counts = phase_counts(dataset, exclude)
     empty = list(counts.index[counts.sum(axis=1) == 0]) if dataset.planes else []
     counts = counts.drop(index=empty)
@@ -364,9 +366,9 @@ def _is_part(name: str, value: Any) -> bool:
 # %% ../../nbs/dataset_util/05_split.ipynb #b0b2b523
 def read_split(path: str | os.PathLike) -> Split:
     """The split in a JSON file, of this library or another; `DataError` where it is none. See `check` for what its ids are worth."""
-    name = os.fspath(path)
+    place, name = local_path(path), os.fspath(path)
     try:
-        held = json.loads(local_path(path).read_text(encoding="utf-8-sig"))
+        held = json.loads(place.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as fault:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise DataError(f"{name} is not JSON ({fault})") from fault
     held = held if isinstance(held, dict) else {}
@@ -404,12 +406,19 @@ def leaks(split: Mapping[str, Sequence[str]], known: Patients = None) -> list[Le
 
     `known` is what `patients` returns; by default the codes in the names tell siblings.
     """
+    _require_split(split, 'leaks(read_split("split.json"))')
     found = []
     for (other, earlier), (part, later) in combinations(split.items(), 2):
         codes = {_patient(video, known) for video in earlier}
         if leaked := tuple(video for video in later if _patient(video, known) in codes):
             found.append(Leak(part, other, leaked, len(later)))
     return found
+
+
+def _require_split(split: Any, call: str) -> None:
+    """Raise `TypeError`, which shows the right `call`, unless `split` maps parts to videos."""
+    if not isinstance(split, Mapping):
+        raise TypeError(f"a split is needed, as in {call}; not {split!r}")
 
 # %% ../../nbs/dataset_util/05_split.ipynb #04d8a5b4
 class SplitCheck(NamedTuple):
@@ -449,6 +458,7 @@ def check(split: Mapping[str, Sequence[str]], videos: Collection[str] | None = N
 
     If names do not identify patients, only a data set shows which videos are siblings: its frames' names do.
     """
+    _require_split(split, 'check(read_split("split.json"), ds)')
     known = set(released_videos() if videos is None else videos)
     given = Counter(video for part in split.values() for video in part)
     repeated = sorted((video for video, times in given.items() if times > 1), key=natural_key)
