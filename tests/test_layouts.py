@@ -319,7 +319,7 @@ def test_the_reason_is_given(tree: Path, run: Run, kind: str) -> None:
             shutil.rmtree(folder)
             if kind == "empty":
                 folder.mkdir()
-    status, out, err = run(dataset_command, tree)
+    status, _, err = run(dataset_command, tree)
     why = {"empty": "the folders are empty", "flat": "embryo_dataset has images beside the folders of the videos"}[kind]
     assert status == 1
     assert len(err) == 1
