@@ -10,7 +10,6 @@ Everything appears in the folder after --out, at once, and `index.html` in it te
 """
 
 import argparse
-import html
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,13 +21,14 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from nsw_da_medical_image.common.command import Parser, filled, run_command
 from nsw_da_medical_image.common.files import new_folder, refuse_inside
-from nsw_da_medical_image.common.text import DataError, tell
+from nsw_da_medical_image.common.html import escape, page
+from nsw_da_medical_image.common.text import DataError, spreadsheet_safe, tell
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.frames import Frames
 from nsw_da_medical_image.dataset_util.image_folder import describe, make_image_folder
 from nsw_da_medical_image.dataset_util.sample import make_archives
-from nsw_da_medical_image.dataset_util.split import Split, make_split, write_split
+from nsw_da_medical_image.dataset_util.split import Split, TooFewCodes, make_split, parse_weights, write_split
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, write_run
 from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, progress
 from nsw_da_medical_image.validation.pixels import measure_video
@@ -50,6 +50,8 @@ def parser() -> Parser:
         help="the folder of an extracted data set, or of the archives (sample data is made)",
     )
     parser.add_argument("--out", type=filled, required=True, help="the folder to make, which must not exist")
+    weights = "shares of train, val and test, or of parts of your own, one of them train: train=4,test=1 (%(default)s)"
+    parser.add_argument("--weights", default="0.8,0.1,0.1", metavar="LIST", help=weights)
     parser.add_argument("--seed", type=int, default=0, help="for the split and the generator (0)")
     parser.add_argument("--frames", type=int, default=5, metavar="N", help="of each phase in each video (5)")
     parser.add_argument("--pixels", action="store_true", help="validate the pixels too; hours on the whole data set")
@@ -65,6 +67,20 @@ def open_data(folder: str | None, out: Path) -> EmbryoDataset:
     extract_dataset(out / "sample" / "archives", out / "sample" / "extracted")
     tell("no data was given: sample data of 9 videos was made")
     return EmbryoDataset(out / "sample" / "extracted")
+
+
+def check_data(dataset: EmbryoDataset, weights: str, seed: int) -> None:
+    """Raise `DataError` if there cannot be a result, before hours are spent on measuring."""
+    if not dataset.planes:
+        raise DataError(f"{dataset.path} holds no frames")
+    if not dataset.annotated:
+        raise DataError(f"{dataset.path} has no annotations, and without them there is no phase to balance")
+    try:
+        make_split(dataset, weights, seed)
+    except TooFewCodes:
+        raise
+    except DataError:
+        pass  # something is damaged; the validation leaves it out
 
 
 def near(dataset: EmbryoDataset) -> list[FocalPlane]:
@@ -153,20 +169,23 @@ def leave_out(dataset: EmbryoDataset, out: Path, pixels: bool) -> pd.DataFrame:
     report.to_html(out / "validation.html")
     report.to_csv(out / "findings.csv")
     exclude = report.exclude()
-    exclude.to_csv(out / "exclude.csv", index=False)
+    exclude.map(spreadsheet_safe).to_csv(out / "exclude.csv", index=False)
     tell(f"validated: {len(report.findings):,} findings, {len(exclude):,} rows of what to leave out")
     return exclude
 
 
-def experiment(dataset: EmbryoDataset, out: Path, seed: int, pick: int, pixels: bool) -> None:
+def experiment(dataset: EmbryoDataset, out: Path, weights: str, seed: int, pick: int, pixels: bool) -> None:
     """All steps, into the folder `out`."""
+    check_data(dataset, weights, seed)
     exclude = leave_out(dataset, out, pixels)
-    split = make_split(dataset, seed=seed, exclude=exclude)
+    split = make_split(dataset, weights, seed, exclude)
     write_split(split, out / "split.json")
     tell(f"split: {', '.join(f'{part} {len(videos):,}' for part, videos in split.items())} videos")
 
     frames = dataset.frames(split["train"], near(dataset), list(Phase), pick, exclude)
     real = frames[frames.table["plane"] == dataset.middle]
+    if not len(real):
+        raise DataError(f"{dataset.path} has no labelled frame left for training; see what the validation leaves out")
     (out / "image-folders").mkdir()
     made = make_image_folder(real, out / "image-folders" / "train")
     tell(f"training frames: {made.images:,} of {made.videos:,} videos")
@@ -174,7 +193,12 @@ def experiment(dataset: EmbryoDataset, out: Path, seed: int, pick: int, pixels: 
     (out / "all-synthetic-runs").mkdir()
     if wanted := missing(real):
         generate(dataset, frames, wanted, out / "all-synthetic-runs", seed)
-        synthetic = SyntheticRuns(out / "all-synthetic-runs").frames()
+        batches = SyntheticRuns(out / "all-synthetic-runs")
+        findings = batches.findings()
+        synthetic = batches.frames(exclude=findings)
+        if wrong := int((findings["severity"] == "error").sum()):
+            findings.to_csv(out / "synthetic-findings.csv", index=False)
+            tell(f"left out of what was generated, for {wrong:,} errors: see synthetic-findings.csv")
     else:
         tell("all phases of the training frames are equally frequent: nothing is generated, and nothing to compare")
         synthetic = real[:0]
@@ -226,10 +250,13 @@ def facts(split: Split, exclude: pd.DataFrame, before: pd.Series, after: pd.Seri
     """What was done, in a few sentences."""
     yield f"videos that are left out wholly or in part, for errors that the validation found: {exclude['video'].nunique():,}"
     yield f"split by embryo code: {', '.join(f'{part} {len(videos):,}' for part, videos in split.items())} videos"
+    some = before[before > 0]
     if after.sum() > before.sum():
         yield f"every synthetic frame is made of a frame of the {len(split['train']):,} training videos"
-    else:
+    elif some.max() == some.min():
         yield "no synthetic frame: all phases of the training frames are equally frequent"
+    else:
+        yield "no synthetic frame: the generator wrote none that can be used"
     yield f"most against least frequent phase: {imbalance(before)} before, {imbalance(after)} after"
     absent = [str(phase) for phase in Phase if not before.get(phase, 0)]
     if absent:
@@ -241,13 +268,12 @@ def write_page(path: Path, split: Split, exclude: pd.DataFrame, real: Frames, sy
     before = real.table["phase"].value_counts(sort=False)
     after = before.add(synthetic.table["phase"].value_counts(sort=False), fill_value=0)
     sheet = b64encode(compare_sheet(real, synthetic)._repr_png_()).decode()
-    told = "".join(f"<li>{html.escape(fact)}</li>" for fact in facts(split, exclude, before, after))
+    told = "".join(f"<li>{escape(fact)}</li>" for fact in facts(split, exclude, before, after))
     head = "<tr><th></th><th>real</th><th>synthetic</th><th>together</th><th>real, then synthetic</th></tr>"
     body = f"<h1>Experiment 1: real and synthetic frames together</h1><ul>{told}</ul>"
     body += f"<h2>Training frames by phase, before and after</h2><table>{head}{''.join(balance_rows(before, after))}</table>"
     body += f"<h2>What they look like</h2><img alt='Real and synthetic frames side by side' src='data:image/png;base64,{sheet}'>"
-    top = f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>Experiment 1</title><style>{STYLE}</style>"
-    path.write_text(f"<!doctype html><html lang='en'><head>{top}</head><body>{body}</body></html>\n", encoding="utf-8")
+    path.write_text(page("Experiment 1", body, style=STYLE), encoding="utf-8", newline="\n")
 
 
 def work(args: argparse.Namespace) -> None:
@@ -255,7 +281,7 @@ def work(args: argparse.Namespace) -> None:
         refuse_inside(args.out, args.folder)
     with new_folder(args.out) as out:
         dataset = open_data(args.folder, out)
-        experiment(dataset, out, args.seed, args.frames, args.pixels or args.folder is None)
+        experiment(dataset, out, args.weights, args.seed, args.frames, args.pixels or args.folder is None)
     tell(f"done: open {Path(args.out) / 'index.html'}")
 
 
@@ -264,6 +290,11 @@ def main(argv: list[str] | None = None) -> int:
     args = given.parse_args(argv)
     if args.seed < 0 or args.frames < 1:
         given.error("--seed must be 0 or more, and --frames 1 or more")
+    try:
+        if not parse_weights(args.weights).get("train"):
+            given.error("--weights: the frames are those of the part train, which has no weight")
+    except ValueError as fault:
+        given.error(str(fault))
     return run_command(lambda: work(args))
 
 

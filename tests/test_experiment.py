@@ -5,6 +5,8 @@ import importlib.util
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -176,3 +178,114 @@ def test_the_well_turns_and_the_dish_stays(experiment: ModuleType) -> None:
         assert abs(turned[outside] - picture[outside] * light).max() <= 1
     same = experiment.augmented(Image.fromarray(picture), None, np.random.default_rng(0))
     assert same.size == (200, 200)
+
+
+# --- data that somebody really has: few patients, parts of a copy ------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four videos of three codes."""
+    folder = tmp_path_factory.mktemp("few")
+    make_archives(folder / "archives", videos=4, frames=24, size=64)
+    extract_dataset(folder / "archives", folder / "extracted")
+    return folder / "extracted"
+
+
+def part_of(extracted: Path, folder: Path, *entries: str) -> Path:
+    """A copy of some entries of a data set, with the frames of `SAM1` and `SAM2` alone if a plane is followed by a colon."""
+    for entry in entries:
+        name, _, few = entry.partition(":")
+        shutil.copytree(extracted / name, folder / name)
+        for video in (folder / name).iterdir():
+            if few and not video.name.startswith(tuple(few.split("+"))):
+                shutil.rmtree(video)
+    return folder
+
+
+def test_two_parts_do_for_two_patients(extracted: Path, tmp_path: Path) -> None:
+    few = part_of(extracted, tmp_path / "few", "embryo_dataset:SAM1+SAM2", "embryo_dataset_annotations")
+    done = script(tmp_path / "cache", few, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stdout == ""  # nothing was validated in vain
+    assert done.stderr.count("\n") == 1
+    assert (
+        "there are 2 (SAM1, SAM2); siblings stay together: give weights for 2 parts at most, such as train=4,test=1"
+        in (done.stderr)
+    )
+    assert not (tmp_path / "out").exists()
+    done = script(tmp_path / "cache", few, "--out", tmp_path / "out", "--weights", "train=2,test=1")
+    assert (done.returncode, done.stderr) == (0, "")
+    split = json.loads((tmp_path / "out" / "split.json").read_text())
+    assert [{code_of(video) for video in split[part]} for part in ("train", "test")] == [{"SAM1"}, {"SAM2"}]
+    assert (tmp_path / "out" / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("entries", "why"),
+    [
+        (("embryo_dataset", "embryo_dataset_annotations"), ""),
+        (("embryo_dataset_F-45", "embryo_dataset_annotations", "embryo_dataset_time_elapsed"), ""),
+        (("embryo_dataset", "embryo_dataset_F15"), "has no annotations, and without them there is no phase to balance"),
+        (("embryo_dataset_annotations",), "holds no frames"),
+    ],
+)
+def test_a_part_of_the_data_set_will_do(extracted: Path, tmp_path: Path, entries: tuple[str, ...], why: str) -> None:
+    some = part_of(extracted, tmp_path / "some", *entries)
+    done = script(tmp_path / "cache", some, "--out", tmp_path / "out", "--frames", "2")
+    if why:
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert why in done.stderr
+        assert not (tmp_path / "out").exists()
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert SyntheticRuns(tmp_path / "out" / "all-synthetic-runs").findings().query("severity == 'error'").empty
+
+
+@pytest.mark.parametrize("weights", ["1,1", "1,x,1", "", "val=1,test=1", "train=0,test=1"])
+def test_weights_that_cannot_be_are_a_wrong_usage(
+    experiment: ModuleType, extracted: Path, tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        experiment.main([str(extracted), "--out", str(tmp_path / "out"), "--weights", weights])
+    assert "error: " in capsys.readouterr().err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_generator_that_writes_nothing_or_rubbish(
+    experiment: ModuleType, extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(experiment, "generate", lambda *args: None)
+    assert experiment.main([str(extracted), "--out", str(tmp_path / "none")]) == 0
+    assert "the generator wrote none that can be used" in (tmp_path / "none" / "index.html").read_text()
+    assert not (tmp_path / "none" / "comparison.html").exists()
+
+    def rubbish(dataset: Any, frames: Any, wanted: Any, runs: Path, seed: int) -> None:
+        experiment.write_run(runs / "good", (np.full((64, 64), value, np.uint8) for value in (1, 99)), "", "t2")
+        (runs / "good" / "img1.jpg").write_bytes(b"\xff\xd8")
+        (runs / "bad").mkdir()
+
+    monkeypatch.setattr(experiment, "generate", rubbish)
+    assert experiment.main([str(extracted), "--out", str(tmp_path / "some")]) == 0
+    findings = pd.read_csv(tmp_path / "some" / "synthetic-findings.csv", keep_default_na=False)
+    assert set(findings[findings.severity == "error"].origin) == {"good", "bad"}
+    mixed = pd.read_json(tmp_path / "some" / "image-folders" / "mixed" / "metadata.jsonl", lines=True)
+    assert mixed.label.str.contains("_good_").sum() == 1
+
+
+def test_ctrl_c_leaves_nothing(extracted: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NSW_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-u", ROOT / "experiment_1.py", extracted, "--out", tmp_path / "out"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # a run in the background inherits an ignored SIGINT
+    restore = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+    with subprocess.Popen(command, env=environment, preexec_fn=restore, **pipes) as process:
+        try:
+            assert process.stdout.readline().startswith("validated: ")
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert (process.returncode, said) == (130, "stopped; nothing was written\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]

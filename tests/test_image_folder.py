@@ -256,3 +256,40 @@ def test_real_frames_keep_their_bytes(real_data: Path, tmp_path: Path) -> None:
     assert made.images == 10
     for number in range(10):
         assert (tmp_path / "real" / "images" / f"{number}.jpeg").read_bytes() == frames.jpeg(number)
+
+
+@pytest.mark.parametrize(
+    ("entries", "options", "why"),
+    [
+        (["embryo_dataset"], [], "has no annotations, and without them no frame has a phase; nothing is written"),
+        (["embryo_dataset_annotations"], [], "holds no frames; nothing is written"),
+        (
+            ["embryo_dataset", "embryo_dataset_annotations"],
+            ["--phases", "tHB", "--videos", "SAM1-2", "--pick", "onset", "--exclude", "{all}"],
+            "has no labelled frame of these videos, planes and phases that is not excluded; nothing is written",
+        ),
+    ],
+)
+def test_no_frame_is_said_with_its_reason(
+    data: Path, tmp_path: Path, entries: list[str], options: list[str], why: str
+) -> None:
+    (part := tmp_path / "part").mkdir()
+    for entry in entries:
+        (part / entry).symlink_to(data / entry)
+    (tmp_path / "all.csv").write_text("video\nSAM1-2\n")
+    done = command(part, tmp_path / "out", *(option.format(all=tmp_path / "all.csv") for option in options))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert why in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_means_all_and_a_folder_without_batches_is_named(data: Path, tmp_path: Path) -> None:
+    choice = ["--planes", "F0", "--videos", "SAM1-2", "--pick", "median"]
+    (batches := tmp_path / "all-synthetic-runs").mkdir()
+    everything = command(data, tmp_path / "a", *choice, "--phases", "all", "--synthetic", batches)
+    assert everything.returncode == 0
+    assert everything.stderr == f"note: no synthetic image in {batches} shows these planes and phases\n"
+    assert command(data, tmp_path / "b", *choice).returncode == 0
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+    done = command(data, tmp_path / "c", "--phases", "all", "t2")
+    assert (done.returncode, "'all' means all of them; give it alone" in done.stderr) == (2, True)

@@ -4,6 +4,7 @@ import io
 import os
 import random
 import tracemalloc
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageFilter
 
+from nsw_da_medical_image.common.cache import CacheWarning
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import Sample, make_archives
@@ -44,7 +46,7 @@ QUIRKS = [
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "pixels"
+    return tmp_path / "cache" / "measures"
 
 
 def findings(dataset: EmbryoDataset, video: str) -> pd.DataFrame:
@@ -218,7 +220,8 @@ def test_what_was_measured_is_not_read_again_until_a_file_changes(
     assert len(reads) == 2
     (kept,) = own_cache.iterdir()
     kept.write_bytes(kept.read_bytes()[:-10])  # damaged: measured again
-    pd.testing.assert_frame_equal(measure_video(dataset, "SAM1-2"), first)
+    with pytest.warns(CacheWarning, match="is damaged; what it held is computed again"):
+        pd.testing.assert_frame_equal(measure_video(dataset, "SAM1-2"), first)
     assert len(reads) == 4
     path = tmp_path / "data" / reads[0]
     os.utime(path, ns=(1, 1))  # the same bytes at another time
@@ -245,7 +248,12 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 ) -> None:
     (tmp_path / "a file").write_text("in the way")
     monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / place))
-    assert len(measure_video(data_set(tmp_path, {"RUN1": jpeg}), "SAM1-2")) == 1
+    dataset = data_set(tmp_path, {"RUN1": jpeg})
+    with pytest.warns(CacheWarning, match="nothing is cached"):
+        assert len(measure_video(dataset, "SAM1-2")) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it is said once
+        assert len(measure_video(dataset, "SAM1-2")) == 1
     assert (tmp_path / "a file").read_text() == "in the way"
 
 

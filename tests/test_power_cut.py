@@ -1,11 +1,16 @@
 """What `image_folder` and `extract_part` wrote is complete after a power cut, or absent."""
 
 import os
+import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from power_cut import after_power_cuts, assert_survives, recorded_calls
 
+from nsw_da_medical_image.common import files
 from nsw_da_medical_image.common.files import new_file, new_folder
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
@@ -73,3 +78,70 @@ def test_a_folder_is_flushed_file_by_file_without_syncfs(tmp_path: Path, monkeyp
     *content, named, last = [(kind, name.partition(".nsw-")[0]) for kind, name in calls]
     assert sorted(content[1:]) == [("flush", "0.jpeg"), ("fsync folder", ".made"), ("fsync folder", "below")]
     assert (named, last) == (("name", "made"), ("fsync folder", tmp_path.name))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from nsw_da_medical_image.dataset_util import extract_part, image_folder
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
+count, write = iter(range(5)), Path.write_bytes
+def killing(self, data):
+    next(count, None) is not None or os.kill(os.getpid(), signal.SIGKILL)
+    return write(self, data)
+Path.write_bytes = killing
+sys.exit({"part": extract_part, "images": image_folder}[sys.argv[1]].main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("name", ["part", "images"])
+def test_kill_9_loses_nothing_and_the_next_run_sweeps(name: str, data: EmbryoDataset, tmp_path: Path) -> None:
+    """An empty folder that was at the destination is still there, with its mode."""
+    made = tmp_path / "made"
+    if name == "part":
+        made.mkdir(mode=0o750)
+    args = [sys.executable, "-c", KILLED, name, data.path, made, "--planes", "F0"]
+    before = sorted(os.listdir(tmp_path))
+    done = subprocess.run(args, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == -9, done
+    [left] = set(os.listdir(tmp_path)) - set(before)
+    assert left.startswith(".made.nsw-")
+    assert list((tmp_path / left).rglob("*"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files.time, "time", lambda now=time.time: now() + 3600)
+        if name == "part":
+            part(data, tmp_path)
+        else:
+            images(data, tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([*before, name])
+    if name == "part":
+        assert os.listdir(made) == []
+        assert stat.S_IMODE(made.stat().st_mode) == 0o750
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("name", ["part", "images"])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_destination_in_a_folder_of_another_user(name: str, there: bool, data: EmbryoDataset, tmp_path: Path) -> None:
+    made = tmp_path / "theirs" / "made"
+    made.parent.mkdir(mode=0o755)
+    if there:
+        made.mkdir()
+        made.chmod(0o777)
+    code = "import os, sys\nfrom nsw_da_medical_image.dataset_util import extract_part, image_folder\n"
+    code += "import encodings.utf_8_sig\nimport nsw_da_medical_image.validation.validate\nos.setuid(12345)\n"
+    code += "sys.exit({'part': extract_part, 'images': image_folder}[sys.argv[1]].main(sys.argv[2:]))"
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(0o777)
+    for above in {*Path(data.path).parents, *made.parents}:
+        if above.stat().st_uid == 0 and above != Path("/"):
+            above.chmod(above.stat().st_mode | 0o055)
+    args = [sys.executable, "-c", code, name, data.path, made, "--planes", "F0"]
+    environment = {**os.environ, "NSW_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(args, capture_output=True, text=True, env=environment, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" not in done.stderr, done.stderr
+    [line] = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
+    assert line.startswith("error: ")
+    assert str(made.parent) in line
+    assert os.listdir(made.parent) == (["made"] if there else [])

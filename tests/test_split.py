@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections import Counter
@@ -22,6 +23,7 @@ from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.split import (
     UNLABELLED,
     Split,
+    TooFewCodes,
     check,
     leaks,
     main,
@@ -238,6 +240,66 @@ def test_names_in_a_file_do_not_reach_the_terminal_as_they_are(ds: EmbryoDataset
     said = capsys.readouterr().out
     assert "\x1b" not in said
     assert len(said.splitlines()) == 3
+
+
+def test_splits_of_the_field_are_checked(ds: EmbryoDataset, tmp_path: Path, capsys) -> None:
+    """The authors' CSV, a file per fold; the audit's JSON; the original project's parts, whose third is eval in its README."""
+    split = make_split(ds, seed=1)
+    leaking = {part: list(videos) for part, videos in split.items()}
+    moved = next(video for video in split["train"] if sum(code_of(video) == code_of(v) for v in split["train"]) > 1)
+    leaking["train"].remove(moved)
+    leaking["test"].append(moved)
+    for parts, status in (split, 0), (leaking, 1):
+        rows = [(video, part) for part, videos in parts.items() for video in videos]
+        files = {
+            "fold_0.csv": "".join(f"{video},{part}\n" for video, part in rows),
+            "headed.csv": "video,partition\r\n" + "".join(f"{video},{part}\r\n" for video, part in reversed(rows)),
+            "audit.json": json.dumps({"notes": ["x"], "videos": dict(rows)}),
+            "original.json": json.dumps({"train": parts["train"], "eval": parts["val"], "test": parts["test"]}),
+        }
+        for name, text in files.items():
+            (file := tmp_path / name).write_text(text)
+            assert main([ds.path, "--check", str(file)]) == status, name
+            said = capsys.readouterr()
+            assert ("have a sibling in" in said.out) == bool(status), name
+            found = read_split(file)
+            assert {"val" if part == "eval" else part: videos for part, videos in found.items()} == Split(parts), name
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "huge"])
+def test_a_split_is_a_regular_file_of_some_size(ds: EmbryoDataset, tmp_path: Path, capsys, kind: str) -> None:
+    file = tmp_path / "split.json"
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "device":
+        file.symlink_to("/dev/zero")
+    else:
+        with open(file, "wb") as opened:
+            opened.truncate(1 << 40)
+    assert main([ds.path, "--check", str(file)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_too_few_patients_are_told_what_can_be_done(ds: EmbryoDataset, tmp_path: Path, capsys) -> None:
+    (exclude := tmp_path / "exclude.csv").write_text(
+        "\n".join(["video", *(v for v in ds if code_of(v) not in ("SAM1", "SAM3"))])
+    )
+    arguments = [ds.path, "--out", str(tmp_path / "split.json"), "--exclude", str(exclude)]
+    assert main(arguments) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert (
+        "there are 2 (SAM1, SAM3); siblings stay together: give weights for 2 parts at most, such as train=4,test=1"
+        in said
+    )
+    assert main([*arguments, "--weights", "train=4,test=1"]) == 0
+    assert {part: {code_of(video) for video in videos} for part, videos in read_split(arguments[2]).items()} in (
+        {"train": {"SAM1"}, "test": {"SAM3"}},
+        {"train": {"SAM3"}, "test": {"SAM1"}},
+    )
+    error = TooFewCodes(3, [f"C{i}" for i in range(500)])
+    assert "there are 500 (C0, C1, C2, C3, C4, C5 and 494 more)" in str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 def test_no_data_set_is_said_in_one_line(tmp_path: Path, capsys) -> None:

@@ -1,5 +1,6 @@
 """Synthetic runs: the command from outside, and what a hostile folder holds."""
 
+import hashlib
 import io
 import json
 import os
@@ -7,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,10 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from nsw_da_medical_image.common.text import DataError
+from nsw_da_medical_image.dataset_util import synthetic
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
-from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, parse_metadata, write_run
+from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, adopt_batch, parse_metadata, write_run
 from nsw_da_medical_image.validation.checks import FINDING_COLUMNS, Severity
 from nsw_da_medical_image.viewer.compare import compare_sheet
 
@@ -278,3 +283,265 @@ def test_the_comparison_refuses_in_one_line(
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "new.html").exists()
     assert (tmp_path / "taken.html").read_text() == "mine"
+
+
+# --- the first batch, and batches made of images from elsewhere ---------------------------------------------------------
+
+GREY = np.random.default_rng(7).integers(0, 255, (48, 40), np.uint8)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """Images as people save them: other formats, modes and names, files of the system and a sub-folder beside them."""
+    folder = tmp_path / "my images"
+    (folder / "sub").mkdir(parents=True)
+    image = Image.fromarray(GREY)
+    for number in (0, 2, 10):
+        Image.fromarray(np.roll(GREY, number)).convert("RGB").save(folder / f"embryo{number}.png")
+    image.save(folder / "a.tiff")
+    image.convert("RGBA").save(folder / "b.webp", lossless=True)
+    image.convert("P").save(folder / "c.bmp")
+    image.save(folder / "d", "PNG")
+    image.save(folder / "e.JPG", quality=90)
+    (folder / "f.jpeg").write_bytes((folder / "e.JPG").read_bytes() + b"what a phone appends")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned a quarter for display
+    image.save(folder / "g.jpg", exif=turned)
+    Image.fromarray(np.dstack([GREY, GREY // 2, GREY // 3])).save(folder / "h.png")
+    image.save(folder / "i.jpg", "PNG")
+    for name in ("notes.txt", ".DS_Store", "Thumbs.db", "._a.tiff", "sub/embryo0.png", "BMW.csv"):
+        (folder / name).write_text("BM no image")
+    return folder
+
+
+def test_images_from_elsewhere_become_a_batch(saved: Path, tmp_path: Path) -> None:
+    before = digests(saved)
+    batch = adopt_batch(
+        saved, "t4", -15, "an embryo at phase t4", to=tmp_path / "data" / "all" / "v1", more={"seed": 3}
+    )
+    assert digests(saved) == before
+    assert (batch.phase, batch.plane, batch.prompt, batch.metadata.made) == (
+        "t4",
+        "F-15",
+        "an embryo at phase t4",
+        None,
+    )
+    adopted = batch.metadata.more.pop("adopted")
+    assert batch.metadata.more == {"seed": 3}
+    names = ["a.tiff", "b.webp", "c.bmp", "d", "e.JPG", "embryo0.png", "embryo2.png", "embryo10.png"]
+    names += ["f.jpeg", "g.jpg", "h.png", "i.jpg"]
+    assert (adopted["folder"], adopted["sources"], adopted["skipped"]) == ("my images", names, {})
+    assert adopted["left"] == ["BMW.csv", "notes.txt", "sub"]
+    assert str(tmp_path) not in (tmp_path / "data" / "all" / "v1" / "metadata.json").read_text()
+    assert sorted(os.listdir(batch.path)) == sorted([*(f"img{i}.jpg" for i in range(len(names))), "metadata.json"])
+    assert batch.faults(pixels=False) == []
+    for number, name in enumerate(names):
+        expected = np.roll(GREY, int(name[6:-4])) if name.startswith("embryo") else GREY
+        pixels, image = batch.frame(number), Image.open(io.BytesIO(batch.jpeg(number)))
+        assert image.mode == ("RGB" if name == "h.png" else "L"), name
+        if name == "g.jpg":
+            assert pixels.shape == (40, 48)
+            expected = np.rot90(GREY, -1)
+        if name != "h.png":
+            assert np.mean(abs(pixels.astype(int) - expected)) < 8, name
+    assert batch.jpeg(4) == batch.jpeg(8) == (saved / "e.JPG").read_bytes()
+    assert os.listdir(tmp_path / "data" / "all") == ["v1"]
+    assert len(SyntheticRuns(tmp_path / "data" / "all").frames(phases="t4")) == len(names)
+
+
+def spoil(folder: Path) -> dict[str, str]:
+    """Add what cannot be adopted; the reason of each."""
+    whole = (folder / "embryo0.png").read_bytes()
+    (folder / "empty.png").touch()
+    (folder / "page.png").write_text("<html>not found</html>")
+    (folder / "half.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "half.jpg").write_bytes((folder / "e.JPG").read_bytes()[:600])
+    Image.fromarray(GREY.astype(np.uint16) * 200).save(folder / "sixteen.png")
+    Image.new("RGBA", (9, 9), (1, 2, 3, 99)).save(folder / "glass.png")
+    Image.new("L", (9, 9)).save(folder / "stack.tif", save_all=True, append_images=[Image.new("L", (9, 9))])
+    Image.new("1", (4097, 4097)).save(folder / "large.png")
+    Image.new("1", (10_000, 10_000)).save(folder / "larger.png")  # Pillow warns
+    Image.new("1", (14_000, 14_000)).save(folder / "largest.png")  # Pillow raises
+    (folder / "movie.gif").write_bytes(b"GIF89a")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "zero.png").symlink_to("/dev/zero")
+    with open(folder / "sparse.png", "wb") as file:
+        file.truncate(1 << 40)
+    (folder / "\x1b[31mred.png").write_text("x")
+    (folder / "noise.tif").write_bytes(b"II*\0" + bytes(range(256)) * 9)
+    return {
+        "empty.png": "is empty",
+        "page.png": "is not a JPEG, PNG, TIFF, WebP or BMP image",
+        "half.png": "truncated",
+        "half.jpg": "truncated",
+        "sixteen.png": "more than 8 bits",
+        "glass.png": "transparent pixels",
+        "stack.tif": "several pictures",
+        "large.png": "pixels; at most",
+        "larger.png": "too many pixels",
+        "largest.png": "too many pixels",
+        "movie.gif": "is not a JPEG",
+        "pipe.png": "a named pipe",
+        "loop.png": "cannot be read (",
+        "zero.png": "a device",
+        "sparse.png": "bytes; at most",
+        r"\x1b[31mred.png": "is not a JPEG",
+        "noise.tif": "cannot be decoded",
+    }
+
+
+def test_unreadable_images_are_refused_or_skipped_by_name(saved: Path, tmp_path: Path) -> None:
+    target = tmp_path / "data" / "all" / "v1"
+    reasons = spoil(saved)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(
+            DataError, match=rf"my images: {len(reasons)} of {len(reasons) + 12} images cannot be adop"
+        ) as caught:
+            adopt_batch(saved, "t4", to=target)
+        assert "mend or remove them, or skip them" in str(caught.value)
+        assert str(caught.value).isprintable()
+        assert not (tmp_path / "data").exists()
+        batch = adopt_batch(saved, "t4", to=target, skip_unreadable=True)
+    skipped = batch.metadata.more["adopted"]["skipped"]
+    assert set(skipped) == set(reasons)
+    for name, why in reasons.items():
+        assert why in skipped[name], name
+    assert len(batch.numbers) == 12
+
+
+def test_nothing_is_written_if_a_batch_cannot_be_adopted(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "nested" / "run_0").mkdir(parents=True)
+    Image.fromarray(GREY).save(tmp_path / "nested" / "run_0" / "embryo0.png")
+    made = write_run(tmp_path / "batch", [jpeg(0)], "", "t2")
+    before = digests(tmp_path)
+    for folder, phase, why in (
+        (tmp_path / "no", "t4", "is not there; give the folder that holds the images"),
+        (saved / "a.tiff", "t4", "is a file; give the folder"),
+        (tmp_path / "bare", "t4", "holds no image that can be adopted"),
+        (tmp_path / "nested", "t4", "adopt its sub-folders one by one: run_0"),
+        (made.path, "t4", "is a batch already, of t2 F0"),
+        (saved, "t99", "'t99' is not a Phase"),
+    ):
+        with pytest.raises((DataError, ValueError), match=why):
+            adopt_batch(folder, phase)
+    for wrong in (".hidden", "a\x1bb", os.fsdecode(b"\xff")):
+        with pytest.raises(ValueError, match="cannot be the name of a batch"):
+            adopt_batch(saved, "t4", to=tmp_path / wrong)
+    with pytest.raises(ValueError, match="an argument of its own"):
+        adopt_batch(saved, "t4", more={"phase": "t3"})
+
+    def interrupted(*args: object) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(synthetic, "_as_jpeg", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            adopt_batch(saved, "t4")
+    assert digests(tmp_path) == before
+    assert not (tmp_path / "data").exists()
+    assert adopt_batch(saved, "t4").path == str(tmp_path / "data" / "all-synthetic-runs" / "my images")
+    with pytest.raises(FileExistsError, match="exists already"):
+        adopt_batch(saved, "t4")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(["PNG", "TIFF", "WEBP", "BMP", "JPEG"]), st.integers(0, 10**6), st.integers(0, 255), st.booleans()
+)
+def test_no_damaged_image_raises_anything_else(form: str, place: int, byte: int, cut: bool) -> None:
+    Image.fromarray(GREY).save(buffer := io.BytesIO(), form)
+    data = bytearray(buffer.getvalue())
+    data[place % len(data)] = byte
+    with warnings.catch_warnings(), suppress(DataError):
+        warnings.simplefilter("error")
+        synthetic.decode_image(synthetic._as_jpeg(form, bytes(data[: place % len(data)] if cut else data)))
+
+
+def test_the_first_batch_makes_the_folder_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with pytest.raises(ZeroDivisionError):
+        write_run(tmp_path / "data" / "all" / "run1", (1 / 0 for _ in "x"), "", "t2")
+    assert list(tmp_path.iterdir()) == []
+    assert write_run(tmp_path / "data" / "all" / "run1", [jpeg(0)], "", "t2").faults() == []
+    (tmp_path / "home").mkdir()
+    assert write_run("~/all/run1", [jpeg(0)], "", "t2").path == str(tmp_path / "home" / "all" / "run1")
+    with pytest.raises(OSError, match="run1"):
+        write_run(tmp_path / "data" / "all" / "run1" / "img0.jpg" / "run", [jpeg(0)], "", "t2")
+
+
+def test_parents_that_another_process_uses_stay(tmp_path: Path) -> None:
+    def images() -> Iterator[bytes]:
+        write_run(tmp_path / "data" / "all" / "other", [jpeg(0)], "", "t2")
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        write_run(tmp_path / "data" / "all" / "run1", images(), "", "t2")
+    assert list(SyntheticRuns(tmp_path / "data" / "all")) == ["other"]
+
+
+def test_the_older_form_has_an_empty_suffix_for_f0(tmp_path: Path) -> None:
+    for suffix, plane in ("", "F0"), ("_F-15", "F-15"), ("_F30", "F30"):
+        folder = tmp_path / f"run{plane}"
+        folder.mkdir()
+        (folder / "img0.jpeg").write_bytes(jpeg(0))
+        text = {"phase": "tPna", "focal-plane": suffix, "generate-datetime": "2023-09-04T15:30:01.459358"}
+        (folder / "metadata.json").write_text(json.dumps(text))
+    runs = SyntheticRuns(tmp_path)
+    assert {run.plane for run in runs.values()} == {"F0", "F-15", "F30"}
+    assert set(runs.findings().severity) == {"info"}
+    assert len(runs.frames(planes="F0", phases="tPNa")) == 1
+
+
+def test_the_command_makes_a_batch_and_knows_when_there_is_none(saved: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "all-synthetic-runs"
+    for _ in range(2):
+        done = command(folder)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert "no" in done.stderr
+        assert "synthetic batch yet; write_run makes one" in done.stderr
+        folder.mkdir(parents=True, exist_ok=True)
+    folder.rmdir()
+    folder.parent.rmdir()
+    done = command(folder, "--adopt", saved, "--phase", "t4", "--prompt", "an embryo", "--name", "v1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{folder / 'v1'}: 12 images adopted, t4 F0\n  left where they are: BMW.csv, notes.txt, sub\n"
+    assert command(folder).returncode == 0
+    spoil(saved)
+    done = command(folder, "--adopt", saved, "--phase", "t4", "--plane", "F15")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    done = command(folder, "--adopt", saved, "--phase", "t4", "--plane", "F15", "--skip-unreadable", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["images"], len(told["skipped"])) == (0, 12, 17)
+    assert SyntheticRuns(folder)["my images"].plane == "F15"
+    for wrong in (
+        ["--phase", "t4"],
+        ["--skip-unreadable"],
+        ["--adopt", saved],
+        ["--adopt", ""],
+        ["--adopt", saved, "--phase", "t99"],
+        ["--adopt", saved, "--phase", "t4", "--plane", "F99"],
+        ["--adopt", saved, "--phase", "t4", "--name", "../up"],
+        ["--adopt", saved, "--phase", "t4", "--name", ".."],
+    ):
+        done = command(folder, *wrong)
+        assert (done.returncode, done.stdout) == (2, ""), wrong
+    assert sorted(os.listdir(folder)) == ["my images", "v1"]
+
+
+def test_images_of_other_names_lead_to_adopting_them(saved: Path, tmp_path: Path) -> None:
+    done = command(tmp_path)
+    assert done.returncode == 1
+    assert (
+        "my images: holds no image img0.jpg, img1.jpg, ..., but 11 of other names, such as a.tiff: adopt" in done.stdout
+    )

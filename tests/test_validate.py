@@ -310,6 +310,48 @@ def broken_link(tree: Path) -> list[Row]:
     return [("error", VIDEO, "F30", "5")]
 
 
+def moved_out(path: Path) -> None:
+    """Move a file or folder out of the data set, and leave a link to it."""
+    away = path.parents[path.parts[::-1].index("tree")] / f"{path.parent.name} {path.name}"
+    path.rename(away)
+    path.symlink_to(away)
+
+
+def linked_entries(tree: Path) -> list[Row]:
+    moved_out(tree / "embryo_dataset_F15")
+    moved_out(tree / ANNOTATIONS)
+    moved_out(tree / GRADES)
+    return [("warning", "", "", ""), ("info", "", "F15", ""), ("info", "", "", "")]
+
+
+def linked_files(tree: Path) -> list[Row]:
+    for run in 3, 4, 9:
+        moved_out(frame(tree, run, "_F30"))
+    return [("warning", VIDEO, "F30", "3-4, 9")]
+
+
+def linked_everywhere(tree: Path) -> list[Row]:
+    """As DVC makes them: every file of a video."""
+    for path in [*tree.glob(f"*/{VIDEO}/*"), *tree.glob(f"*/{VIDEO}_*.csv")]:
+        moved_out(path)
+    return [("warning", VIDEO, "", ""), ("warning", VIDEO, "", "")]
+
+
+def linked_video(tree: Path) -> list[Row]:
+    moved_out(frames(tree, "_F-30"))
+    return [("warning", VIDEO, "F-30", "")]
+
+
+def linked_within(tree: Path) -> list[Row]:
+    """Links that stay inside are not named: DataLad keeps the files of a data set in a hidden folder of it."""
+    (tree / ".annex").mkdir()
+    for path in tree.glob(f"embryo_dataset/{VIDEO}/*"):
+        path.rename(tree / ".annex" / path.name)
+        path.symlink_to(f"../../.annex/{path.name}")
+    moved_out(frame(tree, 1, "_F45"))
+    return [("warning", VIDEO, "F45", "1")]
+
+
 def without_plane(tree: Path) -> list[Row]:
     shutil.rmtree(frames(tree, "_F-45"))
     for path in frames(tree, "_F45").iterdir():
@@ -337,6 +379,8 @@ BY_HAND: dict[str, list[Callable[[Path], list[Row]]]] = {
     "unknown-video": [misspelt_video],
     "missing-video": [nearly_all_videos],
     "unreadable": [twice_a_run, broken_link],
+    "linked-entry": [linked_entries],
+    "linked-file": [linked_files, linked_everywhere, linked_video, linked_within],
     "missing-plane": [without_plane],
     "siblings": [three_siblings],
     "known-issue": [published],
@@ -882,10 +926,10 @@ def test_stopped_by_hand_it_keeps_what_was_measured(tree: Path, cache: Path, mon
         return real(task)
 
     monkeypatch.setattr("nsw_da_medical_image.validation.validate.judge_video", stop)
-    before = len(list((cache / "pixels").glob("*")))
+    before = len(list((cache / "measures").glob("*")))
     with pytest.raises(KeyboardInterrupt):
         validate(tree, pixels=True)
-    assert len(list((cache / "pixels").glob("*"))) == before + 2 * len(FocalPlane)
+    assert len(list((cache / "measures").glob("*"))) == before + 2 * len(FocalPlane)
 
 
 # --- the command ---------------------------------------------------------------------------------

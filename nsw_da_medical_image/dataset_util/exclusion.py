@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import pandas as pd
 
-from ..common.files import local_path
+from ..common.files import read_utf8
 from ..common.text import DataError
 from nsw_da_medical_image.dataset_util.util import (
     FocalPlane,
@@ -124,6 +124,9 @@ def _named(names: Iterable[Any], known: Collection[str] | None) -> pd.DataFrame:
             raise UnknownName(f"exclude= names {name!r}, which is no video of this data set nor of the release{hint}")
     return _listed(pd.DataFrame({"video": asked}, dtype=object))
 
+# %% ../../nbs/dataset_util/09_exclusion.ipynb #989ecc85
+from ..common.text import from_spreadsheet
+
 # %% ../../nbs/dataset_util/09_exclusion.ipynb #2c568a0f
 def _rows(text: str) -> pd.DataFrame:
     """The table in the text of a CSV file; `ValueError` where a row has more fields than the header."""
@@ -131,13 +134,13 @@ def _rows(text: str) -> pd.DataFrame:
     for number, row in enumerate(lines[1:], 1):
         if len(row) > len(lines[0]):
             raise ValueError(f"row {number} has {len(row)} fields, and the header names {len(lines[0])}")
-    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, index_col=False)
+    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, index_col=False).map(from_spreadsheet)
 
 # %% ../../nbs/dataset_util/09_exclusion.ipynb #66082ff6
 def _read(path: str | os.PathLike) -> pd.DataFrame:
     """The exclusion list in a CSV file; `DataError` where the file is none."""
     try:
-        return _listed(_rows(local_path(path).read_text(encoding="utf-8-sig")))
+        return _listed(_rows(read_utf8(path)))
     except (
         ValueError,
         csv.Error,

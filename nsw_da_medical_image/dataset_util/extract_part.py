@@ -10,14 +10,23 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..common.files import local_path, new_folder
+from ..common.files import expanded, new_folder
 from ..common.text import DataError, tell
-from .dataset import EmbryoDataset, Planes, Video, require_dataset, why_no_frame
+from nsw_da_medical_image.dataset_util.dataset import (
+    START_OF_IMAGE,
+    EmbryoDataset,
+    Planes,
+    Video,
+    parse_grades,
+    parse_phases,
+    parse_times,
+    require_dataset,
+    why_no_frame,
+)
 from .extract_dataset import check_destination
 from .source import Source
 from .util import ANNOTATIONS, GRADES, TIMES, FocalPlane, cores, progress, run_of
@@ -48,25 +57,45 @@ def _wanted(dataset: EmbryoDataset, videos: list[str], planes: list[FocalPlane])
 @contextmanager
 def _replacing_empty(to: Path) -> Iterator[Path]:
     """`new_folder`, for a destination that is absent or an empty folder; folders above it are made."""
+    above = [folder for folder in to.parents if not os.path.lexists(folder)]
     to.parent.mkdir(parents=True, exist_ok=True)
-    was_there = to.is_dir()
-    if was_there:
-        to.rmdir()
     try:
-        with new_folder(to) as hidden:
+        with new_folder(to, empty=True) as hidden:
             yield hidden
     except BaseException:
-        if was_there:
-            to.mkdir(exist_ok=True)
+        for folder in above:
+            with suppress(OSError):
+                folder.rmdir()
         raise
 
 # %% ../../nbs/dataset_util/04_extract_part.ipynb #54970bee
+_PARSERS = {ANNOTATIONS: parse_phases, TIMES: parse_times, GRADES: parse_grades}
+
+
+def _refuse_foreign(path: str, data: bytes) -> None:
+    """Raise `DataError` unless a file that a link brings in from elsewhere is what its name says.
+
+    Otherwise a link to a private file would be written, and passed on, under the name of a part of the data set.
+    """
+    parse = _PARSERS.get(path.partition("/")[0])
+    ending = path.rpartition(".")[2].lower()
+    if not (data.startswith(START_OF_IMAGE) if ending in ("jpeg", "jpg") else parse and not parse(data).faults):
+        what = "a JPEG" if ending in ("jpeg", "jpg") else "a text of the data set"
+        raise DataError(
+            f"{path} is a link out of the data set, and not {what}; remove it, or put the file itself there"
+        )
+
+
 def _copy(source: Source, files: list[str], to: Path) -> int:
     """Write the files of one folder below `to`; their number."""
+    folder = files[0].rpartition("/")[0] if files else ""
+    linked, leaves = set(source.links(folder)), source.leaves(folder)
     for path in files:
         place = to / path
         place.parent.mkdir(parents=True, exist_ok=True)
         data = source.read(path)
+        if leaves or path.rpartition("/")[2] in linked:
+            _refuse_foreign(path, data)
         try:
             place.write_bytes(data)
         except OSError as fault:
@@ -83,6 +112,9 @@ def _check_whole(dataset: EmbryoDataset, planes: list[FocalPlane]) -> None:
     if faults and not dataset.tolerant:
         raise DataError(f"{faults[0]}; tolerant=True, or --tolerant, takes what is there")
 
+# %% ../../nbs/dataset_util/04_extract_part.ipynb #861a8e3d
+from ..common.command import in_threads
+
 # %% ../../nbs/dataset_util/04_extract_part.ipynb #9ff46760
 def extract_part(
     dataset: EmbryoDataset,
@@ -98,7 +130,7 @@ def extract_part(
     require_dataset(dataset, 'extract_part(EmbryoDataset("data/archives"), "data/part")')
     names = list(dataset.videos) if videos is None else [dataset[name].name for name in _several(videos)]
     chosen = list(dataset.planes) if planes is None else [dataset.plane(plane) for plane in _several(planes)]
-    to = Path(os.path.realpath(local_path(to)))
+    to = Path(os.path.realpath(expanded(to)))
     check_destination(Path(os.path.realpath(dataset.root)), to)
     _check_whole(dataset, chosen)
     wanted = _wanted(dataset, names, chosen)
@@ -108,10 +140,9 @@ def extract_part(
         raise DataError(f"{dataset.path} has no frame of what is asked for: {why_no_frame(dataset, names)}")
     with (
         _replacing_empty(to) as hidden,
-        ThreadPoolExecutor(cores()) as pool,
         progress(total=sum(map(len, wanted)), desc="extracting", unit="file") as bar,
     ):
-        for written in pool.map(lambda files: _copy(dataset.source, files, hidden), wanted):
+        for written in in_threads(lambda files: _copy(dataset.source, files, hidden), wanted, cores()):
             bar.update(written)
     return EmbryoDataset(to)
 

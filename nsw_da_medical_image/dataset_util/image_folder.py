@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import os
+import stat
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -21,7 +22,7 @@ from PIL import Image
 
 from ..common.files import new_folder
 from ..common.text import DataError
-from .dataset import END_OF_IMAGE, EmbryoDataset, decode, why_no_frame
+from .dataset import END_OF_IMAGE, START_OF_IMAGE, EmbryoDataset, decode, why_no_frame
 from .frames import DatasetSource, Frames, require_frames
 from .source import FolderSource
 from .synthetic import SyntheticRuns, sound_frames
@@ -36,6 +37,8 @@ def describe(phase: str, plane: str | None = None) -> str:
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #7b94e0c5
 def _truncated(data: bytes, label: str, tolerant: bool) -> bool:
     """Whether the bytes of a JPEG are truncated; `DataError` where that is not tolerated."""
+    if data and not data.startswith(START_OF_IMAGE):  # as a link to another file would bring it in
+        raise DataError(f"frame {label} is not a JPEG; leave it out with exclude")
     truncated = not data.endswith(END_OF_IMAGE)
     if truncated and not tolerant:
         raise DataError(f"frame {label} is truncated; leave it out with exclude, or take it as it is with tolerant")
@@ -58,6 +61,8 @@ def _link(file: str, target: Path) -> None:
         os.link(os.path.realpath(file), target)  # `os.link` alone would link the symbolic link, which dangles elsewhere
     except OSError as fault:
         raise DataError(f"{file} cannot be linked ({fault.strerror}); leave --link out, and it is copied") from fault
+    if not stat.S_ISREG(os.lstat(target).st_mode):  # it was read a moment ago, but may have been exchanged
+        raise DataError(f"{file} is not a regular file any more")
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #2d0bcc18
 def _file(frames: Frames, index: int) -> str:
@@ -92,6 +97,9 @@ def _entries(frames: Frames) -> pd.DataFrame:
     names = {"file": [f"{number}.jpeg" for number in numbers], "label": [frames.label(number) for number in numbers]}
     return pd.DataFrame({**names, "phase": frames.table["phase"].astype(str), "text": texts})
 
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #804d8ede
+from ..common.text import spreadsheet_safe
+
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #7a449c58
 def _write_classic(folder: Path, entries: pd.DataFrame) -> None:
     """`descriptions/` and `metadata.csv`."""
@@ -101,7 +109,7 @@ def _write_classic(folder: Path, entries: pd.DataFrame) -> None:
     with open(folder / TABLE, "w", encoding="utf-8", newline="") as f:
         writer = csv.writer(f, lineterminator="\n")
         writer.writerow(["filename", "label", "phase"])
-        writer.writerows(entries[["file", "label", "phase"]].itertuples(index=False))
+        writer.writerows(entries[["file", "label", "phase"]].map(spreadsheet_safe).itertuples(index=False))
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #87a1bf32
 def _write_huggingface(folder: Path, entries: pd.DataFrame) -> None:
@@ -114,20 +122,18 @@ def _write_huggingface(folder: Path, entries: pd.DataFrame) -> None:
 
 _WRITERS = {"classic": _write_classic, "huggingface": _write_huggingface}
 
+# %% ../../nbs/dataset_util/07_image_folder.ipynb #3445d9e7
+from ..common.command import in_threads
+
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #089d88e4
 def _in_threads(work: Callable[[int], Any], count: int, step: int = 32) -> list[Any]:
     """What `work` returns for each number below `count`."""
-    pool = ThreadPoolExecutor(cores() + 2)  # two more: some wait for the disk
     done: list[Any] = []
-    try:
-        with progress(total=count, desc="writing", unit="image") as bar:
-            for some in pool.map(
-                lambda first: [*map(work, range(first, min(first + step, count)))], range(0, count, step)
-            ):
-                done += some
-                bar.update(len(some))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with progress(total=count, desc="writing", unit="image") as bar:
+        parts = (range(first, min(first + step, count)) for first in range(0, count, step))
+        for some in in_threads(lambda part: [*map(work, part)], parts, cores() + 2):  # two more wait for the disk
+            done += some
+            bar.update(len(some))
     return done
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #ab0fc869
@@ -226,7 +232,7 @@ import sys
 from typing import get_args
 
 from ..common.command import Parser, Several, filled, run_command
-from ..common.files import refuse_existing
+from ..common.files import refuse_existing, refuse_inside
 from ..common.text import complain, tell
 from .split import Split, check, read_split
 from .util import UnknownName
@@ -238,11 +244,13 @@ def _pick(text: str) -> str | int:
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #c3fb98e1
 def _add_choice(parser: argparse.ArgumentParser) -> None:
     """The options that choose frames."""
-    parser.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help="these videos (all)")
+    parser.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help="these videos, or all (all)")
     parser.add_argument("--split", type=filled, metavar="SPLIT.json", help="the videos of a part of this split")
     parser.add_argument("--part", help="which part of the split (train)")
-    parser.add_argument("--planes", action=Several, metavar="PLANE", help="these focal planes, F-45 to F45 (all)")
-    parser.add_argument("--phases", action=Several, metavar="PHASE", default=list(Phase), help="these phases (all)")
+    parser.add_argument(
+        "--planes", action=Several, metavar="PLANE", help="these focal planes, F-45 to F45, or all (all)"
+    )
+    parser.add_argument("--phases", action=Several, metavar="PHASE", help="these phases, or all (all)")
     pick = "of each phase in each video and plane: all, median, onset, or so many (all)"
     parser.add_argument("--pick", type=_pick, default="all", metavar="WHICH", help=pick)
     table = "leave out what this table names: video, plane, runs"
@@ -278,6 +286,13 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
     if args.split is None and args.part is not None:
         parser.error(f"--part {args.part} needs --split, the split that it is a part of")
     args.part = args.part or "train"
+    for name in ("videos", "planes", "phases"):
+        given = getattr(args, name)
+        if given and "all" in given:
+            if given != ["all"]:
+                parser.error(f"--{name}: 'all' means all of them; give it alone")
+            setattr(args, name, None)
+    args.phases = args.phases or list(Phase)
     return args
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #56ab7427
@@ -312,8 +327,7 @@ def _chosen(args: argparse.Namespace) -> Frames:
     """The frames that the command's options mean."""
     refuse_existing(Path(args.out))
     dataset = EmbryoDataset(args.folder)
-    if Path(args.out).resolve().is_relative_to(Path(args.folder).resolve()):
-        raise DataError(f"{args.out} lies inside the data set; give a place outside of it")
+    refuse_inside(args.out, args.folder)
     if dataset.planes and not any(map(dataset.has_frame, dataset.videos)):
         raise DataError(f"{dataset.path}: {why_no_frame(dataset)}")
     frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, args.exclude)
@@ -322,7 +336,20 @@ def _chosen(args: argparse.Namespace) -> Frames:
         frames += made
         if note:
             complain(f"note: {note}")
+        if not len(made):
+            complain(f"note: no synthetic image in {args.synthetic} shows these planes and phases")
+    if not len(frames):
+        raise DataError(f"{args.folder} {_why_none(dataset)}; nothing is written")
     return frames
+
+
+def _why_none(dataset: EmbryoDataset) -> str:
+    """Return why no frame is chosen."""
+    if not dataset.planes:
+        return "holds no frames"
+    if not dataset.annotated:
+        return "has no annotations, and without them no frame has a phase"
+    return "has no labelled frame of these videos, planes and phases that is not excluded"
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #c7e44eb3
 def _make(args: argparse.Namespace) -> None:

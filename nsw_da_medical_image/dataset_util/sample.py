@@ -1227,22 +1227,20 @@ def _check_free(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty; name a folder that is absent or empty")
 
+# %% ../../nbs/dataset_util/01_sample.ipynb #0d27b07c
+from ..common.files import new_folder
+
 # %% ../../nbs/dataset_util/01_sample.ipynb #4025171a
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """A folder that becomes `folder`, which must be absent or empty, when the block ends without an error."""
     _check_free(folder)
-    home = next(parent for parent in folder.parents if parent.exists())
-    hidden = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=home))
-    try:
-        (hidden / "new").mkdir()
-        yield hidden / "new"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists():
-            folder.rmdir()
-        (hidden / "new").rename(folder)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+    missing = [place for place in folder.parents if not place.exists()]
+    first = missing[-1] if missing else folder  # the folders above appear together with it
+    with new_folder(first, empty=True) as hidden:
+        new = hidden / folder.relative_to(first)
+        new.mkdir(parents=True, exist_ok=True)
+        yield new
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #a3c28077
 class Sample(NamedTuple):

@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ..common.files import OPEN_FLAGS, READ_LIMIT, local_path, open_regular, read_file
+from ..common.files import OPEN_FLAGS, READ_LIMIT, expanded, open_regular, read_file
 from ..common.text import DataError
 from .archives import Archive, indices
 from .extract_dataset import describe_surplus, why_unfit
@@ -66,10 +66,7 @@ class Source(Protocol):
         """Return whether a link below the top leads from the data set to `folder`, which is outside of it; an entry may."""
 
     def stamp(self, folder: str) -> str:
-        """A short text that changes when a file directly below `folder` is added, removed, or written anew."""
-
-    def version(self, folder: str) -> int:
-        """A number that changes when files come to `folder` or leave it; 0 where it cannot be relied on."""
+        """A short text that changes when a file directly below `folder` is added, removed, or written; '' where nothing shows that."""
 
     def prepare(self, entries: Iterable[str]) -> None:
         """Do at once, and side by side, what the first look into each of `entries` would have to do."""
@@ -88,6 +85,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 # %% ../../nbs/dataset_util/03_source.ipynb #8c876c55
 def _tail(name: str, folder: int | None = None) -> Tail:
     """The end of a file in an open folder, by its descriptor; that of a path where there is none."""
+    why = "was changed just now"
     try:
         file = os.open(name, OPEN_FLAGS, dir_fd=folder)
         try:
@@ -97,12 +95,15 @@ def _tail(name: str, folder: int | None = None) -> Tail:
                 return _bounded(Tail(size, os.pread(file, 2, size - 2 if size > 2 else 0)))
         finally:
             os.close(file)
-        os.close(open_regular(name, dir_fd=folder))  # which says what it is
-        return Tail(-1, b"", "was changed just now")
-    except DataError as fault:
-        return Tail(-1, b"", str(fault).removeprefix(f"{name} "))
     except OSError as fault:
-        return Tail(-1, b"", fault.strerror or str(fault))
+        why = fault.strerror or str(fault)
+    try:
+        os.close(open_regular(name, dir_fd=folder))
+    except DataError as fault:  # which says what it is instead
+        why = str(fault).removeprefix(f"{name} ")
+    except OSError as fault:
+        why = fault.strerror or str(fault)
+    return Tail(-1, b"", why)
 
 
 def _bounded(tail: Tail) -> Tail:
@@ -123,20 +124,20 @@ def _tails(folder: str, names: list[str]) -> dict[str, Tail]:
         os.close(opened)
 
 # %% ../../nbs/dataset_util/03_source.ipynb #f67a4749
-def _facts_of(entry: os.DirEntry[str]) -> str:
-    """Name, size and time of modification of a file; the name alone where nothing can be learnt of it."""
+def _facts_of(entry: os.DirEntry[str]) -> tuple[str, int]:
+    """Name, size and times of a file as a text, and its time of modification; the name and 1 where nothing can be learnt of it."""
     try:
         facts = entry.stat()
     except OSError:
-        return f"{entry.name!a}"
-    return f"{entry.name!a} {facts.st_size} {facts.st_mtime_ns}"
+        return f"{entry.name!a}", 1
+    return f"{entry.name!a} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}", facts.st_mtime_ns
 
 # %% ../../nbs/dataset_util/03_source.ipynb #22000086
 class _Folder:
     """A folder on disk, and what lies below it."""
 
     def __init__(self, root: str | os.PathLike):
-        self.root = os.path.abspath(root)
+        self.root = os.path.abspath(expanded(root))
 
     def folders(self, folder: str) -> list[str]:
         return [entry.name for entry in self._scan(folder) if _is_folder(entry)]
@@ -161,19 +162,6 @@ class _Folder:
             return []
         except OSError as fault:
             raise DataError(f"the folder {folder or self.root} cannot be listed ({fault.strerror})") from fault
-
-# %% ../../nbs/dataset_util/03_source.ipynb #e5983c58
-_SETTLED = 3_000_000_000  # nanoseconds; the times of some file systems have steps of two seconds
-
-
-def _version(facts: os.stat_result) -> int:
-    """The version of a folder from its number and its times, 0 before it has settled.
-
-    A tool can set the time of modification back; the time of that change it cannot.
-    """
-    told = f"{facts.st_mtime_ns} {facts.st_ctime_ns} {facts.st_ino}"
-    settled = time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) > _SETTLED
-    return int(sha256(told.encode()).hexdigest()[:12], 16) if settled else 0
 
 # %% ../../nbs/dataset_util/03_source.ipynb #5e1d09af
 def _is_below(path: str, tops: Iterable[str]) -> bool:
@@ -223,12 +211,9 @@ class FolderSource(_Folder):
 
     def stamp(self, folder: str) -> str:
         files = sorted(_facts_of(entry) for entry in self._scan(folder) if not _is_folder(entry))
-        return sha256("\n".join(files).encode()).hexdigest()[:32]
-
-    def version(self, folder: str) -> int:
-        with suppress(OSError):
-            return _version(os.stat(os.path.join(self.root, folder)))
-        return 0
+        if not all(0 < modified <= time.time_ns() for _, modified in files):
+            return ""
+        return sha256("\n".join(facts for facts, _ in files).encode()).hexdigest()[:32]
 
     def prepare(self, entries: Iterable[str]) -> None:
         pass
@@ -247,12 +232,15 @@ class _Locked:
     def _lock(self) -> threading.Lock:
         return self._locks.setdefault(os.getpid(), threading.Lock())
 
+# %% ../../nbs/dataset_util/03_source.ipynb #0fe39614
+from ..common.text import one_line
+
 # %% ../../nbs/dataset_util/03_source.ipynb #8b7c9e53
 class _Archives(_Locked):
     """The archives in a folder, each opened when it is asked for."""
 
     def __init__(self, root: str | os.PathLike, tolerant: bool = False):
-        self.root = os.path.abspath(root)
+        self.root = os.path.abspath(expanded(root))
         self.tolerant = tolerant
         self._paths = {entry: place for name, entry in ARCHIVES.items() if (place := Path(self.root, name)).exists()}
         self._opened: dict[str, Archive] = {}
@@ -271,7 +259,7 @@ class _Archives(_Locked):
             for entry, path, index in zip(new, paths, indices(paths), strict=True):
                 self._opened[entry] = archive = Archive(path, index, self.tolerant)
                 if fault := archive.note.get("fault"):
-                    warnings.warn(f"{fault} (in {self.root})", stacklevel=2)
+                    warnings.warn(one_line(f"{fault} (in {self.root})"), stacklevel=2)
 
     def _archive(self, path: str) -> Archive | None:
         """The archive in which `path` lies; None where it is not there, `DataError` where it may not be read."""
@@ -337,12 +325,9 @@ class ArchivesSource(_Listed):
 
     def stamp(self, folder: str) -> str:
         archive = self._archive(folder)
-        told = f"{archive.note['identity']} {folder}" if archive and self._names(folder) else ""
+        doubtful = archive is not None and self.tolerant and "doubtful" in archive.note  # then more can be read
+        told = f"{archive.note['identity']} {folder} {doubtful}" if archive and self._names(folder) else ""
         return sha256(told.encode()).hexdigest()[:32]
-
-    def version(self, folder: str) -> int:
-        archive = self._archive(folder)
-        return int(sha256(archive.note["identity"].encode()).hexdigest()[:12], 16) if archive else 0
 
     def faults(self) -> dict[str, str]:
         return {entry: str(archive.note["fault"]) for entry, archive in self._opened.items() if "fault" in archive.note}
@@ -413,7 +398,7 @@ def _check_archives(path: Path, packed: set[str]) -> None:
         some = f"{min(packed - extracted)}.tar.gz beside {min(extracted)}/"
         raise DataError(f"{path} holds archives and extracted folders, {some}; give each a folder of its own")
     if misnamed := _misnamed(path):
-        warnings.warn(f"{path} holds what is not read: {', '.join(misnamed)}", stacklevel=3)
+        warnings.warn(one_line(f"{path} holds what is not read: {', '.join(misnamed)}"), stacklevel=3)
 
 # %% ../../nbs/dataset_util/03_source.ipynb #3a6a7909
 def open_source(path: str | os.PathLike, *, tolerant: bool = False) -> Source:
@@ -421,7 +406,7 @@ def open_source(path: str | os.PathLike, *, tolerant: bool = False) -> Source:
 
     `tolerant` hands out, of a damaged archive, files that may be touched too.
     """
-    path = local_path(path)
+    path = expanded(path)
     if not path.is_dir():
         is_what = "a file" if path.exists() else "not there"
         raise DataError(f"{path} is {is_what}; give the folder of an extracted data set, or that of the archives")

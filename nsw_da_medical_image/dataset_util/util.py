@@ -18,12 +18,15 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple, Self, SupportsIndex, TypeVar, overload
 
+# %% ../../nbs/dataset_util/00_util.ipynb #8a6f20dd
+from ..common.text import printable
+
 # %% ../../nbs/dataset_util/00_util.ipynb #836d1b53
 class UnknownName(KeyError):
     """No such video, plane, phase or run; the message names what was asked and the nearest that exists."""
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return printable(str(self.args[0]), keep="\n")  # a traceback shows it in a terminal
 
 # %% ../../nbs/dataset_util/00_util.ipynb #1374aea6
 def nearest(name: object, names: Iterable[object], n: int = 3) -> str:
@@ -292,7 +295,9 @@ def progress(iterable: Iterable | None = None, **options: Any) -> Any:
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     in_notebook = type(shell).__name__ == "ZMQInteractiveShell"
     silent = True if sys.stderr is None else None  # None: tqdm looks whether it is a terminal
-    return tqdm(iterable, disable=False if in_notebook else silent, dynamic_ncols=True, **options)
+    # Without a monitor: that is a thread which outlives the bar, and then Python warns of every fork.
+    quiet = type("tqdm", (tqdm,), {"monitor_interval": 0})
+    return quiet(iterable, disable=False if in_notebook else silent, dynamic_ncols=True, **options)
 
 # %% ../../nbs/dataset_util/00_util.ipynb #ec03dce3
 def runs_text(runs: Iterable[SupportsIndex]) -> str:

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['Scope', 'CHECKS', 'FINDING_COLUMNS', 'NO_VIDEO', 'Severity', 'Finding', 'Check', 'check', 'findings_table',
            'PlaneFacts', 'read_plane', 'TextFacts', 'read_text', 'parse_single_times', 'VideoFacts', 'read_video',
-           'DatasetFacts', 'read_dataset', 'missing_folder', 'unreadable_entry', 'unexpected_entry', 'no_video',
-           'no_frame', 'unknown_video', 'missing_video', 'unreadable', 'missing_plane', 'plane_mismatch', 'run_gap',
-           'first_run', 'frame_name', 'mixed_prefix', 'wrong_well', 'duplicate_f0', 'stray_file', 'doubled_frames',
-           'empty_file', 'truncated_jpeg', 'missing_annotation', 'unknown_phase', 'malformed_row', 'phase_order',
-           'from_zero', 'phase_overlap', 'phase_gap', 'annotation_past_images', 'images_past_annotation',
-           'annotation_past_time', 'missing_time', 'time_decreasing', 'uniform_clock', 'images_without_time',
-           'time_step', 'missing_grade', 'unknown_grade', 'duplicate_grade', 'siblings', 'Known', 'known_issues',
-           'Sign', 'known_issue']
+           'DatasetFacts', 'read_dataset', 'missing_folder', 'unreadable_entry', 'unexpected_entry', 'linked_entry',
+           'no_video', 'no_frame', 'unknown_video', 'missing_video', 'unreadable', 'missing_plane', 'linked_file',
+           'plane_mismatch', 'run_gap', 'first_run', 'frame_name', 'mixed_prefix', 'wrong_well', 'duplicate_f0',
+           'stray_file', 'doubled_frames', 'empty_file', 'truncated_jpeg', 'missing_annotation', 'unknown_phase',
+           'malformed_row', 'phase_order', 'from_zero', 'phase_overlap', 'phase_gap', 'annotation_past_images',
+           'images_past_annotation', 'annotation_past_time', 'missing_time', 'time_decreasing', 'uniform_clock',
+           'images_without_time', 'time_step', 'missing_grade', 'unknown_grade', 'duplicate_grade', 'siblings', 'Known',
+           'known_issues', 'Sign', 'known_issue']
 
 # %% ../../nbs/validation/00_checks.ipynb #8f24f1d1
 import io
@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/validation/00_checks.ipynb #393c9057
+from ..common.files import TEXT_LIMIT
 from ..common.text import DataError
 from nsw_da_medical_image.dataset_util.dataset import (
     END_OF_IMAGE,
@@ -133,6 +134,7 @@ class PlaneFacts(NamedTuple):
     """A video's folder in one plane: its frames, the ends of all files by name, and the names of what is no frame.
 
     `copies` tells of a folder inside that is named like the plane, by file name: how it differs, '' for not at all.
+    `links` are the names of what is a link out of the data set, `linked` whether the folder itself is outside.
     """
 
     listing: Listing
@@ -140,6 +142,8 @@ class PlaneFacts(NamedTuple):
     strays: tuple[str, ...]  # files
     folders: tuple[str, ...]
     copies: Mapping[str, str]
+    links: tuple[str, ...] = ()
+    linked: bool = False
 
     def runs_of(self, names: Iterable[str]) -> list[int]:
         """The RUN numbers of those `names` that are frames', ascending."""
@@ -192,20 +196,19 @@ def read_plane(
     folders: list[str] = []
     copies: dict[str, str] = {}
     refused: list[str] = []
+    links: tuple[tuple[str, ...], bool] = ((), False)
     try:
         tails, folders = source.tails(folder), sorted(source.folders(folder))
+        links = tuple(sorted(source.links(folder), key=natural_key)), source.leaves(folder)
         if plane in folders:
             copies = _differences(source, folder, plane, tails)
     except (DataError, OSError) as fault:
         refused = [_why(fault)]
     if like and not like.strays and like.tails.keys() == tails.keys() and len(like.listing.runs) == len(tails):
-        return PlaneFacts(like.listing, tails, (), tuple(folders), copies), refused
+        return PlaneFacts(like.listing, tails, (), tuple(folders), copies, *links), refused
     listing, twice = _list_all(tails, folder)
     strays = sorted(name for name in tails if run_of(name) is None) if len(tails) > len(listing.runs) else []
-    return PlaneFacts(listing, tails, tuple(strays), tuple(folders), copies), [*refused, *twice]
-
-# %% ../../nbs/validation/00_checks.ipynb #b0b5ff72
-_LARGEST = 1_000_000  # bytes
+    return PlaneFacts(listing, tails, tuple(strays), tuple(folders), copies, *links), [*refused, *twice]
 
 # %% ../../nbs/validation/00_checks.ipynb #44f2f6e8
 class TextFacts(NamedTuple):
@@ -217,6 +220,7 @@ class TextFacts(NamedTuple):
     rows: tuple[Any, ...] = ()
     faults: tuple[tuple[tuple[str, ...], str], ...] = ()
     unread: bool = False  # the fault is not a line's: the file cannot be read, or is no text
+    linked: bool = False  # it is a link out of the data set
 
     @property
     def refusal(self) -> list[str]:
@@ -235,9 +239,7 @@ def _cells(lines: list[str], fault: str) -> tuple[str, ...]:
 # %% ../../nbs/validation/00_checks.ipynb #bf2bb5d2
 def _read_small(source: Source, path: str) -> bytes:
     """The bytes of a text file; `DataError` for one that is none by its size, or not in UTF-8."""
-    data = source.read(path)
-    if len(data) > _LARGEST:
-        raise DataError(f"holds {len(data):,} bytes, more than any text file of the data set")
+    data = source.read(path, TEXT_LIMIT)
     try:
         data.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
@@ -254,8 +256,10 @@ def read_text(source: Source, path: str, parse: Callable[[bytes], Parsed], expec
     except (DataError, OSError) as fault:
         return TextFacts(path, expected, True, (), (((), _why(fault).removeprefix(f"{path} ")),), True)
     rows, faults = parse(data)
+    linked = source.leaves(path)
     lines = list(io.StringIO(data.decode("utf-8-sig"), newline="")) if faults else []
-    return TextFacts(path, expected, True, tuple(rows), tuple((_cells(lines, fault), fault) for fault in faults))
+    told = tuple((_cells(lines, fault), fault) for fault in faults)
+    return TextFacts(path, expected, True, tuple(rows), told, linked=linked)
 
 # %% ../../nbs/validation/00_checks.ipynb #921c63d1
 def parse_single_times(data: bytes) -> Parsed:
@@ -338,6 +342,7 @@ class DatasetFacts(NamedTuple):
     others: tuple[str, ...]  # paths that are no part of a data set
     grades: TextFacts
     refused: tuple[tuple[str, str], ...]  # entry, sentence
+    links: frozenset[str] = frozenset()  # those of the ten that are links out of the data set
     no_videos: tuple[tuple[str, int], ...] = ()  # folders without a frame or an annotation, and in how many planes
     no_frame: str = ""  # why no frame is readable, if there are planes and none is
     patients: tuple[tuple[str, str], ...] = ()  # (video, patient) if names do not identify patients; '' if not known
@@ -359,10 +364,13 @@ def _names(list_names: Callable[[str], list[str]], folder: str, refused: list[tu
         refused.append((folder, _why(fault)))
         return []
 
+# %% ../../nbs/validation/00_checks.ipynb #416dff71
+from ..common.text import is_text
+
 # %% ../../nbs/validation/00_checks.ipynb #4d285aa2
 def _is_hidden(name: str) -> bool:
     """Whether `EmbryoDataset` passes over a folder of this name."""
-    return is_system_folder(name)
+    return is_system_folder(name) or not is_text(name)
 
 # %% ../../nbs/validation/00_checks.ipynb #95cb6237
 def _read_folders(
@@ -389,7 +397,7 @@ def _read_names(dataset: EmbryoDataset, refused: list[tuple[str, str]]) -> tuple
     others: list[str] = []
     for folder, ending in _ENDINGS.items():
         names = _names(dataset.source.files, folder, refused) if folder in dataset.entries else []
-        mine = {name for name in names if name.endswith(ending) and not name.startswith(".")}
+        mine = {name for name in names if name.endswith(ending) and is_text(name) and not name.startswith(".")}
         videos[folder] = frozenset(name.removesuffix(ending) for name in mine)
         others += [f"{folder}/{name}" for name in names if name not in mine]
     return videos, others
@@ -423,6 +431,9 @@ def read_dataset(dataset: EmbryoDataset) -> DatasetFacts:
     folders, others = _read_folders(dataset, refused)
     texts, loose = _read_names(dataset, refused)
     top = [*_names(dataset.source.folders, "", refused), *_names(dataset.source.files, "", refused)]
+    misnamed = {path.rpartition("/")[2] for path in (*others, *loose) if not is_text(path)}
+    refused += [("", f"left out, since its name is not UTF-8; rename it: {name}") for name in sorted(misnamed)]
+    others, loose = list(filter(is_text, others)), list(filter(is_text, loose))
     empty = _no_videos(dataset, folders, texts[ANNOTATIONS])
     folders = {plane: names.difference(empty) for plane, names in folders.items()}
     names = frozenset().union(*folders.values()) if folders else texts[ANNOTATIONS]
@@ -434,8 +445,9 @@ def read_dataset(dataset: EmbryoDataset) -> DatasetFacts:
     refused += [(GRADES, sentence) for sentence in grades.refusal]
     refused += [told for told in dataset.source.faults().items() if told not in refused]  # of damaged archives
     others = [*(name for name in top if name not in ARCHIVES.values()), *others, *nobodys]
+    links = dataset.entries & set(_names(dataset.source.links, "", []))
     return DatasetFacts(
-        *(dataset.entries, videos, folders, texts, strays, tuple(others), grades, tuple(refused)),
+        *(dataset.entries, videos, folders, texts, strays, tuple(others), grades, tuple(refused), links),
         tuple(empty.items()),
         why_no_frame(dataset) if none and not refused else "",
         tuple(strange.items()),
@@ -473,6 +485,16 @@ def _some(names: Iterable[str], most: int = 4) -> str:
     """The first few names, and how many more there are."""
     known = list(names)
     return ", ".join(known[:most]) + (f" and {len(known) - most:,} more" if len(known) > most else "")
+
+# %% ../../nbs/validation/00_checks.ipynb #b2c07f4e
+@check("linked-entry", "nothing if a part is meant to be on another disk", "dataset")
+def linked_entry(facts: DatasetFacts) -> Iterator[Finding]:
+    """The ten entries are folders and a file of their own, not links to others outside. Source: the layout of the release."""
+    planes = {plane.folder: str(plane) for plane in FocalPlane}
+    for entry in ARCHIVES.values():
+        if entry in facts.links:
+            severity = "warning" if entry == GRADES else "info"
+            yield facts.finding(severity, f"{entry} is a link out of the data set", plane=planes.get(entry, ""))
 
 # %% ../../nbs/validation/00_checks.ipynb #546cc620
 NO_VIDEO = "no-video"
@@ -549,6 +571,20 @@ def missing_plane(facts: VideoFacts) -> Iterator[Finding]:
     for plane, found in facts.planes.items():
         if not len(found.listing.runs) and plane not in refused:
             yield facts.finding("warning", "the video's folder in this plane holds no frame", plane=plane)
+
+# %% ../../nbs/validation/00_checks.ipynb #c95d1e38
+@check("linked-file", "see what it is; put the file itself there")
+def linked_file(facts: VideoFacts) -> Iterator[Finding]:
+    """No frame, video folder or text is a link out of the data set, to what may be something else. Source: the layout of the release."""
+    for plane, found in facts.planes.items():
+        if found.linked:
+            yield facts.finding("warning", "the video's folder is a link out of the data set", plane=plane)
+    runs = {plane: found.runs_of(found.links) for plane, found in facts.planes.items() if not found.linked}
+    yield from _by_plane(facts, runs, "warning", lambda count: f"{count:,} frames are links out of the data set")
+    others = [name for found in facts.planes.values() for name in found.links if run_of(name) is None]
+    others += [text.path for text in (facts.annotation, facts.times) if text.linked]
+    if others:
+        yield facts.finding("warning", f"links out of the data set: {_some(others)}")
 
 # %% ../../nbs/validation/00_checks.ipynb #a8c00e07
 @check("plane-mismatch", "leave these runs out where planes are compared")

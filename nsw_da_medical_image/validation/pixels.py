@@ -7,26 +7,21 @@ __all__ = ['SIDE', 'RIM', 'FRAME_ROW', 'DARK', 'TEXTURE_RANGE', 'SHADE', 'SHARPN
            'measure_video', 'frame_states', 'PixelFacts', 'plot_measurements']
 
 # %% ../../nbs/validation/01_pixels.ipynb #d663bd62
-import io
-import zipfile
+import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import cache
-from hashlib import sha256
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 # %% ../../nbs/validation/01_pixels.ipynb #daa13265
-from ..common.cache import cache_folder
-from ..common.files import new_file
+from ..common.cache import load, report_damage, save
 from ..common.text import DataError, one_line
 from nsw_da_medical_image.dataset_util.dataset import (
     END_OF_IMAGE,
@@ -35,6 +30,7 @@ from nsw_da_medical_image.dataset_util.dataset import (
     PhaseRow,
     Plane,
     Video,
+    open_jpeg,
     require_dataset,
 )
 from ..dataset_util.source import Source
@@ -75,14 +71,15 @@ def _look(data: bytes) -> _Look:
     """Decode a file as far as it can be, in one opening: `decode` would need a second one for the header."""
     fault = "" if data.endswith(END_OF_IMAGE) else "is truncated: it does not end with the end mark of a JPEG"
     try:
-        with Image.open(io.BytesIO(data + END_OF_IMAGE if fault else data), formats=("JPEG",)) as image:
+        with open_jpeg(data + END_OF_IMAGE if fault else data) as image:
             look = _Look(*image.size, image.mode, fault, None)
             image.draft("L", (SIDE, SIDE))
             grey = image if image.mode == "L" else image.convert("L")
             pixels = np.asarray(grey if grey.size == (SIDE, SIDE) else grey.resize((SIDE, SIDE), Image.Resampling.BOX))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as broken:
-        reason = "it is not a JPEG" if isinstance(broken, UnidentifiedImageError) else one_line(broken)
-        return _Look(0, 0, "", f"cannot be decoded: {reason}" if data else _EMPTY, None)
+    except DataError as refused:
+        return _Look(0, 0, "", one_line(refused) if data else _EMPTY, None)
+    except (OSError, SyntaxError, ValueError) as broken:
+        return _Look(0, 0, "", f"cannot be decoded: {one_line(broken)}", None)
     return look._replace(pixels=_filled(pixels) if fault else pixels)
 
 # %% ../../nbs/validation/01_pixels.ipynb #e1e57eec
@@ -262,31 +259,39 @@ def _measure_files(source: Source, paths: dict[int, str]) -> np.ndarray:
     return rows
 
 # %% ../../nbs/validation/01_pixels.ipynb #86d218a5
-_VERSION = 1  # to be raised whenever a frame's row would come out otherwise
+_VERSION = 2  # to be raised whenever a frame's row would come out otherwise
+
+_TEXTS = ("mode", "fault")
 
 
-def _remember(path: Path, stamp: str, rows: np.ndarray) -> None:
-    """Keep rows under a stamp, whole or not at all."""
-    with new_file(path, replace=True) as hidden, open(hidden, "wb") as file:
-        np.savez_compressed(file, stamp=np.array([stamp]), rows=rows)
+def _as_arrays(rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Rows as arrays of numbers."""
+    arrays = {}
+    for name in FRAME_ROW.names or ():
+        arrays[name] = rows[name]
+        if name in _TEXTS:
+            texts, places = np.unique(rows[name], return_inverse=True)
+            arrays[name] = places.astype(np.int32)
+            arrays[f"{name} texts"] = np.frombuffer(json.dumps(texts.tolist()).encode(), np.uint8)
+    return arrays
 
-# %% ../../nbs/validation/01_pixels.ipynb #0cfc3cb7
-def _recall(path: Path, stamp: str) -> np.ndarray | None:
-    """The rows that are kept under that stamp; None where there are none."""
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            good = kept["stamp"].tolist() == [stamp] and kept["rows"].dtype == FRAME_ROW
-            return kept["rows"] if good else None
-    except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError):
-        return None
 
-# %% ../../nbs/validation/01_pixels.ipynb #344b33b5
-def _cache_place(dataset: EmbryoDataset, video: str, plane: FocalPlane) -> Path | None:
-    """Where the rows of a video in a plane are kept; None where there can be no cache."""
-    name = sha256(f"{dataset.root}\n{video}\n{plane}".encode(errors="surrogateescape")).hexdigest()[:32]
-    with suppress(OSError):
-        return cache_folder("pixels") / f"{name}.npz"
-    return None
+def _as_rows(arrays: Mapping[str, np.ndarray], runs: np.ndarray) -> np.ndarray:
+    """The rows that `_as_arrays` was given, which are those of `runs`; `ValueError` or `LookupError` where they are not."""
+    rows = np.zeros(len(runs), FRAME_ROW)
+    for name in FRAME_ROW.names or ():
+        column = arrays[name]
+        if column.dtype != (np.int32 if name in _TEXTS else FRAME_ROW[name]) or column.shape != rows.shape:
+            raise ValueError(f"{name} is not a column of these rows")
+        if name in _TEXTS:
+            texts = json.loads(arrays[f"{name} texts"].tobytes())
+            if type(texts) is not list or not all(type(text) is str for text in texts) or (column < 0).any():
+                raise ValueError(f"{name} is not a column of texts")
+            column = np.array(texts, FRAME_ROW[name])[column]
+        rows[name] = column
+    if not np.array_equal(rows["run"], runs):
+        raise ValueError("these are not the runs")
+    return rows
 
 # %% ../../nbs/validation/01_pixels.ipynb #484e7279
 _TOGETHER = 12  # frames that a thread measures in one go: enough to amortise calls, few enough for its cache
@@ -303,17 +308,23 @@ def measure_plane(dataset: EmbryoDataset, video: str, plane: FocalPlane, workers
     return np.concatenate([np.zeros(0, FRAME_ROW), *rows])
 
 # %% ../../nbs/validation/01_pixels.ipynb #23b556cb
+_KIND = "measures"  # of the arrays in the cache
+
+
 def _recalled_plane(dataset: EmbryoDataset, video: str, plane: FocalPlane, workers: int) -> np.ndarray:
     """The rows of a video in a plane: those of the cache, or measured and kept there."""
-    stamp = f"{_VERSION} {dataset.source.stamp(f'{plane.folder}/{video}')}"
-    place = _cache_place(dataset, video, plane)
-    kept = _recall(place, stamp) if place else None
-    if kept is not None:
-        return kept
+    folder, runs = f"{plane.folder}/{video}", dataset.listing(video, plane).runs
+    key, stamp = f"{dataset.root}/{folder}", dataset.source.stamp(folder)
+    version = f"{_VERSION} {stamp}"
+    if stamp and (arrays := load(_KIND, key, version)):
+        try:
+            return _as_rows(arrays, runs)
+        except (ValueError, LookupError, RecursionError):
+            report_damage(_KIND)
     rows = measure_plane(dataset, video, plane, workers)
-    if place:
-        with suppress(OSError):
-            _remember(place, stamp, rows)
+    unread = (rows["bytes"] == 0) & (rows["fault"] != _EMPTY)
+    if stamp and not unread.any() and dataset.source.stamp(folder) == stamp:
+        save(_KIND, key, version, _as_arrays(rows))
     return rows
 
 # %% ../../nbs/validation/01_pixels.ipynb #10138899
@@ -621,7 +632,7 @@ def _draw_findings(panels: list[Axes], bars: Axes, findings: pd.DataFrame, runs:
             for axes in panels:
                 axes.axvspan(first - 0.5, last + 0.5, color=colour, alpha=0.12, lw=0)
     names = [f"{row['check']} {row['plane']}".strip() for row in told]
-    bars.set_yticks(range(max(1, len(names))), names or ["no findings"])
+    bars.set_yticks(range(max(1, len(names))), names or ["no findings"], parse_math=False)
     bars.set_ylim(max(1, len(names)) - 0.4, -0.6)
     bars.tick_params(axis="y", length=0, labelsize=8, labelcolor=INK)
     bars.spines[:].set_visible(False)
@@ -649,10 +660,22 @@ def plot_measurements(frames: pd.DataFrame, findings: pd.DataFrame | None = None
     _finish(figure, panels, below, f"{videos[0]} · measures of {_count(frames)}")
     return figure
 
+# %% ../../nbs/validation/01_pixels.ipynb #688eca92
+from ..common.text import printable
+
 # %% ../../nbs/validation/01_pixels.ipynb #00118cfe
 def _finish(figure: PlotFigure, panels: list[Axes], below: Axes, title: str) -> None:
     """Title, legend of the planes, label of the runs."""
-    figure.text(0.012, 1 - 16 / DPI / figure.get_figheight(), title, size=10.5, weight="bold", color=INK, va="center")
+    figure.text(
+        0.012,
+        1 - 16 / DPI / figure.get_figheight(),
+        printable(title),  # names come from folders, and may hold dollar signs
+        size=10.5,
+        weight="bold",
+        color=INK,
+        va="center",
+        parse_math=False,
+    )
     for axes in panels:
         axes.tick_params(axis="x", length=0)
         axes.spines["bottom"].set_color(PALE)

@@ -272,15 +272,13 @@ def _json_text(report: _Counts) -> str:
     return json.dumps(told, indent=1) + "\n"
 
 # %% ../../nbs/validation/02_report.ipynb #56a8d238
-def _no_formula(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{cell}" if cell.startswith(tuple("=+-@\t\r\n")) else cell
+from ..common.text import spreadsheet_safe
 
 # %% ../../nbs/validation/02_report.ipynb #b70dea2e
 def _csv_text(report: _Findings) -> str:
     """The findings as CSV: a header, a row a finding."""
     table = report.findings[list(FINDING_COLUMNS)]
-    return table.map(_no_formula).to_csv(index=False, lineterminator="\n")
+    return table.map(spreadsheet_safe).to_csv(index=False, lineterminator="\n")
 
 # %% ../../nbs/validation/02_report.ipynb #9e1bf388
 def _written(text: str, path: str | os.PathLike | None) -> Any:
@@ -303,7 +301,7 @@ import numpy as np
 from PIL import Image
 
 from .. import __version__
-from ..common.text import DataError, one_line
+from ..common.text import DataError, one_line, without_folder
 from ..dataset_util.dataset import decode
 from .checks import CHECKS
 
@@ -514,7 +512,8 @@ def _picture_html(dataset: EmbryoDataset | None, shown: Shown, size: int = 200) 
             raise DataError("there is no data set to read it from")
         pixels = decode(dataset[shown.video].jpeg(shown.run, shown.plane), size, tolerant=True)
     except (DataError, OSError, KeyError) as fault:
-        return _tag("span", _tag("span", "this frame cannot be read"), class_="nr-picture", title=one_line(fault))
+        why = one_line(fault) if dataset is None else without_folder(one_line(fault), dataset.root)
+        return _tag("span", _tag("span", "this frame cannot be read"), class_="nr-picture", title=why)
     Image.fromarray(pixels).save(buffer := io.BytesIO(), "JPEG", quality=80)
     source = f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}"
     return _tag("span", _tag("img", src=source, alt="", width=size, height=size), class_="nr-picture")
@@ -626,9 +625,27 @@ def _sections(report: _Counts, layout: _Layout) -> dict[str, Element | None]:
         "The worst frames": _pictures_html(report, layout),
     }
 
+# %% ../../nbs/validation/02_report.ipynb #6e244e2d
+import copy
+
+from ..common.html import page as html_page
+
 # %% ../../nbs/validation/02_report.ipynb #ebf1d5d6
+def _for_others(report: _Counts) -> _Counts:
+    """The report without the folders of this machine: the data set has its name, what is in it a path below that."""
+    root = report.dataset.root if report.dataset is not None else report.path
+    if not root:
+        return report
+    shown = copy.copy(report)
+    shown.__dict__.pop("groups", None)  # of the other findings
+    shown.findings = report.findings.assign(message=[without_folder(text, root) for text in report.findings["message"]])
+    shown.path = os.path.basename(os.path.abspath(report.path)) if report.path else ""
+    return shown
+
+
 def report_html(report: _Counts, layout: _Layout) -> Element:
     """The report as an element: counts, kinds of findings, heat map, silent checks, the worst frames."""
+    report = _for_others(report)
     heading = f"h{layout.level + 1}"
     title = _tag(f"h{layout.level}", f"Validation of {report.path or 'a data set'}")
     looked = _tag("p", _looked_at(report), class_="nr-soft")
@@ -646,21 +663,6 @@ def _style() -> Element:
     made.text = CSS
     return made
 
-# %% ../../nbs/validation/02_report.ipynb #69561fa7
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-
-
-def _head_html(title: str) -> Element:
-    """The head of a page of its own."""
-    return _tag(
-        "head",
-        _tag("meta", charset="utf-8"),
-        _tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        _tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        _tag("title", title),
-        _style(),
-    )
-
 # %% ../../nbs/validation/02_report.ipynb #f6ff03b7
 def page_html(report: _Counts, pictures: int) -> str:
     """The report as one self-contained page."""
@@ -669,9 +671,8 @@ def page_html(report: _Counts, pictures: int) -> str:
     if body.find(".//img") is not None:
         told += " The pictures are frames of the data set and keep its licence; to_html(pictures=0) leaves them out."
     body.append(_tag("p", told, class_="nr-foot"))
-    head = _head_html(f"Validation of {report.path or 'a data set'}")
-    page = _tag("html", head, _tag("body", _tag("main", body), class_="nr-page"), lang="en")
-    return f"<!doctype html>\n{_html(page)}\n"
+    title = f"Validation of {_for_others(report).path or 'a data set'}"
+    return html_page(title, _html(_tag("main", body)), style=CSS, body_class="nr-page")
 
 # %% ../../nbs/validation/02_report.ipynb #b337162b
 NOTEBOOK = _Layout(rows=20, videos=40, level=3)

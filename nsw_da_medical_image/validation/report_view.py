@@ -92,7 +92,7 @@ class ReportView(ipywidgets.VBox):
         """Show the player below the panel, or say why there is none."""
         try:
             self.children = (self.panel, _player(self.report.dataset, video, plane, run))
-            self.panel.said = f"{video} at RUN {run}, plane {plane}:"
+            self.panel.said = one_line(f"{video} at RUN {run}, plane {plane}:")
         except (DataError, UnknownName, OSError) as fault:
             self.panel.said = one_line(fault)
 

@@ -256,6 +256,11 @@ def _spread(table: pd.DataFrame, phase: str, count: int) -> list[int]:
         places = places[np.linspace(0, len(places) - 1, count).round().astype(int)]
     return places.tolist()
 
+# %% ../../nbs/viewer/04_compare.ipynb #f5dddeb5
+from ..common.html import escape
+from ..common.html import page as html_page
+from ..common.text import without_folder
+
 # %% ../../nbs/viewer/04_compare.ipynb #6b68c7b2
 def _tile(frames: Frames, index: int, size: int) -> _Tile:
     """A frame with its phase and its name; where it cannot be read, the reason."""
@@ -264,7 +269,8 @@ def _tile(frames: Frames, index: int, size: int) -> _Tile:
         image = Image.fromarray(np.asarray(frames[index].image)).resize((size, size), Image.Resampling.BOX)
         shown: Any = np.asarray(image)
     except (DataError, OSError, TypeError) as fault:
-        shown = one_line(fault)
+        source: Any = frames._part(index).source
+        shown = without_folder(one_line(fault), getattr(source, "dataset", source).root)
     label, room = frames.label(index), size // 5  # characters
     caption = label if len(label) <= room else f"{label[: room - 1]}\u2026"
     return _Tile(shown, row["phase"], caption, PHASE_COLOURS[Phase(row["phase"])])
@@ -305,7 +311,6 @@ def compare_sheet(real: Frames, synthetic: Frames, columns: int = 4, size: int =
     return figure
 
 # %% ../../nbs/viewer/04_compare.ipynb #8efa04ba
-import html
 import io
 import math
 import os
@@ -342,7 +347,7 @@ def _cell(value: object, tag: str) -> str:
         text = str(value)
     words = tag == "td" or value in ("", "phase", "plane", "prompt")  # numbers stand at the right, below their heads
     at = " class='text'" if isinstance(value, str) and words else ""
-    return f"<{tag}{at}>{html.escape(text)}</{tag}>"
+    return f"<{tag}{at}>{escape(text)}</{tag}>"
 
 
 def _cells(values: Iterable[object], tag: str = "td") -> str:
@@ -390,10 +395,10 @@ def _phases_html(found: Comparison) -> str:
 # %% ../../nbs/viewer/04_compare.ipynb #4e31581b
 def _picture(frames: Frames, index: int, size: int = 96) -> str:
     """A frame as HTML, with its name as a tooltip; where it cannot be read, the reason."""
-    label = html.escape(frames.label(index), quote=True)
+    label = escape(frames.label(index))
     tile = _tile(frames, index, size)
     if isinstance(tile.frame, str):
-        return f"<span title='{label}'>{html.escape(tile.frame)}</span>"
+        return f"<span title='{label}'>{escape(tile.frame)}</span>"
     Image.fromarray(tile.frame).save(buffer := io.BytesIO(), "JPEG", quality=85)
     source = f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}"
     return f"<img src='{source}' width='{size}' height='{size}' alt='{label}' title='{label}'>"
@@ -449,9 +454,7 @@ def _count(each: Measured) -> str:
 # %% ../../nbs/viewer/04_compare.ipynb #5c71b39d
 def _page(title: str, parts: Iterable[str]) -> str:
     """A whole page with the style in it."""
-    view = "<meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-    head = f"<head>{view}<title>{html.escape(title)}</title><style>{STYLE}</style></head>"
-    return f"<!doctype html><html lang='en'>{head}<body><h1>{html.escape(title)}</h1>{''.join(parts)}</body></html>\n"
+    return html_page(title, f"<h1>{escape(title)}</h1>{''.join(parts)}", style=STYLE)
 
 # %% ../../nbs/viewer/04_compare.ipynb #9c200a7e
 def _sections(found: Comparison) -> Iterator[str]:

@@ -52,6 +52,9 @@ def _ink_on(colour: str) -> str:
     """Black or white, whichever is read better on `colour`."""
     return PAPER if _brightness(colour) < 0.47 else INK
 
+# %% ../../nbs/viewer/00_plots.ipynb #9dd90a95
+from ..common.text import printable
+
 # %% ../../nbs/viewer/00_plots.ipynb #e9bfcc7b
 DPI = 100
 
@@ -71,7 +74,9 @@ def _paper(width: float, height: float, title: str) -> tuple[PlotFigure, Axes]:
     axes = figure.add_axes((0, 0, 1, 1), facecolor=PAPER, xticks=[], yticks=[])
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.spines[:].set_visible(False)
-    axes.text(MARGIN, MARGIN + 8, title, size=10.5, weight="bold", color=INK, va="center")
+    # names come from folders, and may hold dollar signs: here and below they are no formulas
+    title = printable(title)
+    axes.text(MARGIN, MARGIN + 8, title, size=10.5, weight="bold", color=INK, va="center", parse_math=False)
     return figure, axes
 
 
@@ -93,14 +98,14 @@ CAPTION = 36  # pixels above a frame
 def _draw_tile(axes: Axes, tile: _Tile, x: float, y: float, size: int) -> None:
     """Draws a tile with its upper left corner at (x, y)."""
     points = min(9.0, size / 15)
-    plain: dict[str, Any] = {"va": "center", "parse_math": False}  # names come from folders, and may hold dollar signs
-    axes.text(x, y + 6, tile.name, size=points, weight="bold", color=INK, **plain)
-    axes.text(x, y + 20, tile.caption, size=points * 0.89, color=FAINT, **plain)
+    plain: dict[str, Any] = {"va": "center", "parse_math": False}
+    axes.text(x, y + 6, printable(tile.name), size=points, weight="bold", color=INK, **plain)
+    axes.text(x, y + 20, printable(tile.caption), size=points * 0.89, color=FAINT, **plain)
     axes.add_patch(Rectangle((x, y + CAPTION - 6), size, 4, color=tile.colour, lw=0))
     y += CAPTION
     if isinstance(tile.frame, str):
         axes.add_patch(Rectangle((x, y), size, size, facecolor="#f3f3f3", edgecolor=PALE, hatch="//", lw=0))
-        text = textwrap.fill(tile.frame, max(8, round(size / points / 0.95)))
+        text = textwrap.fill(printable(tile.frame), max(8, round(size / points / 0.95)))
         box = {"facecolor": "#f3f3f3", "lw": 0, "pad": 2}
         axes.text(x + size / 2, y + size / 2, text, size=points, color=INK, ha="center", bbox=box, **plain)
     else:
@@ -374,7 +379,7 @@ def _plot(figure: Figure, names: Sequence[str], layout: _Layout, label: str) -> 
     box = (layout.left, height - layout.top - layout.height, width - layout.left - MARGIN, layout.height)
     axes = figure.add_axes((box[0] / width, box[1] / height, box[2] / width, box[3] / height), facecolor=PAPER)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_yticks(range(0, len(names), layout.step), names[:: layout.step])
+    axes.set_yticks(range(0, len(names), layout.step), [*map(printable, names[:: layout.step])], parse_math=False)
     axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=8, width=0.8, length=3)
     axes.tick_params(axis="y", length=3 if layout.step > 1 else 0)
     axes.set_xlabel(label, size=8.5, color=INK, labelpad=3)
@@ -426,7 +431,8 @@ def phase_raster(
     figure, paper = _paper(WIDTH, height, _joined("Phases", _count(len(names)), f"plane {middle}"))
     _draw_legend(paper, MARGIN + 34)
     for line, note in enumerate(notes):
-        paper.text(MARGIN, height - 15 * (len(notes) - line), note, size=8, color=FAINT, va="center")
+        y = height - 15 * (len(notes) - line)
+        paper.text(MARGIN, y, printable(note), size=8, color=FAINT, va="center", parse_math=False)
     axes = _plot(figure, names, layout, "RUN" if by == "run" else "hours since insemination (hpi), as recorded")
     _draw_rows(axes, rows, layout)
     return figure
