@@ -762,25 +762,25 @@ def _holds(dataset: _Names, name: object) -> bool:
 _ENDINGS = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp")
 
 
-def why_no_frame(dataset: _Names, names: Iterable[str] | None = None) -> str:
+def why_no_frame(dataset: _Names, names: Collection[str] | None = None) -> str:
     """Return why no frame is found in the folders `names`, by default in all of a data set: a sentence."""
     form = "a frame's name has the form D<date>_S<slide>_I<instrument>_WELL<n>_RUN<n>.jpeg"
     for plane in _from_the_middle(dataset.planes):
         inside = dataset.folders(plane) if names is None else dataset.folders(plane).intersection(names)
         for folder in [plane.folder, *(f"{plane.folder}/{name}" for name in sorted(inside, key=natural_key)[:20])]:
             files = dataset.source.files(folder)
-            images = sorted((name for name in files if name.lower().endswith(_ENDINGS)), key=natural_key)
+            strange = (name for name in files if name.lower().endswith(_ENDINGS) and run_of(name) is None)
+            images = sorted(strange, key=natural_key)
             if images and folder == plane.folder and names is None:
                 return (
                     f"no frame is readable: {folder} has images beside the folders of the videos, such as {images[0]}"
                 )
             if images and folder != plane.folder:
                 return f"no frame is readable: {folder} has {len(images):,} images such as {images[0]}; {form}"
-    return (
-        "there is no frame: the folders are empty"
-        if names is None
-        else "its folder has no frame, and it has no annotation"
-    )
+    if names is None:
+        return "there is no frame: the folders are empty"
+    lone = not any(map(dataset._is_annotated, names))
+    return f"its folder has no frame{', and it has no annotation' if lone else ''}"
 
 
 class _Mapping(_Recorded, Mapping[str, Video]):

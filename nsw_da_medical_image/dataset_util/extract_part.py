@@ -136,14 +136,14 @@ def extract_part(
     wanted = _wanted(dataset, names, chosen)
     if not any(path != GRADES for files in wanted for path in files):
         raise DataError(f"{dataset.path} holds nothing of what is asked for; give videos and planes")
-    if chosen and not any(run_of(path.rpartition("/")[2]) is not None for files in wanted for path in files):
-        raise DataError(f"{dataset.path} has no frame of what is asked for: {why_no_frame(dataset, names)}")
     with (
         _replacing_empty(to) as hidden,
         progress(total=sum(map(len, wanted)), desc="extracting", unit="file") as bar,
     ):
         for written in in_threads(lambda files: _copy(dataset.source, files, hidden), wanted, cores()):
             bar.update(written)
+        if chosen and not any(run_of(path.rpartition("/")[2]) is not None for files in wanted for path in files):
+            raise DataError(f"{dataset.path} has no frame of what is asked for: {why_no_frame(dataset, names)}")
     return EmbryoDataset(to)
 
 # %% ../../nbs/dataset_util/04_extract_part.ipynb #8017a58f

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..common.files import new_file, read_utf8, refuse_inside
+from ..common.files import expanded, new_file, read_utf8, refuse_inside
 from ..common.text import DataError, tell
 from nsw_da_medical_image.dataset_util.dataset import (
     PHASE_TYPE,
@@ -414,9 +414,9 @@ def read_split(path: str | os.PathLike) -> Split:
 
     See `check` for what its ids are worth.
     """
-    name = os.fspath(path)
+    place, name = expanded(path), os.fspath(path)
     try:
-        text = read_utf8(path)
+        text = read_utf8(place)
         held = json.loads(text)
     except (ValueError, RecursionError) as fault:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         if not isinstance(fault, UnicodeDecodeError) and (parts := _csv_split(text)):
