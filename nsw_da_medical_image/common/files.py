@@ -104,7 +104,7 @@ def read_utf8(path: str | os.PathLike, limit: int = READ_LIMIT) -> str:
 
     Raises `UnicodeDecodeError`, which is a `ValueError`, if it is not UTF-8.
     """
-    return io.TextIOWrapper(io.BytesIO(read_file(os.path.expanduser(path), limit=limit)), "utf-8-sig").read()
+    return io.TextIOWrapper(io.BytesIO(read_file(expanded(path), limit=limit)), "utf-8-sig").read()
 
 # %% ../../nbs/common/01_files.ipynb #41d557e5
 #: Errors of file systems that have no such flush, or of a folder that may be written to but not opened.
@@ -380,5 +380,5 @@ def _mode_of_empty(path: Path) -> int | None:
 # %% ../../nbs/common/01_files.ipynb #6fcf1271
 def refuse_inside(path: str | os.PathLike, folder: str | os.PathLike) -> None:
     """Raise `DataError` if `path`, which is to be written, is in `folder`, a data set; links are followed."""
-    if expanded(path).resolve().is_relative_to(expanded(folder).resolve()):
+    if Path(os.path.realpath(expanded(path))).is_relative_to(os.path.realpath(expanded(folder))):
         raise DataError(f"{os.fspath(path)} lies inside the data set; give a place outside of it")
