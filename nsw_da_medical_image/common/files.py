@@ -397,5 +397,5 @@ def _mode_of_empty(path: Path) -> int | None:
 # %% ../../nbs/common/01_files.ipynb #6fcf1271
 def refuse_inside(path: str | os.PathLike, folder: str | os.PathLike) -> None:
     """Raise `DataError` if `path`, which is to be written, is in `folder`, a data set; links are followed."""
-    if expanded(path).resolve().is_relative_to(expanded(folder).resolve()):
+    if Path(os.path.realpath(expanded(path))).is_relative_to(os.path.realpath(expanded(folder))):
         raise DataError(f"{os.fspath(path)} lies inside the data set; give a place outside of it")
