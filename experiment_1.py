@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from nsw_da_medical_image.common.command import Parser, filled, run_command
-from nsw_da_medical_image.common.files import new_folder, refuse_inside
+from nsw_da_medical_image.common.command import Parser, Several, filled, run_command
+from nsw_da_medical_image.common.files import expanded, new_folder, refuse_inside
 from nsw_da_medical_image.common.html import escape, page
 from nsw_da_medical_image.common.text import DataError, spreadsheet_safe, tell
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
@@ -50,8 +50,8 @@ def parser() -> Parser:
         help="the folder of an extracted data set, or of the archives (sample data is made)",
     )
     parser.add_argument("--out", type=filled, required=True, help="the folder to make, which must not exist")
-    weights = "shares of train, val and test, or of parts of your own, one of them train: train=4,test=1 (%(default)s)"
-    parser.add_argument("--weights", default="0.8,0.1,0.1", metavar="LIST", help=weights)
+    weights = "shares of train, val and test, or of parts of your own, one of them train: train=4,test=1 (0.8,0.1,0.1)"
+    parser.add_argument("--weights", action=Several, type=str, default=["0.8,0.1,0.1"], metavar="SHARE", help=weights)
     parser.add_argument("--seed", type=int, default=0, help="for the split and the generator (0)")
     parser.add_argument("--frames", type=int, default=5, metavar="N", help="of each phase in each video (5)")
     parser.add_argument("--pixels", action="store_true", help="validate the pixels too; hours on the whole data set")
@@ -281,8 +281,8 @@ def work(args: argparse.Namespace) -> None:
         refuse_inside(args.out, args.folder)
     with new_folder(args.out) as out:
         dataset = open_data(args.folder, out)
-        experiment(dataset, out, args.weights, args.seed, args.frames, args.pixels or args.folder is None)
-    tell(f"done: open {Path(args.out) / 'index.html'}")
+        experiment(dataset, out, ",".join(args.weights), args.seed, args.frames, args.pixels or args.folder is None)
+    tell(f"done: open {expanded(args.out) / 'index.html'}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -291,7 +291,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.seed < 0 or args.frames < 1:
         given.error("--seed must be 0 or more, and --frames 1 or more")
     try:
-        if not parse_weights(args.weights).get("train"):
+        if not parse_weights(",".join(args.weights)).get("train"):
             given.error("--weights: the frames are those of the part train, which has no weight")
     except ValueError as fault:
         given.error(str(fault))

@@ -1,10 +1,12 @@
 """Extraction beside what a user would pick instead, in interleaved rounds on the same archives.
 
     python benchmarks/extract.py [--frames 42000] [--rounds 5] [--workers 2] [--folder /dev/shm]
+    python benchmarks/extract.py --folder DISK    # what flushing costs
 
 Archives of the real layout are made first: frames of about 25 kB, drawn from the sample data and dealt over seven
-planes. Each round times, in turn and each into an empty folder: ours; GNU tar, as many at a time as there are workers;
-a pool of `tarfile.extractall(filter="data")`; and the two limits, inflating alone and writing alone, in a pool of the
+planes. Each round times, in turn and each into an empty folder: ours, which is on the disk when it ends; ours without the flush; ours continued,
+that is, all verified and taken over from a run that was killed before it could give the folder its name; GNU tar, as many at a time as there
+are workers, alone and followed by a sync of the file system; a pool of `tarfile.extractall(filter="data")`; and the two limits, inflating alone and writing alone, in a pool of the
 same size. The machine should have nothing else to do; with few frames, starting the processes is what is measured.
 """
 
@@ -51,23 +53,26 @@ def make(folder: Path, frames: int) -> int:
     return total
 
 
-def ours(archives: Path, out: Path, workers: int) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "nsw_da_medical_image.dataset_util.extract_dataset",
-        archives,
-        out,
-        "--workers",
-        str(workers),
-    ]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+MODULE = "nsw_da_medical_image.dataset_util.extract_dataset"
+UNFLUSHED = f"from {MODULE[: MODULE.rindex('.')]} import extract_dataset as m; m.flush_tree = m.flush_name = lambda *_: None; m.main()"
+KILLED = f"import os; from {MODULE[: MODULE.rindex('.')]} import extract_dataset as m; m._publish = lambda *_: os._exit(9); m.main()"
+
+
+def ours(archives: Path, out: Path, workers: int, how: tuple[str, str] = ("-m", MODULE)) -> None:
+    command = [sys.executable, *how, archives, out, "--workers", str(workers)]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL)
+    assert done.returncode == (9 if how[1] == KILLED else 0)
 
 
 def gnu_tar(archives: Path, out: Path, workers: int) -> None:
     out.mkdir()
     command = f"ls *.tar.gz | xargs -P{workers} -I{{}} tar xzf {{}} -C '{out}'"
     subprocess.run(command, shell=True, check=True, cwd=archives)
+
+
+def gnu_tar_then_sync(archives: Path, out: Path, workers: int) -> None:
+    gnu_tar(archives, out, workers)
+    subprocess.run(["sync", "-f", out], check=True)
 
 
 def extractall(out: Path, path: Path) -> None:
@@ -116,7 +121,10 @@ def main() -> None:
         each = args.frames // len(FocalPlane)
         rivals = {
             "ours": lambda: ours(archives, out, args.workers),
+            "ours, not flushed": lambda: ours(archives, out, args.workers, ("-c", UNFLUSHED)),
+            "ours, continued": lambda: ours(archives, out, args.workers),
             "GNU tar, parallel": lambda: gnu_tar(archives, out, args.workers),
+            "GNU tar, parallel, then sync": lambda: gnu_tar_then_sync(archives, out, args.workers),
             "pool of extractall": lambda: (
                 out.mkdir(),
                 pooled(partial(extractall, out), tarballs, args.workers),
@@ -128,6 +136,8 @@ def main() -> None:
         for _ in range(args.rounds):
             for rival, run in rivals.items():
                 shutil.rmtree(out, ignore_errors=True)
+                if rival == "ours, continued":
+                    ours(archives, out, args.workers, ("-c", KILLED))
                 os.sync()
                 began = time.perf_counter()
                 run()

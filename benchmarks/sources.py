@@ -172,7 +172,7 @@ def opening(archives: Path, folder: Path, rounds: int) -> None:
             rival = fresh("ratarmount", archive, index, cache=cache)
             times["ratarmountcore, plane F0"].append(rival["seconds"])
     show("until the first frame is decoded", "seconds", times, 1)
-    print(f"\nindex: {megabytes(cache / 'index'):.2f} MB for {megabytes(archives):,.0f} MB of archives", end="")
+    print(f"\nindex: {megabytes(cache / 'archives'):.2f} MB for {megabytes(archives):,.0f} MB of archives", end="")
     print(f"; ratarmountcore: {index.stat().st_size / 1e6:.2f} MB for plane F0" if rivalled(archive) else "")
 
 
@@ -244,7 +244,6 @@ def full(folder: Path, with_folder: bool) -> None:
     sources = {"archives": archives}
     if with_folder:
         extract_dataset(archives, folder / "full extracted")
-        time.sleep(4)  # the times of its folders have to settle
         sources["extracted"] = folder / "full extracted"
     print(
         "\n| 2.4 million frames | opening s | table s | table again s | peak MB when opened | peak MB |\n|---|---|---|---|---|---|"
@@ -255,9 +254,7 @@ def full(folder: Path, with_folder: bool) -> None:
             cells = [f"{told[key]:.2f}" for key in ("opening", "table", "table again")]
             cells += [f"{told[key]:.0f}" for key in ("opened MB", "MB")]
             print(f"| {name}, {turn} | {' | '.join(cells)} |")
-    print(
-        f"\n{told['rows']:,.0f} rows; index {megabytes(cache / 'index'):.1f} MB, frame index {megabytes(cache / 'frames'):.1f} MB"
-    )
+    print(f"\n{told['rows']:,.0f} rows; index {megabytes(cache / 'archives'):.1f} MB")
 
 
 def main() -> None:

@@ -1,17 +1,96 @@
-"""Fixtures for all tests: the real frames, and a real JupyterLab with a browser (see lab.py)."""
+"""Fixtures for all tests: the shared sample data, the real frames, and a real JupyterLab with a browser (see lab.py)."""
 
 import os
+import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from lab import BROWSER_FLAGS, Lab, find_browser, opener
 
+# A run in the background, or under nohup, inherits these signals as ignored, and would pass that on to the commands that
+# tests start and then interrupt. A handler is not inherited: the run itself still ignores them, a command begins with the default.
+for number in signal.SIGINT, signal.SIGHUP, signal.SIGTERM:
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests in a browser come last: Playwright's event loop would be in the way of a test that starts its own."""
+    """Tests in a browser are slow, and come last: Playwright's event loop would be in the way of a test that starts its own."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+
+
+# --- sample data ---------------------------------------------------------------------------------
+
+
+class Shared(NamedTuple):
+    """Sample data that all tests share and none may change: `copy` it first."""
+
+    archives: Path
+    extracted: Path
+    planted: tuple[Any, ...] = ()
+
+    def copy(self, folder: Path) -> Path:
+        """Copy the extracted data set into the new `folder`; no file is shared, so the copy may be changed in any way."""
+        return Path(shutil.copytree(self.extracted, folder))
+
+
+def state(folder: str | Path) -> dict[str, tuple[int, ...]]:
+    """What a change of any file or folder below `folder` would change."""
+    found = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            told = entry.stat(follow_symlinks=False)
+            found[entry.path] = told.st_mode, told.st_size, told.st_mtime_ns, told.st_ino, told.st_nlink
+            if entry.is_dir(follow_symlinks=False):
+                found |= state(entry.path)
+    return found
+
+
+_shared: dict[Path, dict[str, tuple[int, ...]]] = {}
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Shared]:
+    """`shared(videos=3, ...)`: sample data, drawn once per run for the same arguments (those of `make_archives`)."""
+    # here, since the tests of the wheel run without the library's requirements
+    from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
+    from nsw_da_medical_image.dataset_util.sample import make_archives
+
+    made: dict[str, Shared] = {}
+
+    def draw(videos: int = 3, frames: int | None = 24, size: int = 64, quirks: tuple[str, ...] = ()) -> Shared:
+        key = repr((videos, frames, size, quirks))
+        if key not in made:
+            folder = tmp_path_factory.mktemp("shared")
+            planted = make_archives(folder / "archives", videos, frames, size=size, quirks=quirks).planted
+            extract_dataset(folder / "archives", folder / "extracted")
+            made[key] = Shared(folder / "archives", folder / "extracted", planted)
+            _shared[folder] = state(folder)
+        return made[key]
+
+    return draw
+
+
+@pytest.fixture(autouse=True)
+def untouched(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test that changed the shared sample data, and not the ones that meet the change later."""
+    yield
+    if "shared" not in request.fixturenames:
+        return
+    for folder, before in _shared.items():
+        if (after := state(folder)) != before:
+            _shared[folder] = after
+            changed = sorted({path for path, _ in before.items() ^ after.items()})
+            pytest.fail(f"this test changed the shared sample data, of which it should take a copy: {changed[:5]}")
+
+
+# --- real frames ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")

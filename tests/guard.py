@@ -82,7 +82,7 @@ RENAMED: dict[str, tuple[str, ...]] = {}
 SAYS = {"message", "remedy", "faults", "fault", "rule", "said", "note", "notes", "meaning", "help", "reason"}
 #: Keys whose values are measured, or depend on the machine.
 MEASURED = {"seconds", "processes", "workers"}
-SECONDS = 60  # a case that lasts longer is killed
+SECONDS = 120  # a case that lasts longer is killed
 
 
 # --- values as JSON ------------------------------------------------------------------------------
@@ -434,7 +434,7 @@ def tried(read: Callable[[], Any]) -> Any:
 def member(thing: Any, name: str) -> Any:
     """Return a member by its present name."""
     for each in (name, *RENAMED.get(name, ())):
-        if hasattr(type(thing), each) or each in vars(thing):
+        if hasattr(type(thing), each) or each in getattr(thing, "__dict__", ()):
             return getattr(thing, each)
     raise Absent(f"{type(thing).__name__}.{name}")
 
@@ -518,6 +518,9 @@ def start(case: Case, folder: Path, place: Path) -> int:
     try:
         os.setpgid(0, 0)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(int(SECONDS) + 10)  # if the guard itself is killed
         found = observe(case, folder, place)
         (place / "result.json").write_text(json.dumps([found, sorted(USED)]))
         status = 0
@@ -1865,7 +1868,7 @@ def play(library: Library, path: Path) -> dict[str, Any]:
         found[f"new {name}"] = tried(
             lambda args=args, options=options: words(repr(library.EmbryoPlayer(*args, **options)))
         )
-    USED.update(f"EmbryoPlayer.{name}" for name in (*player.class_own_traits(), "to_html", "close", "runs", "videos"))
+    USED.update(f"EmbryoPlayer.{name}" for name in (*player.class_traits(), "to_html", "close", "runs", "videos"))
     return found
 
 
@@ -2223,6 +2226,7 @@ def main(argv: list[str] | None = None) -> int:
             print(*(c.name for c in all_cases(Library(), folder) if re.search(args.only, c.name)), sep="\n")
             return 0
         began = time.monotonic()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the cases, and removes their folders
         found = record(folder, args.only, args.jobs, names=not args.only)
         text = json.dumps(found, indent=1, ensure_ascii=True, sort_keys=True)
         if args.out:

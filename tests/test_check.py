@@ -11,6 +11,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+pytestmark = pytest.mark.slow
+
 REPO = Path(__file__).parent.parent
 PACKAGE = "nsw_da_medical_image"
 GREET = '#| export\ndef greet(name: str) -> str:\n    """A greeting."""\n    return f"hello {name}"'

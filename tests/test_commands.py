@@ -43,6 +43,10 @@ EVIL = "A\x1b[31m\u202e$B$\n<img onerror=x>'\"-1"  # an escape sequence, right t
 FORMULA = "=cmd|' & calc'!A0-1"
 
 
+#: One process after the other takes long: the fast lane looks at some commands.
+SOME = [name if name in ("dataset", "validate") else pytest.param(name, marks=pytest.mark.slow) for name in MODULES]
+
+
 def module(name: str) -> ModuleType:
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
@@ -235,8 +239,7 @@ def test_processes_of_the_validation_end_with_it(tmp_path: Path, blow: signal.Si
     assert not out.exists()
 
 
-@pytest.mark.parametrize("name", ["dataset", "validate", "sample"])
-def test_ctrl_c_is_ignored_where_the_caller_ignores_it(work: Path, tmp_path: Path, name: str) -> None:
+def test_ctrl_c_is_ignored_where_the_caller_ignores_it() -> None:
     """As under nohup, or in the background of a script: the signal would end a job of hours."""
     code = (
         "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
@@ -253,8 +256,10 @@ def test_ctrl_c_is_ignored_where_the_caller_ignores_it(work: Path, tmp_path: Pat
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
-@pytest.mark.parametrize("name", [name for name in MODULES if name != "experiment_1"])
+@pytest.mark.parametrize("name", SOME)
 def test_a_full_standard_output_is_one_line(work: Path, tmp_path: Path, name: str) -> None:
+    if name == "experiment_1":
+        pytest.skip("it tells of its first step before the work is done, and stops there")
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [*shell(name), *arguments(name, work, tmp_path / "out")],
@@ -270,7 +275,7 @@ def test_a_full_standard_output_is_one_line(work: Path, tmp_path: Path, name: st
     ]
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", SOME)
 def test_help_and_errors_in_an_ascii_locale(tmp_path: Path, name: str) -> None:
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     environment.pop("PYTHONIOENCODING", None)
@@ -313,6 +318,7 @@ def test_an_ascii_locale_changes_nothing(work: Path, tmp_path: Path, name: str) 
     done = subprocess.run(command, env=environment, capture_output=True, timeout=300, check=False)
     said = done.stdout.decode("ascii"), done.stderr.decode("ascii")
     assert done.returncode in ((0, 1) if name == "validate" else (0,)), said
+    assert "UTF-8" not in said[1]
     assert "Traceback" not in said[1]
 
 
@@ -412,7 +418,7 @@ def test_a_name_that_is_not_utf8_costs_only_its_video(work: Path, tmp_path: Path
     shutil.copytree(work / "data", tmp_path / "data")
     shutil.copytree(work / "runs", tmp_path / "runs")
     rename(tmp_path / "data", "SAM1-7", b"S\xc4M-7")
-    shutil.copytree(tmp_path / "runs" / "one", os.fsencode(tmp_path / "runs") + b"/\xff")
+    shutil.copytree(tmp_path / "runs" / "one", tmp_path / "runs" / os.fsdecode(b"\xff"))
     data = EmbryoDataset(tmp_path / "data")
     with pytest.warns(UserWarning, match=r"not UTF-8: S\\udcc4M-7; rename it") as told:
         table = data.table()

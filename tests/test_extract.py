@@ -1,5 +1,6 @@
-"""What a notebook cell cannot try: hostile archives through the command, kill -9, Ctrl-C, a full disk, memory."""
+"""What a notebook cell cannot try: hostile archives through the command, other users, kill -9, Ctrl-C, a power cut, a full disk, memory."""
 
+import errno
 import gzip
 import hashlib
 import io
@@ -8,9 +9,12 @@ import os
 import random
 import shutil
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,11 +22,13 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from power_cut import after_power_cuts, assert_survives, recorded_calls
 
 from nsw_da_medical_image.common.text import DataError
+from nsw_da_medical_image.dataset_util import extract_dataset as module
+from nsw_da_medical_image.dataset_util.archives import build
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_archive, extract_dataset
-from nsw_da_medical_image.dataset_util.sample import make_archives
-from nsw_da_medical_image.dataset_util.util import ARCHIVES, FocalPlane
+from nsw_da_medical_image.dataset_util.util import ARCHIVES, GRADES, FocalPlane
 
 VICTIM = "embryo_dataset_F15.tar.gz"
 TOP = ARCHIVES[VICTIM]
@@ -30,25 +36,28 @@ COMMAND = [sys.executable, "-m", "nsw_da_medical_image.dataset_util.extract_data
 
 
 @pytest.fixture(scope="module")
-def archives(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sample") / "archives"
-    make_archives(folder, videos=2, frames=6, size=64)
+def archives(shared):
+    return shared().archives
+
+
+def enlarged(archives, folder, more):
+    """A copy of the archives with `more` frames in each plane."""
+    noise = random.Random(0)
+    shutil.copytree(archives, folder)
+    for path in folder.glob("*.tar.gz"):
+        if ARCHIVES[path.name] in (plane.folder for plane in FocalPlane):
+            frames = (
+                member(f"{ARCHIVES[path.name]}/MORE-1/D1_S1_I1_WELL1_RUN{i}.jpeg", noise.randbytes(600))
+                for i in range(1, more + 1)
+            )
+            path.write_bytes(with_members(*frames)(path.read_bytes()))
     return folder
 
 
 @pytest.fixture(scope="module")
-def larger(tmp_path_factory):
+def larger(archives, tmp_path_factory):
     """Archives whose extraction lasts long enough to be interrupted."""
-    folder = tmp_path_factory.mktemp("larger") / "archives"
-    make_archives(folder, videos=2, frames=6, size=64)
-    for path in folder.glob("*.tar.gz"):
-        if ARCHIVES[path.name] in (plane.folder for plane in FocalPlane):
-            more = [
-                member(f"{ARCHIVES[path.name]}/MORE-1/D1_S1_I1_WELL1_RUN{i}.jpeg", os.urandom(600))
-                for i in range(1, 1501)
-            ]
-            path.write_bytes(with_members(*more)(path.read_bytes()))
-    return folder
+    return enlarged(archives, tmp_path_factory.mktemp("larger") / "archives", 1500)
 
 
 def command(*args, **options):
@@ -146,8 +155,38 @@ def with_size(field):
     return raw(change)
 
 
-def sparse(good):
-    return with_members(member(f"{TOP}/A/x", b"1", pax_headers={"GNU.sparse.major": "1"}))(good)
+def sparse(**pax):
+    return with_members(member(f"{TOP}/A/x", b"1", pax_headers={key.replace("_", "."): "1" for key in pax}))
+
+
+def gnu_sparse(size, real=b"00004000000\0", data=b"x" * 512):
+    """A builder: the victim's own members, then one of GNU's sparse type; `tarfile` counts it among the plain files."""
+
+    def change(tar):
+        header = bytearray(member(f"{TOP}/A/x")[0].tobuf(tarfile.GNU_FORMAT))
+        header[124:136], header[156:157] = size, tarfile.GNUTYPE_SPARSE
+        header[386:410] = b"00000000000\x0000000001000\0"  # one piece: its place and its length
+        header[483:495] = real
+        header[148:156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 256)
+        return without_end(tar) + bytes(header) + data + bytes(1024)
+
+    return raw(change)
+
+
+SPARSE = {
+    "GNU type": gnu_sparse(b"00000001000\0"),
+    "GNU type, size 0": gnu_sparse(b"00000000000\0", data=b""),
+    "GNU type, the whole size": gnu_sparse(b"00000001000\0", b"00000001000\0"),
+    "GNU type, a size that is no number": gnu_sparse(b"not a number", data=b""),
+    "GNU type, a negative size": gnu_sparse(b"\xff" * 12, data=b""),
+    "GNU type, a real size that is no number": gnu_sparse(b"00000001000\0", b"not a number"),
+    "PAX 0.0": sparse(GNU_sparse_size=1, GNU_sparse_numblocks=1, GNU_sparse_offset=1),
+    "PAX 0.1": sparse(GNU_sparse_map=1, GNU_sparse_size=1),
+    "PAX 1.0": sparse(GNU_sparse_major=1, GNU_sparse_minor=1, GNU_sparse_realsize=1),
+    "star": sparse(SCHILY_realsize=1),
+    "Solaris": sparse(SUN_holesdata=1),
+    "PAX, global": with_members(member(f"{TOP}/A/x", b"1"), pax={"GNU.sparse.major": "1"}),
+}
 
 
 FRAME = f"{TOP}/A/D1_S1_I1_WELL1_RUN1.jpeg"
@@ -179,7 +218,11 @@ HOSTILE = {
     "global PAX path": with_members(member(f"{TOP}/A/x", b"x"), pax={"path": f"{TOP}/A/y"}),
     "control characters": with_members(member(f"{TOP}/A/x\x1b[31m\nerror: fake", b"x")),
     "undecodable name": raw(undecodable),
-    "sparse": sparse,
+    "sparse": sparse(GNU_sparse_major=1),
+    "sparse, of GNU's type": gnu_sparse(b"00000001000\0"),
+    "a gzip bomb": lambda good: gzip.compress(gzip.decompress(good)) + gzip.compress(bytes(100 << 20)),
+    "a gzip bomb of many files": with_members(*(member(f"{TOP}/A/{i}", bytes(1 << 20)) for i in range(100))),
+    "a file that no reader takes": with_members(member(f"{TOP}/A/x", bytes((32 << 20) + 1))),
     "a size that is not octal": with_size(b"00000000009\0"),
     "a negative size": with_size(b"\xff" * 11 + b"\xf8"),
     "a PAX size of 5,000 digits": with_members(member(f"{TOP}/A/x", b"x", pax_headers={"size": "9" * 5000})),
@@ -322,21 +365,58 @@ def test_mutated_archive(archives, tmp_path, data):
     shutil.rmtree(place)
 
 
+@pytest.mark.parametrize("encoding", SPARSE)
+def test_sparse_members_are_refused_with_one_sentence(archives, tmp_path, encoding):
+    (tmp_path / VICTIM).write_bytes(SPARSE[encoding]((archives / VICTIM).read_bytes()))
+    (tmp_path / "tree").mkdir()
+    with pytest.raises(DataError) as extracting:
+        extract_archive(tmp_path / VICTIM, tmp_path / "tree")
+    sentence = "is a sparse file; only plain files and folders are extracted; download"
+    assert sentence in str(extracting.value)
+    fault = build(tmp_path / VICTIM).note()
+    assert fault["refused"]
+    assert fault["fault"] == str(extracting.value)
+
+
+@pytest.mark.parametrize("bomb", ["a gzip bomb", "a gzip bomb of many files", "a file that no reader takes"])
+def test_bombs_are_refused_in_place_too(archives, tmp_path, bomb):
+    (tmp_path / VICTIM).write_bytes(HOSTILE[bomb]((archives / VICTIM).read_bytes()))
+    (tmp_path / "tree").mkdir()
+    note = build(tmp_path / VICTIM).note()
+    assert note["refused"]
+    assert "32,505,856" in note["fault"] or "33,554,432" in note["fault"] or "gzip bomb" in note["fault"]
+
+
+def test_a_bomb_is_refused_before_it_fills_the_disk(archives, tmp_path):
+    """Of 256 MB of zeros in plain files, not much more than the 64 MiB that any archive may have is written."""
+    one = member(f"{TOP}/A/x")[0]
+    one.size = 1 << 20
+    with gzip.open(tmp_path / VICTIM, "wb", 1) as f:
+        for i in range(256):
+            one.name = f"{TOP}/A/{i}"
+            f.write(one.tobuf() + bytes(1 << 20))
+        f.write(bytes(1024))
+    (tmp_path / "tree").mkdir()
+    with pytest.raises(DataError, match="inflate to more than 10 times its size, as a gzip bomb does"):
+        extract_archive(tmp_path / VICTIM, tmp_path / "tree")
+    assert sum(path.stat().st_size for path in (tmp_path / "tree").rglob("*") if path.is_file()) < 90 << 20
+
+
 # --- interruptions ---------------------------------------------------------------------------------------------------
 
 
-def test_kill_9_at_random_moments(larger, tmp_path):
-    target = tmp_path / "extracted"
-    began = time.monotonic()
+def test_kill_9_at_random_moments(archives, tmp_path_factory, tmp_path):
+    """Each moment is a number of files that are written by then, so no machine is too fast or too slow for it."""
+    larger = enlarged(archives, tmp_path_factory.mktemp("some") / "archives", 400)
+    target, hidden = tmp_path / "extracted", tmp_path / ".extracted.extracting"
     extract_dataset(larger, tmp_path / "undisturbed", workers=2)
-    assert command(larger, tmp_path / "by command", "--workers", 2).returncode == 0
-    lasts = (time.monotonic() - began) / 2
-    whole = digest(tmp_path / "undisturbed")
-    random.seed(7)
+    whole, count = digest(tmp_path / "undisturbed"), len(files(tmp_path / "undisturbed"))
+    dice = random.Random(7)
+    moments = [dice.uniform(0, 1.1) * count for _ in range(20)]
     continued = interrupted = 0
-    for _ in range(20):
+    for moment in moments:
         with subprocess.Popen([*COMMAND, larger, target, "--workers", "2"], stdout=subprocess.PIPE) as process:
-            time.sleep(random.uniform(0.05, 1.1) * lasts)
+            wait_for(lambda: written(hidden) >= moment or process.poll() is not None or target.exists(), 120)  # noqa: B023
             process.kill()
         interrupted += process.returncode == -signal.SIGKILL
         assert not target.exists() or digest(target) == whole
@@ -345,18 +425,20 @@ def test_kill_9_at_random_moments(larger, tmp_path):
             assert again.returncode == 0, again.stderr
             continued += len(json.loads(again.stdout)["continued"])
         assert digest(target) == whole
-        assert {p.name for p in tmp_path.iterdir()} - {".extracted.extracting"} == {
-            "extracted",
-            "undisturbed",
-            "by command",
-        }
+        assert {p.name for p in tmp_path.iterdir()} - {hidden.name} == {"extracted", "undisturbed"}
         shutil.rmtree(target)
-        shutil.rmtree(tmp_path / ".extracted.extracting", ignore_errors=True)
-    print(f"{interrupted} of 20 runs were killed in time, {continued} archives were taken over")
-    assert interrupted >= 5
+        shutil.rmtree(hidden, ignore_errors=True)
+    print(f"{interrupted} of {len(moments)} runs were killed in time, {continued} archives were taken over")
+    assert interrupted >= sum(moment < count / 2 for moment in moments)
 
 
-def wait_for(condition, seconds=20):
+def written(folder):
+    """The number of files below `folder`, which may be changing."""
+    return sum(len(names) for _, _, names in os.walk(folder))
+
+
+def wait_for(condition, seconds=60):
+    """Return when it holds; the bound only ends a test that has failed."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "the awaited moment did not come"
@@ -367,6 +449,17 @@ def running_workers(process):
     return [child for child in psutil.Process(process.pid).children(recursive=True) if child.status() != "zombie"]
 
 
+def under_way(process, hidden, workers):
+    """Return the workers once all of them run and the first files are written."""
+
+    def met():
+        assert process.poll() is None, "it ended before it was interrupted"
+        return written(hidden / "tree") and len(running_workers(process)) == workers
+
+    wait_for(met)
+    return running_workers(process)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_ends_all_workers(larger, tmp_path, number):
     with subprocess.Popen(
@@ -375,12 +468,10 @@ def test_a_signal_ends_all_workers(larger, tmp_path, number):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        wait_for(lambda: process.poll() is not None or any((tmp_path / ".extracted.extracting").glob("tree/*/*")))
-        workers = running_workers(process)
+        workers = under_way(process, tmp_path / ".extracted.extracting", 2)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=20)
-    assert len(workers) == 2
-    wait_for(lambda: not any(worker.is_running() and worker.status() != "zombie" for worker in workers), 5)
+        _, errors = process.communicate(timeout=60)
+    wait_for(lambda: not any(worker.is_running() and worker.status() != "zombie" for worker in workers))
     assert not (tmp_path / "extracted").exists()
     if number == signal.SIGINT:
         assert process.returncode == 130
@@ -394,9 +485,8 @@ def test_a_killed_worker_is_an_error(larger, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        wait_for(lambda: any((tmp_path / ".extracted.extracting").glob("tree/*/*")))
-        running_workers(process)[0].kill()
-        _, errors = process.communicate(timeout=20)
+        under_way(process, tmp_path / ".extracted.extracting", 2)[0].kill()
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "ended with status -9; was memory short?" in errors
     assert errors.count("\n") == 1
@@ -407,7 +497,7 @@ def test_only_one_at_a_time(archives, larger, tmp_path):
     with subprocess.Popen(
         [*COMMAND, larger, tmp_path / "extracted", "--workers", "1"], stdout=subprocess.PIPE
     ) as process:
-        wait_for(lambda: any((tmp_path / ".extracted.extracting").glob("tree/*/*")))
+        under_way(process, tmp_path / ".extracted.extracting", 1)
         process.send_signal(signal.SIGSTOP)  # under way for as long as the test wants
         second = command(larger, tmp_path / "extracted")
         process.send_signal(signal.SIGCONT)
@@ -428,6 +518,359 @@ def test_other_archives_are_not_continued(archives, larger, tmp_path):
         process.kill()
     result = extract_dataset(archives, tmp_path / "extracted")
     assert result.continued == []
+    assert files(tmp_path / "extracted") == contents(archives)
+
+
+def interrupted(archives, target, finished=2):
+    """Kill an extraction when some archives are finished; the hidden folder that it leaves."""
+    hidden = target.with_name(f".{target.name}.extracting")
+    with subprocess.Popen([*COMMAND, archives, target, "--workers", "1"], stdout=subprocess.PIPE) as process:
+        wait_for(lambda: len(list(hidden.glob("done/*.json"))) >= finished)
+        process.kill()
+    assert not target.exists()
+    return hidden
+
+
+def test_the_content_of_an_older_archive_is_not_taken_over(larger, tmp_path):
+    """Same size, times, head and tail, but other bytes: what the interrupted run wrote is not what is in the archive now."""
+    source = tmp_path / "archives"
+    shutil.copytree(larger, source)
+    for path in source.glob("*.tar.gz"):  # uncompressed, so that a change keeps the length; in several gzip members
+        tar = gzip.decompress(path.read_bytes())
+        path.write_bytes(b"".join(gzip.compress(tar[i : i + 300_000], 0, mtime=0) for i in range(0, len(tar), 300_000)))
+    hidden = interrupted(source, tmp_path / "extracted")
+    name = sorted(path.name for path in hidden.glob("done/*.json"))[0].removesuffix(".json")
+    facts, old = (source / name).stat(), (source / name).read_bytes()
+    tar = bytearray(gzip.decompress(old))
+    with tarfile.open(fileobj=io.BytesIO(bytes(tar))) as opened:
+        middle = [m for m in opened if m.isfile()][700]
+        tar[middle.offset_data] ^= 0xFF
+    new = b"".join(gzip.compress(bytes(tar[i : i + 300_000]), 0, mtime=0) for i in range(0, len(tar), 300_000))
+    assert (len(new), new[:65536], new[-65536:]) == (len(old), old[:65536], old[-65536:])
+    assert new != old
+    (source / name).write_bytes(new)
+    os.utime(source / name, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    done = command(source, tmp_path / "extracted", "--json")
+    assert done.returncode == 0, done.stderr
+    assert name not in json.loads(done.stdout)["continued"]
+    assert len(json.loads(done.stdout)["continued"]) >= 1
+    assert files(tmp_path / "extracted") == contents(source)
+
+
+@pytest.mark.parametrize("change", ["changed", "missing", "extra", "a link", "a second name", "an empty folder"])
+def test_what_is_taken_over_is_verified_by_its_content(larger, tmp_path, change):
+    """Number and total size are the same in some of these cases."""
+    hidden = interrupted(larger, tmp_path / "extracted")
+    names = {path.name.removesuffix(".json") for path in hidden.glob("done/*.json")}
+    name = min(names)
+    frame = sorted((hidden / "tree" / ARCHIVES[name]).glob("MORE-1/*.jpeg"))[3]
+    data = frame.read_bytes()
+    if change == "changed":
+        frame.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    elif change == "missing":
+        frame.unlink()
+    elif change == "extra":
+        frame.with_name("RUN0.jpeg").write_bytes(b"")
+    elif change == "a link":
+        frame.rename(tmp_path / "elsewhere")
+        frame.symlink_to(tmp_path / "elsewhere")
+    elif change == "a second name":
+        os.link(frame, tmp_path / "elsewhere")
+    else:
+        frame.with_name("empty").mkdir()
+    done = command(larger, tmp_path / "extracted", "--json")
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["continued"]) >= names - {name}
+    assert name not in json.loads(done.stdout)["continued"]
+    assert files(tmp_path / "extracted") == contents(larger)
+    assert not any(path.is_symlink() or (path.is_file() and path.stat().st_nlink > 1) for path in tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("how", ["by rename", "in place"])
+def test_an_archive_that_changes_during_the_run_is_noticed(larger, archives, tmp_path, how, monkeypatch):
+    """In place, with size and time as before; the run ends, and the next one has the new content."""
+    source = tmp_path / "archives"
+    shutil.copytree(larger, source)
+    (tmp_path / VICTIM).write_bytes((archives / VICTIM).read_bytes())
+    publish = module._Staging.publish
+
+    def changing(staging, check):
+        facts = (source / VICTIM).stat()
+        if how == "by rename":
+            (tmp_path / VICTIM).rename(source / VICTIM)
+        else:
+            data = bytearray((source / VICTIM).read_bytes())
+            data[len(data) // 2] ^= 1
+            (source / VICTIM).write_bytes(data)
+            os.utime(source / VICTIM, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        publish(staging, check)
+
+    monkeypatch.setattr(module._Staging, "publish", changing)
+    with pytest.raises(DataError, match=f"{VICTIM} changed while it was read; run the same command again"):
+        extract_dataset(source, tmp_path / "extracted", workers=2)
+    assert not (tmp_path / "extracted").exists()
+    monkeypatch.undo()
+    if how == "in place":
+        with pytest.raises(DataError, match=f"{VICTIM} is damaged|{VICTIM} is cut off"):
+            extract_dataset(source, tmp_path / "extracted", workers=2)
+        shutil.copy(larger / VICTIM, source / VICTIM)
+    result = extract_dataset(source, tmp_path / "extracted", workers=2)
+    assert VICTIM not in result.continued
+    assert files(tmp_path / "extracted") == contents(source)
+
+
+def test_a_download_that_goes_on_is_no_damage(archives, tmp_path, monkeypatch):
+    """Bytes that arrive while the archive is read: it changed, rather than being cut off."""
+    good = (archives / VICTIM).read_bytes()
+    (tmp_path / VICTIM).write_bytes(good[: len(good) // 2])
+    (tmp_path / "tree").mkdir()
+    read = module.ArchiveFile.readinto
+
+    def growing(self, buffer):
+        if not self.position:
+            with open(tmp_path / VICTIM, "ab") as file:
+                file.write(good[len(good) // 2 : len(good) // 2 + 1])
+        return read(self, buffer)
+
+    monkeypatch.setattr(module.ArchiveFile, "readinto", growing)
+    with pytest.raises(DataError, match="changed while it was read"):
+        extract_archive(tmp_path / VICTIM, tmp_path / "tree")
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit(143)], ids=["Ctrl-C", "SystemExit"])
+@pytest.mark.parametrize("moment", ["_check_space", "_extract_all", "_await", "flush_tree", "_check_unchanged"])
+def test_an_exception_at_any_moment_leaves_nothing_half(archives, tmp_path, monkeypatch, raised, moment):
+    """No worker, no descriptor and no destination remain, and the next run has all."""
+
+    def raising(*_, **__):
+        raise raised
+
+    extract_dataset(archives, tmp_path / "before", workers=2)
+    descriptors = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
+    monkeypatch.setattr(module, moment, raising)
+    with pytest.raises(type(raised) if isinstance(raised, BaseException) else raised):
+        extract_dataset(archives, tmp_path / "extracted", workers=2)
+    monkeypatch.undo()
+    assert not running_workers(psutil.Process())
+    assert not descriptors or set(os.listdir("/proc/self/fd")) == descriptors
+    assert not (tmp_path / "extracted").exists()
+    extract_dataset(archives, tmp_path / "extracted", workers=2)
+    assert files(tmp_path / "extracted") == contents(archives)
+    assert {path.name for path in tmp_path.iterdir()} == {"before", "extracted"}
+
+
+# --- other users: the hidden folder is the caller's own, or it is not touched -------------------------------------------
+
+OTHER, CALLER = 12345, 12346  # two users that need not exist
+
+
+@pytest.fixture
+def public(archives):
+    """A folder to which everyone can write, with archives that everyone can read, and the home of the caller."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("only root can act as two users")
+    top = Path(tempfile.mkdtemp(prefix="shared-"))
+    try:
+        top.chmod(0o777)
+        shutil.copytree(archives, top / "archives")
+        (top / "home" / "precious").mkdir(parents=True)
+        (top / "home" / "precious" / "thesis.txt").write_text("years of work")
+        for path in (top / "home", *(top / "home").rglob("*")):
+            os.chown(path, CALLER, CALLER)
+        yield top
+    finally:
+        shutil.rmtree(top)
+
+
+# The interpreter may be in a folder that only root can read, so all is imported before, and no worker is started.
+AS_CALLER = f"""
+import encodings.ascii, json, os, sys
+from nsw_da_medical_image.dataset_util import extract_dataset as module
+
+def here(job, staging, noted, done):
+    for task in module._tasks(job, staging.fd, noted):
+        answer = module._obey(task)
+        if "fault" in answer:
+            raise module.DataError(answer["fault"])
+        done(os.path.basename(task["path"]), module.Tally(**answer["tally"]), "taken_over" in answer)
+
+module._extract_all = here
+module.check_archives(sys.argv[1])  # loads the codecs
+os.setgroups([])
+os.setgid({CALLER})
+os.setuid({CALLER})
+os.umask(0o022)
+sys.exit(module.main(sys.argv[1:]))
+"""
+
+
+def as_caller(top):
+    """Run the command as the caller: its exit status and what it prints to standard error."""
+    code = [sys.executable, "-c", AS_CALLER, str(top / "archives"), str(top / "extracted"), "--json"]
+    done = subprocess.run(code, capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stderr
+
+
+def owned(path, user):
+    for each in (path, *path.rglob("*")):
+        os.lchown(each, user, user)
+
+
+def left_by_caller(top):
+    """The hidden folder of an interrupted run of the caller, with one archive that is finished."""
+    hidden, name = top / ".extracted.extracting", VICTIM
+    with module._Staging(top / "extracted") as staging:
+        tree = module.open_folder("tree", staging.fd)
+        staging.note(name, False, extract_archive(top / "archives" / name, tree))
+        os.close(tree)
+    owned(hidden, CALLER)
+    assert hidden.exists()
+    return hidden
+
+
+VIDEO = "tree/embryo_dataset_F15/VIDEO"
+ENTRIES = ["", "lock", "nsw-extraction-v2", "tree", "done", f"done/{VICTIM}.json", "tree/embryo_dataset_F15", VIDEO]
+
+
+@pytest.mark.parametrize("what", ["a link", "a dangling link", "a FIFO", "another owner", "a device"])
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_nothing_that_another_user_prepared_is_trusted(public, entry, what):
+    hidden = left_by_caller(public)
+    if entry == VIDEO:
+        entry = str(min((hidden / "tree/embryo_dataset_F15").iterdir()).relative_to(hidden))
+    place, home = hidden / entry, public / "home" / "precious"
+    if what == "another owner":
+        os.chown(place, OTHER, OTHER)
+        hidden.chmod(0o755)
+    else:
+        place.rename(public / "moved")
+        if what == "a FIFO":
+            os.mkfifo(place)
+        elif what == "a device":
+            os.mknod(place, 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+        elif (public / "moved").is_dir():
+            place.symlink_to(home if what == "a link" else public / "nowhere")
+        else:
+            place.symlink_to(home / "thesis.txt" if what == "a link" else public / "nowhere")
+        os.lchown(place, CALLER, CALLER)
+    before = digest(public / "home"), digest(hidden) if what == "another owner" else None
+    status, errors = as_caller(public)
+    assert (status, errors.count("\n")) == (1, 1), errors
+    assert f"error: {place} is in the way: it " in errors
+    assert "or give another destination" in errors
+    assert before == (digest(public / "home"), digest(hidden) if what == "another owner" else None)
+    assert not (public / "extracted").exists()
+    assert os.path.lexists(place)
+
+
+def test_the_home_of_a_caller_is_not_emptied(public):
+    """As it was possible: another user makes the folder beforehand, with a tree that leads to the caller's home."""
+    hidden = public / ".extracted.extracting"
+    hidden.mkdir()
+    (hidden / "lock").touch()
+    (hidden / "nsw-extraction-v2").touch()
+    (hidden / "tree").symlink_to(public / "home" / "precious")
+    (hidden / "done").symlink_to(public / "home")
+    owned(hidden, OTHER)
+    hidden.chmod(0o777)
+    before = digest(public / "home")
+    status, errors = as_caller(public)
+    assert (status, errors.count("\n")) == (1, 1), errors
+    assert "belongs to another user (number 12345); move it elsewhere, or give another destination" in errors
+    assert digest(public / "home") == before
+    assert sorted(os.listdir(hidden)) == ["done", "lock", "nsw-extraction-v2", "tree"]
+
+
+def test_a_forged_note_of_another_user_is_not_taken_over(public):
+    hidden = left_by_caller(public)
+    frame = min(hidden.glob("tree/*/*/*.jpeg"))
+    frame.write_bytes(b"forged")
+    owned(hidden, OTHER)
+    hidden.chmod(0o755)
+    status, errors = as_caller(public)
+    assert status == 1
+    assert "belongs to another user" in errors
+    assert not (public / "extracted").exists()
+    shutil.rmtree(hidden)
+    assert as_caller(public)[0] == 0
+    assert files(public / "extracted") == contents(public / "archives")
+    assert {path.stat().st_uid for path in (public / "extracted").rglob("*")} == {CALLER}
+
+
+def test_what_others_could_write_to_is_extracted_again(public):
+    """A hidden folder of the caller that was open to others for a while: nothing in it is taken over."""
+    hidden = left_by_caller(public)
+    min(hidden.glob("tree/*/*/*.jpeg")).write_bytes(b"forged")
+    hidden.chmod(0o777)
+    assert as_caller(public) == (0, "")
+    assert files(public / "extracted") == contents(public / "archives")
+    assert (public / "extracted").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("holds", [["lock"], ["lock", "tree"], ["lock", "tree", "done", "letters"], ["letters"]])
+def test_an_unrelated_folder_of_that_name_is_left_alone(archives, tmp_path, holds):
+    hidden = tmp_path / ".extracted.extracting"
+    hidden.mkdir()
+    for name in holds:
+        (hidden / name).write_text("mine") if name in ("lock", "letters") else (hidden / name).mkdir()
+    before = digest(hidden)
+    done = command(archives, tmp_path / "extracted")
+    assert done.returncode == 1
+    assert (
+        f"{hidden} is in the way: it was not made by this version of the extraction; move it elsewhere" in done.stderr
+    )
+    assert done.stderr.count("\n") == 1
+    assert digest(hidden) == before
+
+
+def test_the_hidden_folder_is_the_callers_alone(larger, tmp_path):
+    hidden = interrupted(larger, tmp_path / "extracted", 1)
+    assert hidden.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "extracted").mkdir(mode=0o711)
+    assert command(larger, tmp_path / "extracted").returncode == 0
+    assert (tmp_path / "extracted").stat().st_mode & 0o777 == 0o711
+    assert not hidden.exists()
+
+
+# --- a power cut ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_destination_is_absent_or_complete_after_a_power_cut(archives):
+    def extracted(top):
+        extract_dataset(archives, top / "new" / "extracted", workers=2)
+        return top / "new" / "extracted"
+
+    def continued(top):
+        interrupted(archives, top / "extracted", 1)
+        extract_dataset(archives, top / "extracted", workers=2)
+        return top / "extracted"
+
+    for made, cuts in after_power_cuts([extracted, continued]):
+        assert made == contents(archives)
+        assert_survives(made, cuts)
+
+
+def test_the_content_reaches_the_disk_before_its_name(archives, tmp_path):
+    with pytest.MonkeyPatch.context() as patch, recorded_calls(patch) as calls:
+        extract_dataset(archives, tmp_path / "extracted")
+    last = [call for call in calls if not call[1].endswith(".json")]
+    assert last == [("flush", ".extracted.extracting"), ("name", "extracted"), ("fsync folder", tmp_path.name)]
+
+
+@pytest.mark.parametrize("call", ["flush_tree", "flush_name"])
+def test_nothing_is_published_that_the_disk_did_not_take(archives, tmp_path, monkeypatch, call):
+    def failing(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(module, call, failing)
+    with pytest.raises(DataError, match=r"extracted could not be written to its disk .*\(Input/output error\)"):
+        extract_dataset(archives, tmp_path / "extracted")
+    assert not (tmp_path / "extracted").exists()
+    monkeypatch.undo()
+    result = extract_dataset(archives, tmp_path / "extracted")
+    assert call == "flush_name" or result.continued == []  # what the disk refused is not trusted
     assert files(tmp_path / "extracted") == contents(archives)
 
 
@@ -472,33 +915,36 @@ def test_full_disk(archives, tmp_path, small_disk):
 def test_too_little_space_is_known_before(archives, tmp_path, small_disk):
     source = tmp_path / "archives"
     shutil.copytree(archives, source)
+    noise = random.Random(1)
     with gzip.open(source / VICTIM, "wb", 0) as f, gzip.open(archives / VICTIM) as old:
         f.write(without_end(old.read()))
         for i in range(100):
-            info, data = member(f"{TOP}/A/{i}", os.urandom(200_000))
+            info, data = member(f"{TOP}/A/{i}", noise.randbytes(200_000))
             f.write(info.tobuf() + data + bytes(-len(data) % 512))
         f.write(bytes(1024))
     done = command(source, small_disk / "extracted")
     assert done.returncode == 1
-    assert "MB free and about 21" in done.stderr
+    assert "MB free and about 22" in done.stderr
     assert os.listdir(small_disk) == []
 
 
 def test_memory_does_not_grow_with_the_archive(archives, tmp_path):
-    """A worker stays below 150 MB over one member of 400 MB and 20,000 small ones."""
+    """A worker stays below 150 MB over 13 members of 30 MB each and 20,000 small ones."""
     source = tmp_path / "archives"
     shutil.copytree(archives, source)
+    chunk = random.Random(4).randbytes(1 << 20)
     with gzip.open(source / VICTIM, "wb", 1) as f:
         for i in range(20_000):
             f.write(
                 member(f"{TOP}/A/D2013.01.28_S0717_I132_WELL7_RUN{i}.jpeg", b"12345")[0].tobuf()
                 + b"12345".ljust(512, b"\0")
             )
-        big, _ = member(f"{TOP}/A/big")
-        big.size = 400 << 20
-        f.write(big.tobuf())
-        for _ in range(400):
-            f.write(bytes(1 << 20))
+        for i in range(13):
+            big, _ = member(f"{TOP}/A/big{i}")
+            big.size = 30 << 20
+            f.write(big.tobuf())
+            for _ in range(30):
+                f.write(chunk)
         f.write(bytes(1024))
     code = f"""
 import resource
@@ -620,3 +1066,134 @@ def test_works_from_an_unguarded_script(archives, tmp_path):
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=60)
     assert int(done.stdout) == len(contents(archives))
+
+
+# --- what people really have in the folder ---------------------------------------------------------------------------------
+
+
+def renamed(old, new):
+    return lambda folder: (folder / old).rename(folder / new)
+
+
+def added(name, data=b"x"):
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+def unpacked(name):
+    return lambda folder: (folder / name).write_bytes(gzip.decompress((folder / name).read_bytes()))
+
+
+FOUND = {
+    "wget's second copy": (added(f"{VICTIM}.1"), f"'{VICTIM}.1' (a download of {VICTIM}? rename or remove it)"),
+    "a browser's second copy": (added(f"{TOP} (1).tar.gz"), f"(a download of {VICTIM}? rename or remove it)"),
+    "wget's name": (renamed(VICTIM, f"{VICTIM}?download=1"), f"(a download of {VICTIM}? rename or remove it)"),
+    "tgz": (renamed(VICTIM, f"{TOP}.tgz"), f"'{TOP}.tgz' (a download of {VICTIM}? rename or remove it)"),
+    "capitals": (renamed(VICTIM, "Embryo_Dataset_F15.TAR.GZ"), f"(a download of {VICTIM}? rename or remove it)"),
+    "unpacked by the browser": (renamed(VICTIM, f"{TOP}.tar"), f"(unpacked during the download? run: gzip {TOP}.tar)"),
+    "a plain tar": (
+        unpacked(VICTIM),
+        f"{VICTIM} is not a gzip file but a plain tar file (unpacked during the download? ",
+    ),
+    "a web page": (added(VICTIM, b"\n<!DOCTYPE html>"), f"{VICTIM} is not a gzip file but a web page"),
+    "Zenodo's zip": (
+        added("7912264.zip"),
+        "'7912264.zip' (Zenodo's download of all ten; unzip it first, then remove it)",
+    ),
+    "checksums": (added("md5sums.txt"), "'md5sums.txt' (checksums; move it elsewhere)"),
+    "Windows": (added("Thumbs.db"), "'Thumbs.db' (left by a system; remove it)"),
+    "Windows, again": (added("desktop.ini"), "'desktop.ini' (left by a system; remove it)"),
+    "unpacked beside": (lambda folder: (folder / TOP).mkdir(), f"'{TOP}' (an unpacked archive; move it elsewhere)"),
+    "a page for the grades": (
+        added(GRADES, b"<html>404</html>"),
+        f"{GRADES} has no header with the columns video_name, TE",
+    ),
+    "JSON for the grades": (
+        added(GRADES, b'{"status": 404}'),
+        f"{GRADES} has no header with the columns video_name, TE",
+    ),
+    "some missing": (lambda folder: (folder / VICTIM).unlink(), "extract_part "),
+}
+
+
+@pytest.mark.parametrize("case", FOUND)
+def test_what_people_have_gets_its_remedy(archives, tmp_path, case):
+    """In one line, before anything is written."""
+    source = tmp_path / "archives"
+    shutil.copytree(archives, source)
+    change, remedy = FOUND[case]
+    change(source)
+    done = command(source, tmp_path / "extracted")
+    assert done.returncode == 1
+    assert remedy in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"archives"}
+
+
+def test_a_folder_above_the_archives_is_recognised(archives, tmp_path):
+    shutil.copytree(archives, tmp_path / "download" / "7912264")
+    done = command(tmp_path / "download", tmp_path / "extracted")
+    assert done.returncode == 1
+    assert f"{tmp_path / 'download' / '7912264'} holds archives, give that folder" in done.stderr
+
+
+def test_two_archives_of_ten_can_be_extracted_as_the_message_says(archives, tmp_path):
+    source = tmp_path / "archives"
+    source.mkdir()
+    for name in VICTIM, "embryo_dataset_annotations.tar.gz":
+        shutil.copy(archives / name, source)
+    done = command(source, tmp_path / "extracted")
+    assert done.returncode == 1
+    advice = done.stderr.partition("run: python ")[2].replace("NEW_FOLDER", str(tmp_path / "part")).split()
+    part = subprocess.run([sys.executable, *advice], capture_output=True, text=True, timeout=60)
+    assert part.returncode == 0, part.stderr
+    assert {path.name for path in (tmp_path / "part").iterdir()} == {TOP, "embryo_dataset_annotations"}
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "socket", "device", "1 TB", "loop", "folder"])
+@pytest.mark.parametrize("name", [VICTIM, GRADES])
+def test_only_regular_files_are_read(archives, tmp_path, kind, name):
+    """None of these holds up the command or fills the memory."""
+    source = tmp_path / "archives"
+    shutil.copytree(archives, source)
+    (source / name).unlink()
+    if kind == "FIFO":
+        os.mkfifo(source / name)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(os.path.relpath(source / name))
+    elif kind == "device":
+        (source / name).symlink_to("/dev/zero")
+    elif kind == "1 TB":
+        with open(source / name, "wb") as file:
+            file.truncate(1 << 40)
+    elif kind == "loop":
+        (source / name).symlink_to(source / name)
+    else:
+        (source / name).mkdir()
+    done = command(source, tmp_path / "extracted")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert name in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"archives"}
+
+
+def test_names_do_not_depend_on_the_locale(archives, tmp_path):
+    """A member whose name is not ASCII gets the same bytes for its name under any locale."""
+    source = tmp_path / "archives"
+    shutil.copytree(archives, source)
+    named = f"{TOP}/Ä-1/été.jpeg"
+    path = source / VICTIM
+    path.write_bytes(with_members(member(named, b"x"), member(f"{TOP}/Ä-1/F0/é", b"y"))(path.read_bytes()))
+    found = {}
+    for name, locale in {
+        "utf8": {"LC_ALL": "C.UTF-8"},
+        "ascii": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        "POSIX": {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        "mixed": {"LC_ALL": "C.UTF-8", "PYTHONUTF8": "0"},
+    }.items():
+        done = command(source, tmp_path / name, "--json", env=os.environ | locale)
+        assert done.returncode == 0, done.stderr
+        found[name] = json.loads(done.stdout)
+        assert os.path.isfile(os.fsencode(tmp_path / name) + f"/{named}".encode())
+        assert digest(tmp_path / name) == digest(tmp_path / "utf8")
+    assert {result["videos"] for result in found.values()} == {3}

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import Shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,20 +21,15 @@ from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util.dataset import PHASE_TYPE, EmbryoDataset, ground_truth, write_ground_truth
 from nsw_da_medical_image.dataset_util.dataset import main as dataset_command
 from nsw_da_medical_image.dataset_util.exclusion import excluded
-from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.frames import FrameRecord, Frames, picked
-from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, released_videos, runs_text
 
-QUIRKS = ["run-gap@SAM1-7", "missing-time@SAM2-4", "missing-annotation@SAM3-6"]
+QUIRKS = ("run-gap@SAM1-7", "missing-time@SAM2-4", "missing-annotation@SAM3-6")
 
 
 @pytest.fixture(scope="module")
-def ds(tmp_path_factory: pytest.TempPathFactory) -> EmbryoDataset:
-    folder = tmp_path_factory.mktemp("frames")
-    make_archives(folder / "archives", videos=6, frames=24, size=48, quirks=QUIRKS)
-    extract_dataset(folder / "archives", folder / "extracted")
-    return EmbryoDataset(folder / "extracted")
+def ds(shared: Callable[..., Shared]) -> EmbryoDataset:
+    return EmbryoDataset(shared(videos=6, size=48, quirks=QUIRKS).extracted)
 
 
 def told(record: FrameRecord) -> tuple:

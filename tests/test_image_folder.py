@@ -8,25 +8,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Shared
 
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
-from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.image_folder import make_image_folder
-from nsw_da_medical_image.dataset_util.sample import make_archives
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "nsw_da_medical_image.dataset_util.image_folder"]
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("folders")
-    make_archives(folder / "archives", videos=3, frames=60, size=96, quirks=["truncated-jpeg@SAM2-4"])
-    extract_dataset(folder / "archives", folder / "extracted")
-    return folder / "extracted"
+def data(shared: Callable[..., Shared]) -> Path:
+    return shared(frames=60, size=96, quirks=("truncated-jpeg@SAM2-4",)).extracted
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -65,7 +65,7 @@ def told(table: pd.DataFrame) -> set[tuple[str, ...]]:
 # Planted defects -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=[500, 96])
+@pytest.fixture(scope="module", params=[pytest.param(500, marks=pytest.mark.slow), 96])
 def spoilt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[EmbryoDataset, Sample]:
     """A defect a video, and a tenth video without."""
     folder = tmp_path_factory.mktemp("spoilt")

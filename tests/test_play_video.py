@@ -3,23 +3,19 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
-from nsw_da_medical_image.dataset_util.sample import make_archives
+from conftest import Shared
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("script")
-    make_archives(folder / "archives", videos=2, frames=40, size=64)
-    extract_dataset(folder / "archives", folder / "extracted")
-    return folder / "extracted"
+def data(shared: Callable[..., Shared]) -> Path:
+    return shared().extracted
 
 
 def script(*args: object) -> subprocess.CompletedProcess[str]:

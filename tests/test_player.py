@@ -1,7 +1,8 @@
 """The player in a real JupyterLab: what a reader sees, and what nobody sees but everybody needs.
 
 Times are printed (`-s` or `-rP` shows them). What is asserted of them compares with the display's own rate at that
-moment, for a shared machine is sometimes slow; counts, order and exactness are asserted to the last frame.
+moment, and may be tried again, for a shared machine is sometimes slow; counts, order and exactness are asserted to the last
+frame. Nothing is watched for a number of seconds: a test goes on when enough frames were drawn, or when the player is at rest.
 """
 
 import hashlib
@@ -17,13 +18,13 @@ from typing import Any
 
 import nbformat
 import pytest
-from conftest import no_browser
+from conftest import Shared, no_browser
 from lab import page_errors, run_all, screenshot, wait_idle
 from nbformat.v4 import new_code_cell, new_notebook
 
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
-from nsw_da_medical_image.dataset_util.sample import Sample, make_archives
+from nsw_da_medical_image.dataset_util.sample import make_archives
 
 HERE = Path(__file__).parent
 PLAYER = ".embryo-player"
@@ -41,31 +42,24 @@ browser_test = pytest.mark.browser
 # --- data ----------------------------------------------------------------------------------------
 
 
-def extracted(folder: Path, **options: Any) -> tuple[Path, Sample]:
-    sample = make_archives(folder / "archives", **options)
-    extract_dataset(folder / "archives", folder / "extracted")
-    shutil.rmtree(folder / "archives")
-    return folder / "extracted", sample
-
-
 @pytest.fixture(scope="session")
-def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def long(shared: Callable[..., Shared]) -> Path:
     """One video of 500 frames of 500 x 500 in seven planes."""
-    return extracted(tmp_path_factory.mktemp("long"), videos=1, frames=500)[0]
+    return shared(videos=1, frames=500, size=500).extracted
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(shared: Callable[..., Shared]) -> Path:
     """Nine videos of 60 small frames."""
-    return extracted(tmp_path_factory.mktemp("small"), videos=9, frames=60, size=64)[0]
+    return shared(videos=9, frames=60).extracted
 
 
 @pytest.fixture(scope="session")
-def odd(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def odd(shared: Callable[..., Shared]) -> tuple[Path, dict[str, Any]]:
     """Videos with gaps and broken files, and what was planted where."""
-    quirks = ["run-gap@SAM1-2", "empty-file@SAM1-2", "undecodable-jpeg@SAM1-2", "truncated-jpeg@SAM1-7"]
-    path, sample = extracted(tmp_path_factory.mktemp("odd"), videos=2, frames=60, size=200, quirks=quirks)
-    return path, {planted.quirk: planted for planted in sample.planted}
+    quirks = "run-gap@SAM1-2", "empty-file@SAM1-2", "undecodable-jpeg@SAM1-2", "truncated-jpeg@SAM1-7"
+    sample = shared(videos=2, frames=60, size=200, quirks=quirks)
+    return sample.extracted, {planted.quirk: planted for planted in sample.planted}
 
 
 # --- a notebook, its kernel and its player -------------------------------------------------------
@@ -128,7 +122,7 @@ def kernel(page: Any, code: str) -> str:
 
 def told_in_kernel(page: Any, code: str, expected: str) -> None:
     """Return when `code` prints `expected` in the kernel; what the browser says takes a moment to get there."""
-    for _ in range(100):
+    for _ in range(600):
         answer = kernel(page, code)
         if answer == expected:
             return
@@ -149,8 +143,8 @@ def local(page: Any) -> None:
     assert away == []
 
 
-# Watches what is drawn while it plays for `ms` milliseconds: [[time, run, runs of all panes are the same], ...]
-WATCH = """async ({ms, act}) => {
+# Watches until it has drawn `draws` different runs or plays no more: [[time, run, runs of all panes are the same], ...]
+WATCH = """async ({draws, act}) => {
   const root = document.querySelector('.embryo-player');
   const panes = [...root.querySelectorAll('.ep-pane')];
   const drawn = [];
@@ -159,12 +153,11 @@ WATCH = """async ({ms, act}) => {
   const watcher = new MutationObserver(note);
   watcher.observe(root, {attributes: true, attributeFilter: ['data-run']});
   const ticks = [];
-  let on = true;
-  const tick = now => { ticks.push(now); if (on) requestAnimationFrame(tick); };
+  const until = performance.now() + 120_000;
+  const frame = () => new Promise(done => requestAnimationFrame(done));
   root.querySelector(`[aria-label="${act}"]`).click();
-  requestAnimationFrame(tick);
-  await new Promise(done => setTimeout(done, ms));
-  on = false;
+  do ticks.push(await frame());
+  while (root.querySelector('[aria-label="Pause"]') && new Set(drawn.map(([, run]) => run)).size < draws && performance.now() < until);
   root.querySelector('[aria-label="Pause"]')?.click();
   watcher.disconnect();
   return {drawn, ticks};
@@ -180,8 +173,8 @@ def late(times: list[float]) -> float:
 class Watched:
     """What was drawn while it played."""
 
-    def __init__(self, page: Any, ms: int, act: str = "Play"):
-        found = page.evaluate(WATCH, {"ms": ms, "act": act})
+    def __init__(self, page: Any, draws: int = 1_000_000, act: str = "Play"):
+        found = page.evaluate(WATCH, {"draws": draws, "act": act})
         self.times = [time for time, _, _ in found["drawn"]]
         self.runs = [run for _, run, _ in found["drawn"]]
         self.in_step = all(same for _, _, same in found["drawn"])
@@ -192,6 +185,12 @@ class Watched:
         self.fps = (len(self.runs) - 1) / self.seconds
         self.steps = [b - a for a, b in pairwise(self.runs)]
         self.late, self.display_late = late(self.times), late(ticks)
+        part = max(
+            1, len(self.runs) // 4
+        )  # runs a second, from the first to the last quarter: one late frame is no matter
+        ends = [(statistics.median(of[:part]), statistics.median(of[-part:])) for of in (self.runs, self.times)]
+        (run, to_run), (time, to_time) = ends
+        self.pace = 1000 * (to_run - run) / (to_time - time)
 
     def __str__(self) -> str:
         skipped = sum(step - 1 for step in self.steps)
@@ -202,6 +201,11 @@ class Watched:
         )
 
 
+def eventually(attempt: Callable[[], bool], times: int = 4) -> bool:
+    """Whether an attempt succeeds: what is slow in itself is slow every time, a shared machine is so only now and then."""
+    return any(attempt() for _ in range(times))
+
+
 # --- 1: speed ------------------------------------------------------------------------------------
 
 
@@ -209,15 +213,22 @@ class Watched:
 def test_sixty_frames_a_second(play: Callable[..., Any], long: Path) -> None:
     page = play(long, "player = EmbryoPlayer(v, fps=60)\nplayer")
     all_held(page, 3500)
-    seen = Watched(page, 7000)
-    print(f"\n60 fps asked: {seen}")
-    assert min(seen.steps) >= 1  # never back, never twice
-    assert seen.fps > 0.9 * min(60, seen.display)  # as fast as the display, however slow that is now
-    assert seen.late < seen.display_late + 0.15
-    assert seen.runs[-1] - seen.runs[0] == pytest.approx(60 * seen.seconds, abs=4)  # real time is kept
+
+    def as_fast_as_the_display() -> bool:
+        page.get_by_role("button", name="First frame").click()
+        seen = Watched(page, 420)
+        print(f"\n60 fps asked: {seen}")
+        assert min(seen.steps) >= 1  # never back, never twice
+        return (
+            seen.fps > 0.9 * min(60, seen.display)  # however slow that is now
+            and seen.late < seen.display_late + 0.15
+            and seen.pace == pytest.approx(60, rel=0.02)  # real time is kept
+        )
+
+    assert eventually(as_fast_as_the_display)
     page.get_by_role("button", name="First frame").click()
     page.get_by_role("button", name="every frame").click()
-    seen = Watched(page, 4000)
+    seen = Watched(page, 240)
     print(f"60 fps asked, every frame: {seen}")
     assert set(seen.steps) == {1}
     local(page)
@@ -228,14 +239,19 @@ def test_seven_planes_in_step(play: Callable[..., Any], long: Path) -> None:
     page = play(long, "player = EmbryoPlayer(v, fps=30, all_planes=True)\nplayer")
     assert page.locator(".ep-pane").count() == 7
     all_held(page, 3500)
-    seen = Watched(page, 6000)
-    print(f"\nseven planes, 30 fps asked, real time: {seen}")
-    assert seen.in_step
-    assert min(seen.steps) >= 1
-    assert seen.runs[-1] - seen.runs[0] == pytest.approx(30 * seen.seconds, abs=8)
+
+    def in_real_time() -> bool:
+        page.get_by_role("button", name="First frame").click()
+        seen = Watched(page, 180)
+        print(f"\nseven planes, 30 fps asked, real time: {seen}")
+        assert seen.in_step
+        assert min(seen.steps) >= 1
+        return seen.pace == pytest.approx(30, rel=0.04)
+
+    assert eventually(in_real_time)
     page.get_by_role("button", name="First frame").click()
     page.get_by_role("button", name="every frame").click()
-    seen = Watched(page, 6000)
+    seen = Watched(page, 120)
     print(f"seven planes, 30 fps asked, every frame: {seen}")
     assert seen.in_step
     assert set(seen.steps) == {1}
@@ -312,12 +328,16 @@ def test_first_frame_and_random_seek(play: Callable[..., Any], long: Path) -> No
     )
     assert times["first"] <= times["bar"] <= times["all"]
     targets = [(run * 197) % 500 + 1 for run in range(1, 121)]
-    found = page.evaluate(SEEK, targets)
-    assert found["wrong"] == []
-    told("the browser's own decoding of the same frames", found["bare"])
-    told("random seek", found["taken"])
-    bare, sought = statistics.median(found["bare"]), statistics.median(found["taken"])
-    assert sought < 3 * (bare + found["frame"])  # a decoding and a frame of the display, whatever they take now
+
+    def sought_as_decoded() -> bool:
+        """A decoding and a frame of the display, whatever they take now."""
+        found = page.evaluate(SEEK, targets)
+        assert found["wrong"] == []
+        told("the browser's own decoding of the same frames", found["bare"])
+        told("random seek", found["taken"])
+        return statistics.median(found["taken"]) < 3 * (statistics.median(found["bare"]) + found["frame"])
+
+    assert eventually(sought_as_decoded)
     told_in_kernel(page, "print(player.value)", str(targets[-1]))
 
 
@@ -373,10 +393,13 @@ PLAY_AND_SEEK = """async (run) => {
 
 @browser_test
 @pytest.mark.parametrize("subshells", ["disabled", "perCommTarget"])
-def test_it_plays_while_the_kernel_is_busy(play: Callable[..., Any], lab: Any, long: Path, subshells: str) -> None:
+def test_it_plays_while_the_kernel_is_busy(
+    play: Callable[..., Any], lab: Any, long: Path, tmp_path: Path, subshells: str
+) -> None:
     """Without subshells, as in older kernels, nothing that the browser says is heard before the busy cell ends."""
     lab.set("apputils-extension", "kernels-settings", {"commsOverSubshells": subshells})
-    busy = "until = time.time() + 8\nwhile time.time() < until:\n    pass"
+    enough = tmp_path / "enough"
+    busy = f"import os\nuntil = time.time() + 300\nwhile not os.path.exists({str(enough)!r}) and time.time() < until:\n    pass"
     page = play(long, "player = EmbryoPlayer(v, fps=25)\nplayer", busy, wait=False)
     page.evaluate(
         "() => { window.jupyterapp.commands.execute('notebook:run-all-cells').then(() => { window.allRan = true }) }"
@@ -386,9 +409,10 @@ def test_it_plays_while_the_kernel_is_busy(play: Callable[..., Any], lab: Any, l
         f"\nbusy kernel: plays {found['plays']:.0f} ms, and has sought {found['sought']:.0f} ms after it is displayed"
     )
     assert found["run"] == "222"
-    assert len(Watched(page, 800).runs) > 10
+    assert len(Watched(page, 11).runs) >= 11
     held(page, 500)
     assert not page.evaluate("() => window.allRan")  # the busy cell still runs
+    enough.touch()
     page.wait_for_function("() => window.allRan")
     told_in_kernel(page, "print(player.value)", state(page)["run"])
 
@@ -432,7 +456,7 @@ def test_archives_play_as_files_do(play: Callable[..., Any], tmp_path: Path) -> 
         assert page.evaluate(DIGESTS, plane) == {
             str(run): hashlib.sha256(video.jpeg(run, plane)).hexdigest() for run in video.runs(plane)
         }
-    assert len(set(Watched(page, 1000).runs)) > 10
+    assert len(set(Watched(page, 11).runs)) >= 11
     found = page.evaluate(SEEK, [(run * 37) % 60 + 1 for run in range(1, 41)])
     assert found["wrong"] == []
     print()
@@ -466,7 +490,7 @@ def test_broken_frames_are_shown_as_such(play: Callable[..., Any], odd: tuple[Pa
     path, planted = odd
     page = play(path, "player = EmbryoPlayer(v, fps=60)\nplayer")
     page.wait_for_function(f"() => document.querySelector('{PLAYER}').dataset.held === '59'")
-    seen = Watched(page, 3500)
+    seen = Watched(page)
     gap = planted["run-gap"].runs[0]
     assert seen.runs[-1] == 60  # it came through to the end
     assert gap not in seen.runs
@@ -488,7 +512,7 @@ def test_truncated_frames_show_what_they_hold(play: Callable[..., Any], odd: tup
     assert page.locator(".ep-badge").inner_text() == "run 1: the file is truncated"
     lit = "() => document.querySelector('.ep-pane canvas').getContext('2d').getImageData(60, 60, 80, 80).data.filter(x => x > 40).length"
     assert page.evaluate(lit) > 80 * 80 * 2
-    seen = Watched(page, 2500)
+    seen = Watched(page)
     assert seen.runs[-1] == 60
     screenshot(page, "player-truncated")
 
@@ -516,7 +540,7 @@ def test_real_frames(play: Callable[..., Any], real_data: Path) -> None:
     video = EmbryoDataset(real_data)["AA83-7"]
     files = {str(run): hashlib.sha256(video.jpeg(run)).hexdigest() for run in video.runs()}
     assert page.evaluate(DIGESTS, "F0") == files
-    seen = Watched(page, 3000)
+    seen = Watched(page, 150)
     print(f"\nreal frames, 60 fps asked: {seen}")
     assert min(seen.steps) >= 1
     page.locator(".ep-phase", has_text="t2").click()
@@ -549,17 +573,17 @@ def test_dragging_leaves_no_backlog(play: Callable[..., Any], long: Path) -> Non
           const asked = performance.now();
           while (root.dataset.run !== String(last) || root.dataset.exact !== 'true') await new Promise(done => setTimeout(done));
           const shown = performance.now() - asked;
-          const later = [];
-          const watcher = new MutationObserver(() => later.push(root.dataset.run));
+          window.later = [];
+          const watcher = new MutationObserver(() => window.later.push(root.dataset.run));
           watcher.observe(root, {attributes: true, attributeFilter: ['data-run']});
-          await new Promise(done => setTimeout(done, 600));
-          return {shown, later, last, most, seconds: (asked - began) / 1000, flying: root.embryo.stats().flying};
+          return {shown, last, most, seconds: (asked - began) / 1000};
         }"""
     )
     print(f"\n200 positions: the last one is shown {found['shown']:.0f} ms after it was asked for")
-    assert found["later"] == []
     assert found["most"] <= 4
-    assert found["flying"] == 0
+    page.wait_for_function(f"() => document.querySelector('{PLAYER}').embryo.stats().flying === 0")
+    told_in_kernel(page, "print(player.value)", str(found["last"]))
+    assert page.evaluate("() => window.later") == []
     heard = json.loads(kernel(page, "print(heard)"))
     assert heard[-1] == found["last"] == int(kernel(page, "print(player.value)"))
     assert len(heard) <= 10 * found["seconds"] + 3
@@ -575,7 +599,7 @@ def test_two_displays_stay_in_step(play: Callable[..., Any], small: Path) -> Non
           roots.at(-1).scrollIntoView();
           const differ = [];
           roots[1].querySelector('[aria-label=Play]').click();
-          for (let i = 0; i < 60; i++) {
+          for (let i = 0; i < 60 || (Number(roots[0].dataset.run) <= 10 && i < 6000); i++) {
             await new Promise(done => requestAnimationFrame(done));
             if (new Set(roots.map(root => root.dataset.run)).size > 1) differ.push(roots.map(root => root.dataset.run));
           }
@@ -597,13 +621,13 @@ def test_a_reload_brings_the_player_back(play: Callable[..., Any], small: Path) 
     settle(page, f"{PLAYER}[data-run='41']")
     page.get_by_role("button", name="F15", exact=True).click()
     settle(page, f"{PLAYER}[data-plane='F15']")
-    page.wait_for_timeout(300)
+    told_in_kernel(page, "print(player.value, player.plane)", "41 F15")
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     page.reload()
     wait_idle(page)
     settle(page, f"{PLAYER}[data-run='41'][data-plane='F15']")
     held(page, 60)
-    assert len(set(Watched(page, 600).runs)) > 3
+    assert len(set(Watched(page, 4).runs)) >= 4
     told_in_kernel(page, "print(player.plane)", "F15")
 
 
@@ -642,7 +666,7 @@ def test_keys_act_on_the_player_alone(play: Callable[..., Any], small: Path) -> 
     page.wait_for_function(f"() => document.querySelector('{PLAYER}').dataset.phase === 'tPNa'")
     for key in "k", "j", "l", "b", "a", "x", "m", "y", "k":
         page.keyboard.press(key)
-    page.wait_for_timeout(300)
+    kernel(page, "1")  # there and back: what a key had set off would have happened by then
     assert page.evaluate(cells) == after_click
     page.keyboard.press("?")
     assert page.locator(".ep-help").is_visible()
@@ -705,6 +729,7 @@ def state_bytes(player: Any) -> int:
     return len(json.dumps(player.get_state(), default=str))
 
 
+@pytest.mark.slow
 def test_the_state_of_any_player_is_small(small: Path, tmp_path: Path) -> None:
     from nsw_da_medical_image.viewer.player import EmbryoPlayer
 
@@ -732,7 +757,7 @@ def test_the_state_of_any_player_is_small(small: Path, tmp_path: Path) -> None:
 def test_the_saved_notebook_is_small_and_shows_the_sheet(play: Callable[..., Any], long: Path, lab: Any) -> None:
     page = play(long, "player = EmbryoPlayer(v, fps=60)\nplayer")
     held(page, 500)
-    Watched(page, 1500)
+    Watched(page, 60)
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     path = lab.root / page.evaluate("() => window.jupyterapp.shell.currentWidget.context.path")
     print(f"\nsaved notebook: {path.stat().st_size} bytes")
@@ -767,7 +792,7 @@ def test_a_page_of_its_own(browser: Any, small: Path, tmp_path: Path) -> None:
     held(page, 120)
     settle(page)
     assert state(page)["plane"] == "F15"
-    assert len(set(Watched(page, 1000).runs)) > 10
+    assert len(set(Watched(page, 11).runs)) >= 11
     page.get_by_label("Seek").fill("50")
     settle(page, f"{PLAYER}[data-run='50']")
     page.get_by_role("button", name="F0", exact=True).click()
@@ -793,7 +818,7 @@ def test_memory_stays_within_its_budget(play: Callable[..., Any], long: Path) ->
           let bitmaps = 0, jpegs = 0;
           root.querySelector('[aria-label=Play]').click();
           const runs = new Set();
-          while (performance.now() < until) {
+          while (performance.now() < until || (runs.size <= 10 && performance.now() < until + 60_000)) {
             await new Promise(done => requestAnimationFrame(done));
             const stats = root.embryo.stats();
             bitmaps = Math.max(bitmaps, stats.bitmapBytes);
@@ -831,8 +856,8 @@ player.observe(lambda change: heard.append((time.time(), change.new)), "value")
 ipywidgets.VBox([player, slider])""",
     )
     held(page, 500)
-    seen = Watched(page, 4000)
-    page.wait_for_timeout(500)
+    seen = Watched(page, 240)
+    told_in_kernel(page, "print(player.value)", state(page)["run"])
     heard = json.loads(kernel(page, "print(json.dumps(heard))"))
     rate = (len(heard) - 2) / seen.seconds
     print(f"\nthe kernel heard {len(heard)} values in {seen.seconds:.1f} s, {rate:.1f} a second")
@@ -842,14 +867,13 @@ ipywidgets.VBox([player, slider])""",
     told_in_kernel(page, "print(slider.value, player.playing)", f"{state(page)['run']} False")
     assert kernel(page, "player.value = 98") == ""
     settle(page, f"{PLAYER}[data-run='98']")
-    page.wait_for_timeout(300)
     told_in_kernel(page, "print(slider.value)", "98")
     kernel(page, "slider.value = 7")
     settle(page, f"{PLAYER}[data-run='7']")
     kernel(page, "player.plane, player.value, player.playing = -15, 200, True")
     page.wait_for_function(f"() => Number(document.querySelector('{PLAYER}').dataset.run) > 210")
     kernel(page, "player.playing = False")
-    page.wait_for_timeout(400)
+    page.locator(f"{PLAYER} [aria-label=Play]").wait_for()
     settle(page)  # the frame at rest may have had to be asked for
     told_in_kernel(page, "print(player.value, player.plane)", f"{state(page)['run']} F-15")
     local(page)
@@ -872,7 +896,7 @@ player""",
     video = EmbryoDataset(small)["SAM1-2"]
     files = {str(run): hashlib.sha256(video.jpeg(run)).hexdigest() for run in video.runs()}
     assert page.evaluate(DIGESTS, "F0") == files
-    assert len(set(Watched(page, 800).runs)) > 5
+    assert len(set(Watched(page, 6).runs)) >= 6
     assert kernel(page, "print(player._delivery.base64)") == "True"
 
 

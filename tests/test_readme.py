@@ -57,6 +57,7 @@ def differences(text: str, folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_readme_shows_what_its_commands_print(tmp_path: Path) -> None:
     text = README.read_text(encoding="utf-8")
     assert len(list(steps(text))) >= 4
@@ -104,6 +105,7 @@ def test_one_line_runs_the_tests() -> None:
     assert lines[0].startswith("python3 -m venv .venv && ")
 
 
+@pytest.mark.slow
 def test_picture_is_drawn_from_sample_data(tmp_path: Path) -> None:
     picture, script = ROOT / "nbs/images/overview.png", ROOT / "nbs/images/overview.py"
     assert picture.stat().st_size < 300_000

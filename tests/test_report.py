@@ -13,21 +13,20 @@ from typing import Any
 import nbformat
 import pandas as pd
 import pytest
+from conftest import Shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import page_errors, run_all, screenshot
 from nbformat.v4 import new_code_cell, new_notebook
 
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
-from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
-from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.util import FocalPlane, released_videos, runs_ranges, runs_text
 from nsw_da_medical_image.validation.checks import FINDING_COLUMNS, Finding, Severity, findings_table
 from nsw_da_medical_image.validation.report import Report, heat_map, notebook_html, worst_frames
 from nsw_da_medical_image.validation.validate import validate
 
 HERE = Path(__file__).parent
-QUIRKS = ["truncated-jpeg@SAM1-2", "dark-frames@SAM1-7", "empty-file@SAM1-7", "empty-well@SAM2-4"]
+QUIRKS = ("truncated-jpeg@SAM1-2", "dark-frames@SAM1-7", "empty-file@SAM1-7", "empty-well@SAM2-4")
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -48,14 +47,12 @@ HOSTILE = [
 
 
 @pytest.fixture(scope="session")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[Any]]]:
+def planted(shared: Callable[..., Shared]) -> tuple[Path, list[list[Any]]]:
     """A data set with planted defects, and rows for `report_of` that name them."""
-    folder = tmp_path_factory.mktemp("planted")
-    sample = make_archives(folder / "archives", videos=3, frames=32, size=120, quirks=QUIRKS)
-    extract_dataset(folder / "archives", folder / "extracted")
+    sample = shared(frames=32, size=120, quirks=QUIRKS)
     grave = {"truncated-jpeg": "error", "empty-file": "error", "empty-well": "error", "dark-frames": "warning"}
     rows = [[p.quirk, grave[p.quirk], p.video, "F0", runs_text(p.runs), f"{len(p.runs)} runs"] for p in sample.planted]
-    return folder / "extracted", [*rows, ["run-gap", "info", "SAM2-4", "", "7", "missing"]]
+    return sample.extracted, [*rows, ["run-gap", "info", "SAM2-4", "", "7", "missing"]]
 
 
 def findings_of(rows: list[list[Any]]) -> pd.DataFrame:
@@ -290,6 +287,7 @@ def test_a_video_stands_once_for_a_kind(validated: Report, small: Report) -> Non
     assert {shown.plane for shown in frames} == {"F0"}
 
 
+@pytest.mark.slow
 def test_a_notebook_gets_no_more_than_it_can_hold(release: Report, small: Report) -> None:
     page = _Elements(release._repr_html_())
     assert len(release._repr_html_()) < 500_000
@@ -301,6 +299,7 @@ def test_a_notebook_gets_no_more_than_it_can_hold(release: Report, small: Report
     assert len(buttons) == 3 + 4  # videos with errors or warnings, and the worst frames
 
 
+@pytest.mark.slow
 def test_every_video_with_a_fault_is_in_the_heat_map(release: Report) -> None:
     grave = release.findings[release.findings["severity"] != "info"]
     table = heat_map(release.findings)
@@ -359,7 +358,7 @@ def show(browser: Any, tmp_path: Path) -> Any:
 
 def until(page: Any, condition: str) -> None:
     """Return when `condition` holds; Playwright's own way to wait is what the page's Content-Security-Policy forbids."""
-    for _ in range(100):
+    for _ in range(600):
         if page.evaluate(condition):
             return
         page.wait_for_timeout(50)

@@ -47,16 +47,13 @@ def cache(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def archives(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sample") / "archives"
-    make_archives(folder, videos=3, frames=20, size=160)
-    return folder
+def archives(shared):
+    return shared(frames=20, size=160).archives
 
 
 @pytest.fixture(scope="module")
-def extracted(archives):
-    extract_dataset(archives, archives.parent / "extracted")
-    return archives.parent / "extracted"
+def extracted(shared):
+    return shared(frames=20, size=160).extracted
 
 
 # --- the same answers ------------------------------------------------------------------------------------------------
@@ -114,6 +111,7 @@ def questions(name: str, plane: FocalPlane, run: int) -> dict[str, Any]:
 
 @settings(max_examples=int(os.environ.get("NSW_EXAMPLES", "12")), deadline=None, derandomize=True)
 @given(data=st.data())
+@pytest.mark.slow
 def test_archives_answer_as_the_extracted_folder_does(data):
     """Acceptance: for random sample sets every public result is equal, byte for byte."""
     quirks = data.draw(st.lists(st.sampled_from(sorted(QUIRK_HELP)), max_size=5, unique=True), label="quirks")
@@ -222,6 +220,7 @@ def everything(archive: Archive) -> dict[str, Any]:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
+@pytest.mark.slow
 def test_mutated_archive(archives, tmp_path, data):
     """Whatever happens to an archive's bytes: what an extraction gives is given, and what it refuses has a fault."""
     good = (archives / VICTIM).read_bytes()
@@ -408,6 +407,7 @@ def first_bytes(work: tuple[Any, str, int, str]) -> str:
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.slow
 def test_workers_read_what_the_parent_reads(archives, start):
     ds = EmbryoDataset(archives)
     jobs = [(ds, name, run, plane) for name in ds for plane in ("F0", "F15") for run in (1, 9, 20)]
@@ -453,6 +453,7 @@ print("done")
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
+@pytest.mark.slow
 def test_two_processes_open_at_once(archives, cache, tmp_path):
     shutil.copytree(archives, tmp_path / "archives")
     code = f"""
@@ -617,6 +618,7 @@ def test_play_video_indexes_one_plane(archives, tmp_path, cache):
     assert {name for name in indexed if "annot" not in name and "time" not in name} == {"embryo_dataset_F15"}
 
 
+@pytest.mark.slow
 def test_a_video_that_spans_several_seek_points(tmp_path):
     """Frames of real size: a single one, one after the other, and beyond the first seek points."""
     make_archives(tmp_path / "archives", videos=2, frames=60)

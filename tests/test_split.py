@@ -7,19 +7,19 @@ import pickle
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from conftest import Shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util.dataset import PHASE_TYPE, EmbryoDataset
-from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
-from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.split import (
     UNLABELLED,
     Split,
@@ -49,11 +49,8 @@ def drawn_counts() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def ds(tmp_path_factory: pytest.TempPathFactory) -> EmbryoDataset:
-    folder = tmp_path_factory.mktemp("split")
-    make_archives(folder / "archives", videos=8, frames=20, size=32)
-    extract_dataset(folder / "archives", folder / "extracted")
-    return EmbryoDataset(folder / "extracted")
+def ds(shared: Callable[..., Shared]) -> EmbryoDataset:
+    return EmbryoDataset(shared(videos=9, frames=None).extracted)  # the default sample, but for its size
 
 
 videos = st.builds(lambda code, embryo: f"{code}-{embryo}", st.sampled_from("ABCDEFGH"), st.integers(1, 20))
@@ -63,6 +60,7 @@ weights = st.dictionaries(st.sampled_from(["train", "val", "test", "x", "y"]), s
 
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(videos, frames, max_size=30), weights, st.integers())
+@pytest.mark.slow
 def test_any_split_keeps_siblings_together_and_loses_nobody(rows: dict, weights: dict, seed: int) -> None:
     counts = counts_of(rows)
     codes = {code_of(video) for video in rows}
@@ -86,6 +84,7 @@ def test_any_split_keeps_siblings_together_and_loses_nobody(rows: dict, weights:
     assert json.loads(json.dumps(split.made)) == split.made
 
 
+@pytest.mark.slow
 def test_no_single_move_or_exchange_of_codes_would_help() -> None:
     counts = drawn_counts().iloc[:60]
     split = split_counts(counts, (0.6, 0.2, 0.2), 1)
@@ -112,6 +111,7 @@ def test_the_split_of_the_release_is_the_same_on_every_machine() -> None:
     assert digest == "0712684855912e95cbaa086ba77878932ab4ffa0a234825004e97664fa9f7d25"
 
 
+@pytest.mark.slow
 def test_the_file_is_the_same_whatever_the_hash_seed(ds: EmbryoDataset, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nsw_da_medical_image.dataset_util.split", ds.path, "--seed", "5", "--out"]
     texts = set()

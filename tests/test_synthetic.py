@@ -4,17 +4,16 @@ import hashlib
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,8 +21,6 @@ from PIL import Image
 from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util import synthetic
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
-from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
-from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, adopt_batch, parse_metadata, write_run
 from nsw_da_medical_image.validation.checks import FINDING_COLUMNS, Severity
 from nsw_da_medical_image.viewer.compare import compare_sheet
@@ -125,6 +122,7 @@ def test_no_markup_of_a_stranger_reaches_a_page(hostile: Path) -> None:
     assert "<script" not in page
 
 
+@pytest.mark.slow
 def test_the_command_lists_all_and_says_so(hostile: Path) -> None:
     done = command(hostile)
     assert done.returncode == 1
@@ -136,6 +134,7 @@ def test_the_command_lists_all_and_says_so(hostile: Path) -> None:
     assert {row["origin"] for row in rows if row["severity"] == "error"} == set(SyntheticRuns(hostile)) - {"good"}
 
 
+@pytest.mark.slow
 def test_the_command_without_faults_and_without_a_folder(tmp_path: Path) -> None:
     write_run(tmp_path / "run1", [jpeg(0)], "", "tB", "F+15")
     done = command(tmp_path)
@@ -174,33 +173,39 @@ def test_names_that_are_no_text_are_findings(tmp_path: Path) -> None:
     done = command(runs)
     assert done.returncode == 1
     assert r"error: run\udcff has a name that is not UTF-8, so it is left out; rename the folder" in done.stdout
-    assert done.stderr == "error: 1 findings are errors; they are listed above\n"
+    assert done.stderr.splitlines() == [
+        rf"warning: {runs}: left out, since its name is not UTF-8: run\udcff",
+        "error: 1 findings are errors; they are listed above",
+    ]
 
 
-def test_ctrl_c_ends_the_command_in_one_line(tmp_path: Path) -> None:
-    """A pipe in the place of the metadata: once it can be opened for writing, the command waits for its end."""
-    (tmp_path / "run1").mkdir()
-    pipe = tmp_path / "run1" / "metadata.json"
-    os.mkfifo(pipe)
-    full = [sys.executable, "-m", "nsw_da_medical_image.dataset_util.synthetic", str(tmp_path)]
+INTERRUPTED = """
+import os, signal, sys
+from nsw_da_medical_image.dataset_util import synthetic
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background inherits an ignored one
+synthetic.{place} = lambda *args: os.kill(os.getpid(), signal.SIGINT) or signal.pause()
+sys.exit(synthetic.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "options", "said"),
+    [
+        ("parse_metadata", [], "stopped; not all runs were looked at\n"),
+        ("_as_jpeg", ["--adopt", "{images}", "--phase", "t4", "--name", "new"], "stopped; nothing was written\n"),
+    ],
+)
+def test_ctrl_c_ends_the_command_in_one_line(tmp_path: Path, place: str, options: list[str], said: str) -> None:
+    write_run(tmp_path / "all" / "run1", [jpeg(0)], "", "t2")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(jpeg(1))
+    given = [option.format(images=tmp_path / "images") for option in options]
+    full = [sys.executable, "-c", INTERRUPTED.format(place=place), str(tmp_path / "all"), *given]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(full, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    writer = None
-    try:
-        deadline = time.monotonic() + 60
-        while writer is None:
-            assert process.poll() is None, "it ended before it read the metadata"
-            assert time.monotonic() < deadline, "it did not come to the metadata"
-            with suppress(OSError):
-                writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        told, said = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        if writer is not None:
-            os.close(writer)
-    assert (process.returncode, told, said) == (130, "", "stopped; not all runs were looked at\n")
+    done = subprocess.run(full, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", said)
+    assert os.listdir(tmp_path / "all") == ["run1"]
 
 
 @pytest.mark.parametrize("mode", ["F", "I", "I;16", "I;16B"])
@@ -224,13 +229,11 @@ def test_the_metadata_are_json(tmp_path: Path, number: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    make_archives(folder / "archives", videos=1, frames=40, size=64)
-    extract_dataset(folder / "archives", folder / "extracted")
-    return folder / "extracted"
+def data(shared: Callable[..., Shared]) -> Path:
+    return shared().extracted
 
 
+@pytest.mark.slow
 def test_other_commands_use_what_is_sound_and_say_so(data: Path, hostile: Path, tmp_path: Path) -> None:
     done = command(data, tmp_path / "out", "--phases", "t2", "--synthetic", hostile, module="dataset_util.image_folder")
     assert done.returncode == 0
@@ -267,11 +270,15 @@ def test_a_name_is_no_formula(data: Path, tmp_path: Path) -> None:
             ["{data}", "{runs}", "--out", "{new}", "--names", "no-json"],
             "there is no synthetic frame to compare: 12 findings are errors",
         ),
-        (["{data}", "{runs}", "--out", "{new}", "--videos", "SAM1-3"], "has no video 'SAM1-3'; nearest: SAM1-2"),
+        (
+            ["{data}", "{runs}", "--out", "{new}", "--videos", "SAM1-3"],
+            "has no video 'SAM1-3'; nearest: SAM1-7, SAM1-2",
+        ),
         (["{data}", "{data}", "--out", "{new}"], "there is no synthetic frame to compare: "),
         (["{runs}", "{runs}", "--out", "{new}"], "is not a data set"),
     ],
 )
+@pytest.mark.slow
 def test_the_comparison_refuses_in_one_line(
     data: Path, hostile: Path, tmp_path: Path, args: list[str], why: str
 ) -> None:
@@ -360,6 +367,10 @@ def spoil(folder: Path) -> dict[str, str]:
     (folder / "page.png").write_text("<html>not found</html>")
     (folder / "half.png").write_bytes(whole[: len(whole) // 2])
     (folder / "half.jpg").write_bytes((folder / "e.JPG").read_bytes()[:600])
+    Image.fromarray(GREY).save(buffer := io.BytesIO(), "JPEG", progressive=True)
+    data = buffer.getvalue()
+    last = data[data.rindex(b"\xff\xda") : -2]
+    (folder / "scans.jpg").write_bytes(data[:-2] + last * 3000 + data[-2:])
     Image.fromarray(GREY.astype(np.uint16) * 200).save(folder / "sixteen.png")
     Image.new("RGBA", (9, 9), (1, 2, 3, 99)).save(folder / "glass.png")
     Image.new("L", (9, 9)).save(folder / "stack.tif", save_all=True, append_images=[Image.new("L", (9, 9))])
@@ -379,6 +390,7 @@ def spoil(folder: Path) -> dict[str, str]:
         "page.png": "is not a JPEG, PNG, TIFF, WebP or BMP image",
         "half.png": "truncated",
         "half.jpg": "truncated",
+        "scans.jpg": "scans; at most",
         "sixteen.png": "more than 8 bits",
         "glass.png": "transparent pixels",
         "stack.tif": "several pictures",
@@ -475,6 +487,12 @@ def test_the_first_batch_makes_the_folder_above_it(tmp_path: Path, monkeypatch: 
     assert write_run(tmp_path / "data" / "all" / "run1", [jpeg(0)], "", "t2").faults() == []
     (tmp_path / "home").mkdir()
     assert write_run("~/all/run1", [jpeg(0)], "", "t2").path == str(tmp_path / "home" / "all" / "run1")
+    assert list(SyntheticRuns("~/all")) == ["run1"]
+    (tmp_path / "home" / "pictures").mkdir()
+    (tmp_path / "home" / "pictures" / "a.png").write_bytes(jpeg(1))
+    assert adopt_batch("~/pictures", "t2", to="~/all/run2").path == str(tmp_path / "home" / "all" / "run2")
+    with pytest.raises(DataError, match="is not there, so there is no synthetic batch yet"):
+        SyntheticRuns("~/no")
     with pytest.raises(OSError, match="run1"):
         write_run(tmp_path / "data" / "all" / "run1" / "img0.jpg" / "run", [jpeg(0)], "", "t2")
 
@@ -503,6 +521,7 @@ def test_the_older_form_has_an_empty_suffix_for_f0(tmp_path: Path) -> None:
     assert len(runs.frames(planes="F0", phases="tPNa")) == 1
 
 
+@pytest.mark.slow
 def test_the_command_makes_a_batch_and_knows_when_there_is_none(saved: Path, tmp_path: Path) -> None:
     folder = tmp_path / "data" / "all-synthetic-runs"
     for _ in range(2):
@@ -522,7 +541,7 @@ def test_the_command_makes_a_batch_and_knows_when_there_is_none(saved: Path, tmp
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     done = command(folder, "--adopt", saved, "--phase", "t4", "--plane", "F15", "--skip-unreadable", "--json")
     told = json.loads(done.stdout)
-    assert (done.returncode, told["images"], len(told["skipped"])) == (0, 12, 17)
+    assert (done.returncode, told["images"], len(told["skipped"])) == (0, 12, 18)
     assert SyntheticRuns(folder)["my images"].plane == "F15"
     for wrong in (
         ["--phase", "t4"],

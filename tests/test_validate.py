@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import pytest
+from conftest import Shared
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -143,12 +144,9 @@ def pictured(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clean(shared: Callable[..., Shared]) -> Path:
     """Sample data without a defect: SAM1-2, SAM1-7 and SAM2-4, of which SAM1-2 and SAM1-7 are siblings."""
-    folder = tmp_path_factory.mktemp("clean")
-    make_archives(folder / "archives", 3, FRAMES, size=32)
-    extract_dataset(folder / "archives", folder / "extracted")
-    return folder / "extracted"
+    return shared().extracted
 
 
 @pytest.fixture
@@ -197,6 +195,7 @@ def test_planted_defect_is_found(check: str, planted: Tree) -> None:
 
 
 @pytest.mark.parametrize("check", PIXELS)
+@pytest.mark.slow
 def test_defect_planted_in_pixels_is_found(check: str, pictured: Tree) -> None:
     case = PIXELS[check]
     defect = pictured.planted[case.quirk]
@@ -220,6 +219,7 @@ def test_nothing_grave_beyond_what_was_planted(planted: Tree) -> None:
     assert grave(planted.report) == grave_of(PLANTED, planted) | unread
 
 
+@pytest.mark.slow
 def test_nothing_grave_in_pixels_beyond_what_was_planted(pictured: Tree) -> None:
     assert grave(pictured.report) == grave_of(PIXELS, pictured)
 
@@ -824,6 +824,7 @@ many = settings(
 
 @many
 @given(st.lists(st.sampled_from(list(MUTATIONS)), min_size=1, max_size=5), st.integers(0, 2**32))
+@pytest.mark.slow
 def test_no_mutation_makes_it_raise(small: Path, mutations: list[Callable[[Path, Dice], None]], seed: int) -> None:
     with spoilt(small, mutations, seed) as tree, nobody():
         all_forms(validate(tree, pixels=True, workers=1))
@@ -893,6 +894,7 @@ def dask() -> Iterator[Executor]:
         yield executor
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_gives_the_same_report(planted: Tree, pictured: Tree) -> None:
     with dask() as executor:
         assert same(planted.report, validate(planted.root, executor=executor))
@@ -915,8 +917,11 @@ def test_the_order_of_the_work_does_not_show(planted: Tree) -> None:
     assert same(planted.report, validate(planted.root, workers=7))
 
 
-def test_stopped_by_hand_it_keeps_what_was_measured(tree: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of the videos before the one that it was at."""
+def test_stopped_by_hand_it_keeps_what_was_measured(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of the videos before the one that it was at; in a cache of its own, which no other test has filled."""
+    monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / "cache"))
     real, seen = judge_video, []
 
     def stop(task: Task) -> Judged:
@@ -926,15 +931,15 @@ def test_stopped_by_hand_it_keeps_what_was_measured(tree: Path, cache: Path, mon
         return real(task)
 
     monkeypatch.setattr("nsw_da_medical_image.validation.validate.judge_video", stop)
-    before = len(list((cache / "measures").glob("*")))
     with pytest.raises(KeyboardInterrupt):
         validate(tree, pixels=True)
-    assert len(list((cache / "measures").glob("*"))) == before + 2 * len(FocalPlane)
+    assert len(list((tmp_path / "cache" / "measures").glob("*"))) == 2 * len(FocalPlane)
 
 
 # --- the command ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_command_reports_and_tells_by_its_status(tree: Path, planted: Tree, tmp_path: Path) -> None:
     """As a user calls it, with a file for each form."""
     files = {kind: tmp_path / f"report.{kind}" for kind in ("json", "csv", "html")}

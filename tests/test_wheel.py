@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+pytestmark = pytest.mark.slow
+
 REPO = Path(__file__).parent.parent
 PACKAGE = "nsw_da_medical_image"
 

@@ -56,7 +56,7 @@ def cache_folder(kind: str) -> Path:
     except DataError as error:  # a URL
         raise FileNotFoundError(str(error)) from None
     if os.fspath(path).startswith("~"):
-        raise FileNotFoundError(f"{top} is not there: the user has no home folder")
+        raise FileNotFoundError(f"{top} names no home folder")
     return Path(os.path.abspath(path)) / kind
 
 

@@ -48,6 +48,18 @@ class Several(argparse.Action):
         return [part for part in parts if part]
 
 
+def _begin_in_utf8() -> None:
+    """Begin the process again in Python's UTF-8 mode where names of files are read in another encoding, mostly ASCII.
+
+    The names of videos could be neither printed nor put into a table otherwise. What is printed keeps its encoding.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    environment = {"PYTHONIOENCODING": f"{encoding}:backslashreplace", **os.environ, "PYTHONUTF8": "1"}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
 class Parser(argparse.ArgumentParser):
     """Parse arguments; messages are printable, help passes an ASCII terminal, and lists are read as `Several` describes."""
 
@@ -61,6 +73,8 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Return the arguments, or exit with status 2."""
+        if args is None:  # the arguments of the process
+            _begin_in_utf8()
         lists = [action for action in self._actions if isinstance(action, Several)]
         single = [action for action in self._get_positional_actions() if action.required and action.nargs is None]
         self.latest = None

@@ -137,11 +137,11 @@ _NO_FLUSH = {
 }
 
 
-def _fsync(path: str | os.PathLike, flags: int = 0) -> None:
+def _fsync(path: str | os.PathLike, flags: int = 0, dir_fd: int | None = None) -> None:
     """Write one file or folder to disk; where that is not possible, it is left to the system."""
     fd = None
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags, dir_fd=dir_fd)
         os.fsync(fd)
     except OSError as error:
         if error.errno not in _NO_FLUSH:
@@ -173,26 +173,27 @@ def _syncfs(fd: int) -> bool:
     return True
 
 
-def flush_tree(folder: str | os.PathLike) -> None:
+def flush_tree(folder: str | os.PathLike | int) -> None:
     """Write everything in a folder to disk: in one call for its file system if there is one, otherwise file by file.
 
-    Raises `OSError` if the disk reports that something could not be written.
+    The folder may be given as an open descriptor. Raises `OSError` if the disk reports that something could not be written.
     """
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    given = isinstance(folder, int)
+    fd = os.dup(folder) if given else os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # type: ignore[arg-type]
     try:
         if _syncfs(fd):
             return
+        for where, _, names, at in os.fwalk(".", dir_fd=fd):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    if not stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+                        _fsync(name, os.O_NOFOLLOW, at)
+            flush_name(where, at)
     except OSError as error:
-        error.filename = error.filename or os.fspath(folder)
+        error.filename = error.filename or (None if given else folder)
         raise
     finally:
         os.close(fd)
-    for where, _, names in os.walk(os.fspath(folder)):
-        for name in names:
-            if not os.path.islink(os.path.join(where, name)):
-                with suppress(FileNotFoundError):
-                    _fsync(os.path.join(where, name), os.O_NOFOLLOW)
-        flush_name(where)
 
 
 def flush_name(folder: str | os.PathLike, dir_fd: int | None = None) -> None:

@@ -319,9 +319,11 @@ def _enter(census: _Census, member: Member, stream: Stream, top: str) -> None:
         census.file(*place, start, member.size, *_measure(stream, member.size))
 
 # %% ../../nbs/dataset_util/03_archives.ipynb #2863c5bc
-def _walk(inflated: Any, top: str, census: _Census, report: Callable[[], object]) -> int:
-    """Note all members of a tarball; the inflated length. Raises what `members` and `destination_of` raise."""
-    stream = Stream(inflated)
+def _walk(
+    inflated: Any, top: str, census: _Census, report: Callable[[], object], compressed: Callable[[], int] | None = None
+) -> int:
+    """Note all members of a tarball; the inflated length. Raises what `members`, `destination_of` and `Stream` raise."""
+    stream = Stream(inflated, compressed)
     for member in members(stream):
         census.near = member.name
         _enter(census, member, stream, top)
@@ -399,7 +401,10 @@ def _at_once(
         rapidgzip.RapidgzipFile(str(path), parallelization=threads, chunk_size=_SPACING) as inflated,
     ):
         try:
-            length = _walk(inflated, ARCHIVES[path.name], census, lambda: report(inflated.tell_compressed() // 8))
+            size = path.stat().st_size
+            length = _walk(
+                inflated, ARCHIVES[path.name], census, lambda: report(inflated.tell_compressed() // 8), lambda: size
+            )
             if _stated_length(path) == length % 2**32:
                 inflated.export_index(exported := io.BytesIO(), rapidgzip.IndexFormat.GZTOOL)
                 points = _exported(exported.getvalue())
@@ -422,7 +427,7 @@ def _carefully(path: Path, census: _Census, report: Callable[[int], object]) -> 
     """Walk an archive as far as it goes; the fault at which that ended."""
     try:
         with open(path, "rb") as raw:
-            _walk(_Sparing(raw), ARCHIVES[path.name], census, lambda: report(raw.tell()))
+            _walk(_Sparing(raw), ARCHIVES[path.name], census, lambda: report(raw.tell()), raw.tell)
     except FAULTS as fault:
         return fault
     return None
@@ -565,8 +570,8 @@ def _fits(index: Index, top: str) -> bool:
         return False
     if any(array.ndim != 1 + (field == "tails") for field, array in index._asdict().items()):
         return False
-    size, length = int(note["identity"].split()[0]), int(index.starts[-1])
-    told = (("fault", ""), ("refused", False), ("doubtful", 0))
+    size, length = int(str(note["identity"]).split()[0]), int(index.starts[-1])
+    told = (("fault", ""), ("refused", False), ("doubtful", 0), ("identity", ""))
     return bool(
         all(type(note.get(field, kind)) is type(kind) for field, kind in told)
         and files == len(index.sizes) == len(index.crcs) == len(index.tails)

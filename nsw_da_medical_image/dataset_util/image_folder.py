@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple, SupportsIndex, TypeAlias
 import pandas as pd
 from PIL import Image
 
-from ..common.files import new_folder
+from ..common.files import expanded, new_folder
 from ..common.text import DataError
 from .dataset import END_OF_IMAGE, START_OF_IMAGE, EmbryoDataset, decode, why_no_frame
 from .frames import DatasetSource, Frames, require_frames
@@ -182,7 +182,7 @@ def _summary(path: str | os.PathLike, table: pd.DataFrame, written: list[tuple[i
     size, truncated = (sum(column) for column in zip(*written, strict=True))
     videos = table["video"].nunique()
     runs = table.loc[table["video"].isna(), "origin"].nunique() if "origin" in table else 0
-    return ImageFolder(os.fspath(path), len(table), phases, planes, videos, size, link, truncated, runs)
+    return ImageFolder(str(expanded(path)), len(table), phases, planes, videos, size, link, truncated, runs)
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #84f8fb52
 LARGEST = 16_384

@@ -1228,7 +1228,7 @@ def _check_free(folder: Path) -> None:
         raise DataError(f"{folder} is not empty; name a folder that is absent or empty")
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #0d27b07c
-from ..common.files import new_folder
+from ..common.files import expanded, new_folder
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #4025171a
 @contextmanager
@@ -1281,12 +1281,13 @@ def make_archives(
     chosen = list(islice(_names(), videos))
     names = tuple(name for name, _, _ in chosen)
     dealt = _deal(quirks, names)
+    folder = expanded(folder)
     try:
-        with _new_folder(Path(folder).resolve()) as new:
+        with _new_folder(folder.resolve()) as new:
             planted = _write_all(new, chosen, frames, seed, size, dealt)
     except OSError as error:
         raise DataError(f"cannot write {folder}: {error.strerror or error}") from error
-    return Sample(Path(folder), names, tuple(planted))
+    return Sample(folder, names, tuple(planted))
 
 # %% ../../nbs/dataset_util/01_sample.ipynb #7bf41bd9
 import argparse

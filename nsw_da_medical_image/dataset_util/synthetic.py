@@ -29,12 +29,20 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageChops, ImageOps
 
-from .dataset import END_OF_IMAGE, PHASE_TYPE, PLANE_TYPE, Plane, _each, decode
+from nsw_da_medical_image.dataset_util.dataset import (
+    END_OF_IMAGE,
+    MOST_PIXELS,
+    PHASE_TYPE,
+    PLANE_TYPE,
+    Plane,
+    _each,
+    decode,
+)
 from .frames import Form, Frames
 from .source import _is_folder
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #df0cdab5
-from ..common.files import flush_name, new_folder, read_file
+from ..common.files import expanded, flush_name, new_folder, read_file
 from ..common.text import DataError, one_line, printable, tell
 from nsw_da_medical_image.dataset_util.util import (
     FocalPlane,
@@ -212,7 +220,7 @@ class _RunFolder:
     """A run's folder: its files and its metadata."""
 
     def __init__(self, path: str | os.PathLike):
-        self.path = os.path.abspath(path)
+        self.path = os.path.abspath(expanded(path))
         self.name = os.path.basename(self.path)
 
     @cached_property
@@ -421,7 +429,7 @@ def _metadata_text(prompt: str, phase: Phase, plane: FocalPlane, made: datetime 
 @contextmanager
 def _parents(path: str | os.PathLike) -> Iterator[Path]:
     """Yield `path` after making the folders above it that are missing; remove those again if the block fails."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     made = []
     try:
         for folder in reversed(path.absolute().parents):
@@ -477,7 +485,6 @@ _FORMATS = {
     b"MM\0*": "TIFF",
     b"BM": "BMP",
 }
-_PIXELS = 4096 * 4096
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -517,8 +524,8 @@ def _upright(image: Image.Image) -> Image.Image:
 def _encoded_anew(form: str, data: bytes) -> bytes:
     """Return an image file as a JPEG; b'' if it is one that needs no change."""
     with Image.open(io.BytesIO(data), formats=(form,)) as image:
-        if image.width * image.height > _PIXELS:
-            raise DataError(f"has {image.width:,} x {image.height:,} pixels; at most {_PIXELS:,} are read")
+        if image.width * image.height > MOST_PIXELS:
+            raise DataError(f"has {image.width:,} x {image.height:,} pixels; at most {MOST_PIXELS:,} are read")
         if form == "JPEG" and image.mode in ("L", "RGB") and image.getexif().get(_ORIENTATION, 1) == 1:
             return b""
         _upright(image).save(buffer := io.BytesIO(), "JPEG", quality=95)
@@ -538,7 +545,7 @@ def _as_jpeg(form: str, data: bytes) -> bytes:
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DataError(f"has too many pixels; at most {_PIXELS:,} are read") from None
+        raise DataError(f"has too many pixels; at most {MOST_PIXELS:,} are read") from None
     except Exception as fault:  # Pillow raises nearly anything for a damaged file
         raise DataError(f"cannot be decoded: {one_line(fault)}") from fault
 
@@ -551,9 +558,9 @@ def _names_in(folder: Path) -> list[str]:
     return [name for name in names if not name.startswith(".") and name.lower() not in ("desktop.ini", "thumbs.db")]
 
 
-def _source(folder: Path) -> Path:
+def _source(folder: str | os.PathLike) -> Path:
     """Return the folder of images to adopt; raise `DataError` if there is none or it is a batch already."""
-    folder = Path(os.path.abspath(folder.expanduser()))
+    folder = Path(os.path.abspath(expanded(folder)))
     if not folder.is_dir():
         what = "a file" if folder.exists() else "not there"
         raise DataError(f"{folder} is {what}; give the folder that holds the images")
@@ -602,8 +609,8 @@ def adopt_batch(
     """
     label = Phase.parse(phase), FocalPlane.parse(plane)
     _metadata_text(prompt, *label, made, {**(more or {}), "adopted": {}})  # a wrong label ends it here
-    source = _source(Path(folder))
-    target = Path(to) if to is not None else BATCHES / source.name
+    source = _source(folder)
+    target = expanded(to) if to is not None else BATCHES / source.name
     if not target.name.isprintable() or target.name.startswith(".") or not target.name:
         raise ValueError(f"{target.name!r} cannot be the name of a batch; give another with to")
     names: list[str] = []
@@ -671,23 +678,23 @@ FINDING_COLUMNS = ("check", "severity", "video", "plane", "runs", "message", "re
 _FIRST = "write_run makes one of generated images, and adopt_batch, or --adopt, of images that you have"
 
 
-def _check_folder(path: str | os.PathLike) -> None:
-    """Raise `DataError` where `path` does not hold runs."""
-    if not os.path.isdir(path):
-        if os.path.exists(path):
+def _check_folder(path: str | os.PathLike, root: str) -> None:
+    """Raise `DataError` where `path` does not hold runs; `root` is where it is."""
+    if not os.path.isdir(root):
+        if os.path.exists(root):
             raise DataError(f"{path} is a file; give the folder that holds the synthetic batches")
         raise DataError(f"{path} is not there, so there is no synthetic batch yet; {_FIRST}")
-    if os.path.isfile(os.path.join(path, METADATA)):
-        raise DataError(f"{path} is a run itself; give the folder above, {os.path.dirname(os.path.abspath(path))}")
+    if os.path.isfile(os.path.join(root, METADATA)):
+        raise DataError(f"{path} is a run itself; give the folder above, {os.path.dirname(root)}")
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #b9b6b341
 class _Runs(Mapping[str, SyntheticRun]):
     """The synthetic runs of a folder by name."""
 
     def __init__(self, path: str | os.PathLike):
-        _check_folder(path)
+        self.root = os.path.abspath(expanded(path))
+        _check_folder(path, self.root)
         self.path = os.fspath(path)
-        self.root = os.path.abspath(path)
 
     @cached_property
     def _known(self) -> dict[str, SyntheticRun]:
@@ -940,7 +947,7 @@ def _check_adopting(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         return
     if not args.phase:
         parser.error("--adopt needs --phase, such as --phase t4: images do not say what they show")
-    name = Path(args.adopt).expanduser().absolute().name if args.name is None else args.name
+    name = os.path.basename(os.path.abspath(os.path.expanduser(args.adopt))) if args.name is None else args.name
     if not name.strip(".") or "/" in name or name.startswith("."):
         parser.error(f"{name!r} cannot be the name of a batch; give another with --name")
     args.name = name
@@ -952,7 +959,7 @@ def _check_adopting(parser: argparse.ArgumentParser, args: argparse.Namespace) -
 
 def _adopt(args: argparse.Namespace) -> int:
     """Adopt a folder of images, and say what was made."""
-    target = Path(args.folder) / args.name
+    target = expanded(args.folder) / args.name
     batch = adopt_batch(
         args.adopt,
         args.phase,

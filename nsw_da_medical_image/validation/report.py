@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from ..common.files import new_file
+from ..common.files import expanded, new_file
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.util import FocalPlane, natural_key, runs_ranges, runs_text
 from .checks import FINDING_COLUMNS, NO_VIDEO, Severity
@@ -287,7 +287,7 @@ def _written(text: str, path: str | os.PathLike | None) -> Any:
         return text
     with new_file(path) as hidden:
         hidden.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-    return Path(path)
+    return expanded(path)
 
 # %% ../../nbs/validation/02_report.ipynb #e68bba24
 import io
