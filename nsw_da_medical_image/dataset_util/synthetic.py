@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from nsw_da_medical_image.dataset_util.dataset import (
     END_OF_IMAGE,
@@ -546,6 +546,8 @@ def _as_jpeg(form: str, data: bytes) -> bytes:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"has too many pixels; at most {MOST_PIXELS:,} are read") from None
+    except UnidentifiedImageError as fault:  # its message is the address of a buffer
+        raise DataError("cannot be decoded: it is damaged, or not an image") from fault
     except Exception as fault:  # Pillow raises nearly anything for a damaged file
         raise DataError(f"cannot be decoded: {one_line(fault)}") from fault
 
