@@ -44,7 +44,7 @@ FORMULA = "=cmd|' & calc'!A0-1"
 
 
 #: One process after the other takes long: the fast lane looks at some commands.
-SOME = [name if name in ("dataset", "validate") else pytest.param(name, marks=pytest.mark.slow) for name in MODULES]
+SOME = [name if name == "dataset" else pytest.param(name, marks=pytest.mark.slow) for name in MODULES]
 
 
 def module(name: str) -> ModuleType:
