@@ -1151,7 +1151,7 @@ def test_two_archives_of_ten_can_be_extracted_as_the_message_says(archives, tmp_
 
 @pytest.mark.parametrize("kind", ["FIFO", "socket", "device", "1 TB", "loop", "folder"])
 @pytest.mark.parametrize("name", [VICTIM, GRADES])
-def test_only_regular_files_are_read(archives, tmp_path, kind, name):
+def test_only_regular_files_are_read(archives, tmp_path, kind, name, monkeypatch):
     """None of these holds up the command or fills the memory."""
     source = tmp_path / "archives"
     shutil.copytree(archives, source)
@@ -1159,8 +1159,9 @@ def test_only_regular_files_are_read(archives, tmp_path, kind, name):
     if kind == "FIFO":
         os.mkfifo(source / name)
     elif kind == "socket":
+        monkeypatch.chdir(source)
         with socket.socket(socket.AF_UNIX) as server:
-            server.bind(os.path.relpath(source / name))
+            server.bind(name)  # a path may have 107 bytes
     elif kind == "device":
         (source / name).symlink_to("/dev/zero")
     elif kind == "1 TB":
@@ -1196,4 +1197,5 @@ def test_names_do_not_depend_on_the_locale(archives, tmp_path):
         found[name] = json.loads(done.stdout)
         assert os.path.isfile(os.fsencode(tmp_path / name) + f"/{named}".encode())
         assert digest(tmp_path / name) == digest(tmp_path / "utf8")
-    assert {result["videos"] for result in found.values()} == {3}
+    videos = {name.split("/")[1] for name in contents(source) if name.startswith(f"{TOP}/")}
+    assert {result["videos"] for result in found.values()} == {len(videos)}

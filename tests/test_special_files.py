@@ -247,7 +247,9 @@ BOMBS = {"scans": jpeg_of_many_scans, "pixels": jpeg_of_many_pixels, "settings":
 KINDS |= BOMBS
 
 
-@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize(
+    "bomb", ["scans", *(pytest.param(bomb, marks=pytest.mark.slow) for bomb in ("pixels", "settings"))]
+)
 @pytest.mark.parametrize(
     ("name", "role", "failing"),
     [
@@ -294,12 +296,13 @@ LISTS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("kind", "said"), [("pipe", "named pipe"), ("zeros", "device"), ("sparse", "bytes"), ("loop", "links")]
-)
+SAID = {"pipe": "named pipe", "zeros": "device", "sparse": "bytes", "loop": "links"}
+
+
+@pytest.mark.parametrize("kind", ["pipe", *(pytest.param(kind, marks=pytest.mark.slow) for kind in list(SAID)[1:])])
 @pytest.mark.parametrize("args", LISTS.values(), ids=LISTS)
 def test_lists_that_are_no_ordinary_files(
-    args: list[str], kind: str, said: str, data: Data, command: Callable[..., Ended], tmp_path: Path
+    args: list[str], kind: str, data: Data, command: Callable[..., Ended], tmp_path: Path
 ) -> None:
     KINDS[kind](place := tmp_path / "list.csv")
     places = {"D": data.whole / "extracted", "B": data.whole / "batches", "F": place}
@@ -311,5 +314,5 @@ def test_lists_that_are_no_ordinary_files(
     assert ended.megabytes < 500
     [line] = ended.err.splitlines()
     assert line.startswith("error: ")
-    assert said in line
+    assert SAID[kind] in line
     assert os.listdir(tmp_path) == ["list.csv"]

@@ -51,7 +51,11 @@ def cache_folder(kind: str) -> Path:
             top = user_cache_dir("nsw_da_medical_image", appauthor=False)
         except (RuntimeError, KeyError):
             top = "~"
-    if os.fspath(path := expanded(top)).startswith("~"):
+    try:
+        path = expanded(top)
+    except DataError as error:  # a URL
+        raise FileNotFoundError(str(error)) from None
+    if os.fspath(path).startswith("~"):
         raise FileNotFoundError(f"{top} names no home folder")
     return Path(os.path.abspath(path)) / kind
 

@@ -26,9 +26,26 @@ from typing import Any
 from .text import DataError
 
 # %% ../../nbs/common/01_files.ipynb #7be20c94
+_URL = re.compile(
+    r"([a-z][a-z0-9+.-]+):/+", re.IGNORECASE
+)  # pathlib makes one slash of two; a Windows drive has one letter
+
+
 def expanded(path: str | os.PathLike) -> Path:
-    """Return a path with the home folder in the place of `~` or `~user` at its beginning; unchanged if there is no such home."""
-    return Path(os.path.expanduser(path))
+    """Return a path that a user gave, with the home folder in the place of `~` or `~user` if there is such a home.
+
+    Raises `DataError` for a URL, `TypeError` for anything but a text or a path.
+    """
+    name = path if isinstance(path, str) else os.fspath(path) if isinstance(path, os.PathLike) else None
+    if not isinstance(name, str):
+        raise TypeError(f'a path is a text or a pathlib.Path, such as "data/extracted"; not {path!r}')
+    if (url := _URL.match(name)) and not os.path.lexists(name):
+        local = url[1].lower() == "file"
+        remedy = (
+            f"give its path, {name[url.end() - 1 :]}" if local else "download or mount it first, and give its folder"
+        )
+        raise DataError(f"{name} is a URL; {remedy}")
+    return Path(os.path.expanduser(name))
 
 # %% ../../nbs/common/01_files.ipynb #fbb15d29
 READ_LIMIT = 32 * 1024 * 1024  # bytes
@@ -104,7 +121,7 @@ def read_utf8(path: str | os.PathLike, limit: int = READ_LIMIT) -> str:
 
     Raises `UnicodeDecodeError`, which is a `ValueError`, if it is not UTF-8.
     """
-    return io.TextIOWrapper(io.BytesIO(read_file(os.path.expanduser(path), limit=limit)), "utf-8-sig").read()
+    return io.TextIOWrapper(io.BytesIO(read_file(expanded(path), limit=limit)), "utf-8-sig").read()
 
 # %% ../../nbs/common/01_files.ipynb #41d557e5
 #: Errors of file systems that have no such flush, or of a folder that may be written to but not opened.
@@ -380,5 +397,5 @@ def _mode_of_empty(path: Path) -> int | None:
 # %% ../../nbs/common/01_files.ipynb #6fcf1271
 def refuse_inside(path: str | os.PathLike, folder: str | os.PathLike) -> None:
     """Raise `DataError` if `path`, which is to be written, is in `folder`, a data set; links are followed."""
-    if expanded(path).resolve().is_relative_to(expanded(folder).resolve()):
+    if Path(os.path.realpath(expanded(path))).is_relative_to(os.path.realpath(expanded(folder))):
         raise DataError(f"{os.fspath(path)} lies inside the data set; give a place outside of it")

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['START_OF_IMAGE', 'END_OF_IMAGE', 'MOST_PIXELS', 'MOST_SCANS', 'Plane', 'Planes', 'PHASE_TYPE', 'PLANE_TYPE', 'Names',
            'TableForm', 'Parsed', 'PhaseRow', 'parse_phases', 'TimeRow', 'parse_times', 'GradeRow', 'parse_grades',
-           'open_jpeg', 'decode', 'Listing', 'list_frames', 'phase_ranks', 'Video', 'frame_table', 'table_without',
-           'ground_truth', 'write_ground_truth', 'summarise', 'EmbryoDataset', 'summary_text', 'main']
+           'open_jpeg', 'decode', 'Listing', 'list_frames', 'phase_ranks', 'Video', 'why_no_frame', 'require_dataset',
+           'require_video', 'frame_table', 'table_without', 'ground_truth', 'write_ground_truth', 'names_patient',
+           'patients', 'summarise', 'EmbryoDataset', 'summary_text', 'main']
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #bb00c4fc
 import argparse
@@ -22,6 +23,7 @@ import warnings
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,8 +36,17 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from ..common.files import TEXT_LIMIT
 from ..common.text import DataError, one_line
-from .source import open_source
-from .util import Grade, Grades, Phase
+from .source import FolderSource, open_source, refuse_deep
+from nsw_da_medical_image.dataset_util.util import (
+    Choices,
+    FrameName,
+    Grade,
+    Grades,
+    Phase,
+    is_system_folder,
+    one_or_several,
+    run_number,
+)
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #092f2dc9
 def _csv_lines(data: bytes) -> tuple[list[tuple[int, list[str]]], list[str]]:
@@ -192,7 +203,9 @@ def decode(data: bytes, size: int | None = None, tolerant: bool = False) -> np.n
     of the data is not noticed by JPEG decoders. `tolerant` reads truncated images, missing rows grey, and colour as grey.
     Neither reads what `open_jpeg` refuses.
     """
-    if size is not None and size < 1:
+    if size is not None and not isinstance(size, SupportsIndex):
+        raise TypeError(f"size is a number of pixels, as in video.frame(12, size=125); not {size!r}")
+    if size is not None and operator.index(size) < 1:
         raise ValueError(f"size is {size}; it must be 1 or more pixels")
     if not tolerant and not data.endswith(END_OF_IMAGE):
         raise DataError("is truncated: it does not end with the end mark of a JPEG")
@@ -270,13 +283,14 @@ class _Contents:
         self.tolerated: dict[tuple[str, FocalPlane], set[int]] = {}
         self.source = open_source(path, tolerant=tolerant)
         self.entries = self.source.entries()
-        self.planes = tuple(plane for plane in FocalPlane if plane.folder in self.entries)
+        self.planes = Choices(plane for plane in FocalPlane if plane.folder in self.entries)
         if planes is not None:
-            asked = map(self.plane, [planes] if isinstance(planes, str | SupportsIndex) else planes)
-            self.planes = tuple(sorted(set(asked)))
+            self.planes = Choices(sorted(set(map(self.plane, one_or_several(planes)))))
         self.missing = tuple(entry for entry in ARCHIVES.values() if entry not in self.entries)
         #: The plane nearest to the middle that this copy has.
         self.middle = min(self.planes, key=lambda plane: abs(plane.micrometres), default=None)
+        if isinstance(self.source, FolderSource):  # archives are not looked into before they are used
+            self._refuse_deep([plane.folder for plane in self.planes] + [ANNOTATIONS, TIMES])
         self._folders: dict[FocalPlane, frozenset[str]] = {}
         self._listings: dict[tuple[str, FocalPlane], Listing] = {}
         self._phases: dict[str, list[PhaseRow]] = {}
@@ -285,14 +299,24 @@ class _Contents:
         return _reopen, (type(self), self.root, self.planes, self.tolerant)
 
     def plane(self, plane: Plane) -> FocalPlane:
-        """The plane that is meant; `UnknownName` where this copy lacks it."""
+        """The plane that is meant; `UnknownName` where this copy lacks it, `TypeError` for what cannot name a plane."""
+        if not isinstance(plane, str | SupportsIndex) or isinstance(plane, bool):
+            raise TypeError(
+                f'a focal plane is "F-15", -15 or FocalPlane.F_15, as in video.frame(12, "F-15"); not {plane!r}'
+            )
         found = FocalPlane.parse(plane)
         if found not in self.planes:
             raise UnknownName(f"{self.path} has no plane {found}; it has {', '.join(self.planes) or 'none'}")
         return found
 
+    def _refuse_deep(self, entries: Iterable[str]) -> None:
+        try:
+            refuse_deep(self.source, [entry for entry in entries if entry in self.entries])
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}") from None
+
 # %% ../../nbs/dataset_util/04_dataset.ipynb #1f96a91f
-def _reopen(kind: type, path: str, planes: tuple[FocalPlane, ...], tolerant: bool) -> Any:
+def _reopen(kind: type, path: str, planes: Iterable[FocalPlane], tolerant: bool) -> Any:
     return kind(path, planes=planes, tolerant=tolerant)
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #1a856bfe
@@ -327,29 +351,76 @@ class _Names(_Contents):
         return list(filter(is_text, names))
 
     def folders(self, plane: Plane) -> frozenset[str]:
-        """Names of the videos that have a folder in `plane`."""
+        """Names of the folders in `plane`, except those of file systems; `videos` lists those that are videos."""
         plane = self.plane(plane)
         if plane not in self._folders:
             names = self._texts(self.source.folders(plane.folder))
-            self._folders[plane] = frozenset(name for name in names if not name.startswith((".", "__")))
+            if plane.folder in names:
+                self._refuse_deep([plane.folder])
+            self._folders[plane] = frozenset(name for name in names if not is_system_folder(name))
         return self._folders[plane]
 
     @cached_property
     def annotated(self) -> frozenset[str]:
         """Names of the videos that have an annotation file."""
-        return _named(self._texts(self.source.files(ANNOTATIONS), "_phases.csv"), "_phases.csv")
+        return self._named_files(ANNOTATIONS, "_phases.csv")
 
     @cached_property
     def timed(self) -> frozenset[str]:
         """Names of the videos that have a time file."""
-        return _named(self._texts(self.source.files(TIMES), "_timeElapsed.csv"), "_timeElapsed.csv")
+        return self._named_files(TIMES, "_timeElapsed.csv")
+
+    def _named_files(self, folder: str, ending: str) -> frozenset[str]:
+        files = self._texts(self.source.files(folder), ending)
+        if not files and not isinstance(self.source, FolderSource):
+            self._refuse_deep([folder])
+        return _named(files, ending)
 
     @cached_property
-    def videos(self) -> tuple[str, ...]:
-        """Names of the videos with a folder in any plane, in natural order; in a copy without planes, the annotated ones."""
+    def _framed(self) -> dict[str, bool]:
+        return {}
+
+    def has_frame(self, video: str) -> bool:
+        """Return whether a video has a frame in any plane; True also for a folder that cannot be looked into."""
+        if video not in self._framed:
+            self._framed[video] = any(map(self._is_framed, _from_the_middle(self.planes), [video] * len(self.planes)))
+        return self._framed[video]
+
+    def _is_framed(self, plane: FocalPlane, video: str) -> bool:
+        try:
+            here = video in self.folders(plane)
+            return here and self.source.holds(f"{plane.folder}/{video}", lambda name: run_of(name) is not None)
+        except DataError:
+            return True
+
+    def _is_annotated(self, video: str) -> bool:
+        try:
+            return video in self.annotated
+        except DataError:
+            return False
+
+    @cached_property
+    def videos(self) -> Choices[str]:
+        """Names of the videos, in natural order: the folders in any plane with a frame or an annotation.
+
+        In a copy without planes, the annotated ones.
+        """
         self.source.prepare(plane.folder for plane in self.planes)
         names = frozenset().union(*map(self.folders, self.planes)) if self.planes else self.annotated
-        return tuple(sorted(names, key=natural_key))
+        # The annotations come first: they are listed at once, and a look into each folder takes its time.
+        found = (name for name in names if self._is_annotated(name) or self.has_frame(name))
+        return Choices(sorted(found, key=natural_key))
+
+    @property
+    def frameless(self) -> Choices[str]:
+        """Names of the folders in any plane, except those of file systems, that are no videos: no frame, no annotation."""
+        names = frozenset().union(*map(self.folders, self.planes))
+        return Choices(sorted(names.difference(self.videos), key=natural_key))
+
+
+def _from_the_middle(planes: Iterable[FocalPlane]) -> list[FocalPlane]:
+    """Planes from the middle outwards: one nearly always answers a question, and of archives only that one is indexed."""
+    return sorted(planes, key=lambda plane: abs(plane.micrometres))
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #6a0081ca
 def _understood(path: str, parsed: Parsed) -> list[Any]:
@@ -400,7 +471,20 @@ class _Contained(_Names):
                 else self._absent(ANNOTATIONS)
             )
             self._phases[video] = _understood(path, found)
+            if any(row.first == 0 for row in self._phases[video]):
+                self._note_zero(video, path)
         return self._phases[video]
+
+    @cached_property
+    def from_zero(self) -> set[str]:
+        """The videos, of those whose annotation was read, whose annotation counts the runs from 0."""
+        return set()
+
+    def _note_zero(self, video: str, path: str) -> None:
+        if not self.from_zero:  # one warning is enough, 704 would hide all others
+            more = "the labels are one run early; `validate` lists all such videos"
+            warnings.warn(f"{path} (in {self.path}) counts from 0, but there is no RUN0: {more}", stacklevel=2)
+        self.from_zero.add(video)
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #cc11f3a5
 class _Recorded(_Contained):
@@ -439,9 +523,9 @@ class _Named:
         return code_of(self.name)
 
     @property
-    def planes(self) -> tuple[FocalPlane, ...]:
+    def planes(self) -> Choices[FocalPlane]:
         """The focal planes in which this copy has a folder of the video."""
-        return tuple(plane for plane in self.dataset.planes if self.name in self.dataset.folders(plane))
+        return Choices(plane for plane in self.dataset.planes if self.name in self.dataset.folders(plane))
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #76df112b
 def _require(runs: np.ndarray, run: int, where: str) -> None:
@@ -461,11 +545,12 @@ class _Frames(_Named):
 
     def path(self, run: int, plane: Plane = "F0") -> str:
         """Where a frame's file lies below the top of the data set; `UnknownName` where the run is missing."""
+        run = run_number(run)
         listing, plane = self.dataset.listing(self.name, plane), FocalPlane.parse(plane)
         damaged = self.dataset.source.faults().get(plane.folder)
         where = f"plane {plane} of {self.name}{f' ({damaged})' if damaged else ''}"
-        _require(listing.runs, operator.index(run), where)
-        return f"{plane.folder}/{self.name}/{listing.name(operator.index(run))}"
+        _require(listing.runs, run, where)
+        return f"{plane.folder}/{self.name}/{listing.name(run)}"
 
     def jpeg(self, run: int, plane: Plane = "F0") -> bytes:
         """The bytes of a frame's file, as they are."""
@@ -512,16 +597,25 @@ class _Pixels(_Frames):
     def stack(
         self,
         plane: Plane = "F0",
-        runs: Iterable[int] | None = None,
+        runs: int | Iterable[int] | None = None,
         size: int | None = None,
         *,
         tolerant: bool | None = None,
     ) -> np.ndarray:
         """Frames as uint8 (T, height, width): those of `runs` in the order given, by default all of the plane."""
-        wanted = self.runs(plane).tolist() if runs is None else [operator.index(run) for run in runs]
+        wanted = (
+            self.runs(plane).tolist()
+            if runs is None
+            else [run_number(run, 'video.stack("F15", runs=[12, 13])') for run in _in_order(runs)]
+        )
         if not wanted:
             return np.empty((0, size or 0, size or 0), np.uint8)
         return _stacked(lambda run: self.frame(run, plane, size=size, tolerant=tolerant), wanted)
+
+
+def _in_order(runs: Any) -> list[Any]:
+    """One run or several, repeats included."""
+    return list(runs) if isinstance(runs, Iterable) and not isinstance(runs, str | bytes) else [runs]
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #a709d3de
 def phase_ranks(rows: Iterable[PhaseRow], runs: np.ndarray) -> np.ndarray:
@@ -547,7 +641,9 @@ class _Written(_Pixels):
 
     def phase_at(self, run: int) -> Phase | None:
         """The phase of a run, None where it is unlabelled."""
-        rank = int(phase_ranks(self.dataset.phase_rows(self.name), np.array([operator.index(run)]))[0])
+        rank = int(
+            phase_ranks(self.dataset.phase_rows(self.name), np.array([run_number(run, "video.phase_at(12)")]))[0]
+        )
         return None if rank < 0 else list(Phase)[rank]
 
     @property
@@ -652,11 +748,10 @@ def _holds(dataset: _Names, name: object) -> bool:
     if not dataset.planes:
         return name in dataset.annotated
     faults: list[DataError] = []
-    # from the middle outwards: one plane nearly always tells, and only what is asked for is looked into
-    for plane in sorted(dataset.planes, key=lambda plane: abs(plane.micrometres)):
+    for plane in _from_the_middle(dataset.planes):
         try:
             if name in dataset.folders(plane):
-                return True
+                return dataset.has_frame(str(name)) or dataset._is_annotated(str(name))
         except DataError as fault:
             faults.append(fault)
     if faults:
@@ -664,17 +759,46 @@ def _holds(dataset: _Names, name: object) -> bool:
     return False
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #19f7c4f3
+_ENDINGS = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp")
+
+
+def why_no_frame(dataset: _Names, names: Collection[str] | None = None) -> str:
+    """Return why no frame is found in the folders `names`, by default in all of a data set: a sentence."""
+    form = "a frame's name has the form D<date>_S<slide>_I<instrument>_WELL<n>_RUN<n>.jpeg"
+    for plane in _from_the_middle(dataset.planes):
+        inside = dataset.folders(plane) if names is None else dataset.folders(plane).intersection(names)
+        for folder in [plane.folder, *(f"{plane.folder}/{name}" for name in sorted(inside, key=natural_key)[:20])]:
+            files = dataset.source.files(folder)
+            strange = (name for name in files if name.lower().endswith(_ENDINGS) and run_of(name) is None)
+            images = sorted(strange, key=natural_key)
+            if images and folder == plane.folder and names is None:
+                return (
+                    f"no frame is readable: {folder} has images beside the folders of the videos, such as {images[0]}"
+                )
+            if images and folder != plane.folder:
+                return f"no frame is readable: {folder} has {len(images):,} images such as {images[0]}; {form}"
+    if names is None:
+        return "there is no frame: the folders are empty"
+    lone = not any(map(dataset._is_annotated, names))
+    return f"its folder has no frame{', and it has no annotation' if lone else ''}"
+
+
 class _Mapping(_Recorded, Mapping[str, Video]):
     """The videos of a data set by name."""
 
     def __getitem__(self, name: str) -> Video:
+        name = name.name if isinstance(name, Video) else name
+        if not isinstance(name, str):
+            example = next(iter(self.videos), "AA83-7")
+            raise TypeError(f'a video is chosen by its name, as in ds["{example}"].frame(12, "F15"); not {name!r}')
         if name not in self:
             damaged = "; ".join(["", *self.source.faults().values()])
-            raise UnknownName(f"{self.path} has no video {name!r}{nearest(name, self.videos)}{damaged}")
+            why = f"; {why_no_frame(self, [name])}" if name in self.frameless else nearest(name, self.videos)
+            raise UnknownName(f"{self.path} has no video {name!r}{why}{damaged}")
         return Video(self, name)
 
     def __contains__(self, name: object) -> bool:
-        return _holds(self, name)
+        return _holds(self, name.name if isinstance(name, Video) else name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.videos)
@@ -724,10 +848,40 @@ def _video_columns(
         yield plane, runs, phase, hours
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #33bcdaec
-def _each(asked: Any) -> list[Any]:
-    """One value or several, as a list without repeats."""
-    one = isinstance(asked, str | Video) or not isinstance(asked, Iterable)
-    return [asked] if one else list(dict.fromkeys(asked))
+_each = one_or_several
+
+
+def _phase(phase: Any) -> Phase:
+    """A phase as a user names it; `TypeError` for what cannot name one."""
+    if not isinstance(phase, str):
+        raise TypeError(f'a phase is "t2" or Phase.t2, as in ds.table(phases=["t2", "t9+"]); not {phase!r}')
+    return Phase.parse(phase)
+
+
+def require_dataset(dataset: Any, call: str) -> None:
+    """Raise `TypeError`, which shows the right `call`, unless `dataset` is an `EmbryoDataset`."""
+    if not isinstance(dataset, _Mapping):
+        raise TypeError(f"a data set is needed, as in {call}; not {_kind(dataset)}")
+
+
+def require_video(video: Any, call: str) -> None:
+    """Raise `TypeError`, which shows the right `call`, unless `video` is a `Video`. `NAME` in the call is replaced by a name."""
+    if isinstance(video, Video):
+        return
+    name = (
+        video
+        if isinstance(video, str)
+        else next(iter(video.videos), "AA83-7")
+        if isinstance(video, _Mapping)
+        else "AA83-7"
+    )
+    raise TypeError(f"a video of a data set is needed, as in {call.replace('NAME', name)}; not {_kind(video)}")
+
+
+def _kind(value: Any) -> str:
+    """A value in an error message: itself if it is short."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"this {type(value).__name__}"
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #0263dacb
 def _framed(names: list[str], parts: list[tuple[Any, ...]]) -> pd.DataFrame:
@@ -763,13 +917,20 @@ def frame_table(
         else [dataset[getattr(name, "name", name)].name for name in _each(videos)]
     )
     chosen = dataset.planes if planes is None else [dataset.plane(plane) for plane in _each(planes)]
-    ranks = None if phases is None else [Phase.parse(phase).rank for phase in _each(phases)]
+    ranks = None if phases is None else [_phase(phase).rank for phase in _each(phases)]
     read = [[plane for plane in chosen if (name, plane) not in unread] for name in names]
     parts = [(i, *part) for i, name in enumerate(names) for part in _video_columns(dataset, name, read[i], ranks)]
     return _framed(names, parts)
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #1feea0fc
-from .exclusion import Exclude, excluded, exclusion_list, whole_planes, whole_videos
+from nsw_da_medical_image.dataset_util.exclusion import (
+    Exclude,
+    excluded,
+    exclusion_list,
+    unmatched,
+    whole_planes,
+    whole_videos,
+)
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #996d9b18
 def _unlistable(dataset: _Mapping) -> dict[FocalPlane, DataError]:
@@ -801,8 +962,10 @@ def _listable(dataset: _Mapping, listed: pd.DataFrame) -> _Mapping:
 def table_without(
     dataset: _Mapping, exclude: Exclude, videos: Any = None, planes: Any = None, phases: Any = None
 ) -> pd.DataFrame:
-    """`frame_table` less the frames that `exclude` names."""
+    """`frame_table` less the frames that `exclude` names; warns if rows of it match nothing, or if there is no frame at all."""
     listed = exclusion_list(exclude, dataset)
+    if found := unmatched(listed, dataset):
+        warnings.warn(found, stacklevel=4)
     chosen = None if planes is None else [dataset.plane(plane) for plane in _each(planes)]
     dataset = _listable(dataset, listed)
     whole = whole_videos(listed)
@@ -810,6 +973,8 @@ def table_without(
     here = None if chosen is None else [plane for plane in chosen if plane in dataset.planes]
     names = [name for name in asked if name not in whole]
     table = frame_table(dataset, names, here, phases, whole_planes(listed))
+    if not len(table) and dataset.planes and not any(map(dataset.has_frame, dataset.videos)):
+        warnings.warn(f"{dataset.path}: {why_no_frame(dataset)}", stacklevel=4)
     out = excluded(table, listed)
     return table[~out].reset_index(drop=True) if out.any() else table
 
@@ -936,6 +1101,7 @@ def write_ground_truth(
     `videos`, `planes` or `phases` is the same as None. `FileExistsError` where there is a file already, `DataError` where
     no frame is left to write.
     """
+    require_dataset(dataset, 'write_ground_truth(EmbryoDataset("data/extracted"), "table.csv")')
     write = _table_writer(path)
     if form not in get_args(TableForm):
         raise ValueError(f"form is {form!r}; choose from {', '.join(get_args(TableForm))}")
@@ -951,6 +1117,37 @@ def write_ground_truth(
         pieces = (ground_truth(table[start : start + _PIECE]) for start in starts)
         write(map(_original, pieces) if form == "original" else pieces, hidden)
     return len(table)
+
+# %% ../../nbs/dataset_util/04_dataset.ipynb #1607b2a8
+def names_patient(video: str) -> bool:
+    """Return whether a name has the form of an id of the release, which begins with the patient's code."""
+    return code_of(video) != video
+
+
+def patients(dataset: _Mapping, videos: Iterable[str] | None = None) -> dict[str, str]:
+    """Return the patient of each video, {video: patient}: equal for siblings, '' if it cannot be known.
+
+    The patient is the code in the video's name. If the name has not the form of an id, it is the code of a video on the
+    same slide, or else the date and slide in the names of its frames.
+    """
+    names = list(dataset.videos if videos is None else videos)
+    found = {name: code_of(name) for name in names}
+    if strange := [name for name in names if not names_patient(name)]:
+        codes = {_slide(dataset, name): code_of(name) for name in dataset.videos if names_patient(name)}
+        for name in strange:
+            slide = _slide(dataset, name)
+            found[name] = codes.get(slide, slide) if slide else ""
+    return found
+
+
+def _slide(dataset: _Mapping, video: str) -> str:
+    """The date and slide in the names of a video's frames: 'D2012.01.11_S0101'; '' if there is no frame."""
+    for plane in _from_the_middle(dataset.planes):
+        with suppress(DataError, OSError):
+            if len((listing := dataset.listing(video, plane)).runs):
+                first = FrameName.parse(listing.name(int(listing.runs[0])))
+                return f"D{first.date}_S{first.slide}"
+    return ""
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #571f4145
 def _trying(faults: list[str], otherwise: Any, read: Callable[..., Any], *args: Any) -> Any:
@@ -1013,7 +1210,9 @@ def summarise(dataset: _Mapping) -> dict[str, Any]:
     """Counts of what a data set holds, as plain values: frames by plane and by phase, hours, grades, what is missing, links out of it.
 
     `phases` counts the frames and videos of each phase in the plane `middle`; `faults` has a sentence for each text
-    file or folder that was not understood.
+    file or folder that was not understood. `no_frame` is the reason if there are planes without any frame. `frameless`
+    lists folders that are no videos, `from_zero` videos whose annotation counts from 0, `unidentified` those whose names
+    do not identify a patient; `groups` is the number of patients that the names of all frames distinguish then.
     """
     faults: list[str] = []
     frames, hours = {str(plane): 0 for plane in dataset.planes}, []
@@ -1021,9 +1220,18 @@ def summarise(dataset: _Mapping) -> dict[str, Any]:
         for plane in dataset.planes:
             frames[plane] += len(_trying(faults, [], dataset[name].runs, plane))
         hours += [row.hours for row in _trying(faults, [], dataset.time_rows, name)]
+    for name in dataset if not dataset.middle else ():
+        _trying(faults, [], dataset.phase_rows, name)
+    strange = [name for name in dataset if not names_patient(name)]
+    groups = len(set(patients(dataset).values()) - {""}) if strange else 0
     phases = _count_phases(dataset, dataset.middle, faults) if dataset.middle else {}
     return {
         "path": dataset.path,
+        "no_frame": why_no_frame(dataset) if dataset.planes and not sum(frames.values()) else None,
+        "frameless": list(dataset.frameless),
+        "from_zero": sorted(dataset.from_zero, key=natural_key),
+        "unidentified": strange,
+        "groups": groups,
         "videos": len(dataset),
         "codes": len({code_of(name) for name in dataset}),
         "frames": frames,
@@ -1104,6 +1312,18 @@ def _rest(facts: dict[str, Any]) -> Iterator[str]:
     for part, counts in facts["grades"].items():
         yield f"{part:<9}{', '.join(f'{count:,} {grade}' for grade, count in counts.items() if count) or 'none'}"
     yield f"missing  {_absent(facts)}"
+    if names := facts["unidentified"]:
+        groups = facts["groups"]
+        by = (
+            f"; the date and slide in the names of the frames give {groups:,} patient{'s' * (groups != 1)}"
+            if groups
+            else ""
+        )
+        yield f"patients these names do not identify patients: {_some(names)}{by}"
+    if names := facts["from_zero"]:
+        yield f"labels   one run early, since annotations count from 0 and there is no RUN0: {_some(names)}"
+    if names := facts["frameless"]:
+        yield f"folders  without a frame or an annotation, which are no videos: {_some(names)}"
     if any((links := facts["links"]).values()):
         counts = [
             f"{links[kind]:,} {kind[: -1 if links[kind] == 1 else None]}"
@@ -1121,7 +1341,9 @@ def _rest(facts: dict[str, Any]) -> Iterator[str]:
 def summary_text(facts: dict[str, Any]) -> str:
     """What `summarise` found, as the lines of one screen."""
     frames = sum(facts["frames"].values())
-    title = f"{facts['path']}: {facts['videos']:,} videos of {facts['codes']:,} codes, {frames:,} frames"
+    codes = "" if facts["unidentified"] else f" of {facts['codes']:,} codes"
+    counted = f"{frames:,} frames" if facts["frames"] else "no focal plane and so no frames"
+    title = f"{facts['path']}: {facts['videos']:,} videos{codes}, {counted}"
     return "\n".join([title, "", *(_counts(facts) if facts["frames"] else []), "", *_rest(facts)])
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #41c5f8e4
@@ -1167,15 +1389,17 @@ def _summarise(args: argparse.Namespace) -> int:
     tell(json.dumps(facts) if args.json else summary_text(facts))
     if facts["faults"]:
         complain(f"error: {len(facts['faults'])} files are not understood; they are listed above")
-    return 1 if facts["faults"] else 0
+    if facts["no_frame"]:
+        complain(f"error: {facts['no_frame']}")
+    return 1 if facts["faults"] or facts["no_frame"] else 0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 done, 1 if there is no data set or a file in it is not understood, 2 wrong usage."""
+    """Run the command and return its exit status: 0 done, 1 if there is no data set, no frame in it or a file is not understood, 2 wrong usage."""
     parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.dataset",
         description="Tell what a data set, extracted or as archives, holds: videos, frames by plane and phase, hours, grades, what is missing.",
-        epilog="Exit status: 0 done, 1 no data set there or a text file not understood, 2 wrong usage.",
+        epilog="Exit status: 0 done, 1 no data set or no frame there, or a text file not understood, 2 wrong usage.",
     )
     folder = "the folder of an extracted data set, or of the archives, or of a part of them"
     parser.add_argument("folder", type=filled, help=folder)

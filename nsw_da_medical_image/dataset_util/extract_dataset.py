@@ -808,7 +808,7 @@ def extract_archive(
             if not archive.is_whole:
                 raise _Changed
             tally.checksum, tally.facts = archive.checksum, archive.facts
-        tally.videos = [folder.partition("/")[2] for folder in writer.folders if folder.count("/") == 1]
+        tally.videos = sorted(folder.partition("/")[2] for folder in writer.folders if folder.count("/") == 1)
         tally.content = writer.content % _DIGESTS
         if drop_duplicate_f0:
             _drop_repeats(root, top, tally)

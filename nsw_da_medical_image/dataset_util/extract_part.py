@@ -24,10 +24,12 @@ from nsw_da_medical_image.dataset_util.dataset import (
     parse_grades,
     parse_phases,
     parse_times,
+    require_dataset,
+    why_no_frame,
 )
 from .extract_dataset import check_destination
 from .source import Source
-from .util import ANNOTATIONS, GRADES, TIMES, FocalPlane, cores, progress
+from .util import ANNOTATIONS, GRADES, TIMES, FocalPlane, cores, progress, run_of
 
 # %% ../../nbs/dataset_util/04_extract_part.ipynb #f0986a89
 Names: TypeAlias = str | Video | Iterable[str | Video] | None
@@ -125,6 +127,7 @@ def extract_part(
     Annotations and times are those of the videos, the grades' file is taken whole. Raises `UnknownName` for a video or plane that is not
     there, `DataError` where a file cannot be read or the destination is in the way; nothing is left behind then.
     """
+    require_dataset(dataset, 'extract_part(EmbryoDataset("data/archives"), "data/part")')
     names = list(dataset.videos) if videos is None else [dataset[name].name for name in _several(videos)]
     chosen = list(dataset.planes) if planes is None else [dataset.plane(plane) for plane in _several(planes)]
     to = Path(os.path.realpath(expanded(to)))
@@ -139,6 +142,8 @@ def extract_part(
     ):
         for written in in_threads(lambda files: _copy(dataset.source, files, hidden), wanted, cores()):
             bar.update(written)
+        if chosen and not any(run_of(path.rpartition("/")[2]) is not None for files in wanted for path in files):
+            raise DataError(f"{dataset.path} has no frame of what is asked for: {why_no_frame(dataset, names)}")
     return EmbryoDataset(to)
 
 # %% ../../nbs/dataset_util/04_extract_part.ipynb #8017a58f

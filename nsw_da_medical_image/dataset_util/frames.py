@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'Pick', 'Form', 'FrameRecord', 'FrameSource', 'DatasetSource', 'check_options', 'picked', 'frame_label',
-           'Frames']
+           'Frames', 'require_frames']
 
 # %% ../../nbs/dataset_util/08_frames.ipynb #f6d3ecc5
 import operator
@@ -243,6 +243,14 @@ class Frames(_Several):
         self, table: pd.DataFrame, source: FrameSource, transform: Callable[[Any], Any] | None = None, as_: Form = "pil"
     ):
         check_options(as_=as_)
+        if not isinstance(table, pd.DataFrame):
+            raise TypeError(
+                f"a table of frames is a pandas DataFrame, as in ds.frames(...); not this {type(table).__name__}"
+            )
+        if transform is not None and not callable(transform):
+            raise TypeError(
+                f"transform is a function of an image, as in ds.frames(transform=to_tensor); not {transform!r}"
+            )
         self._hold(_typed(table), (_Part(source, transform, as_),), np.zeros(len(table), np.uint16))
 
     @overload
@@ -253,9 +261,19 @@ class Frames(_Several):
         try:
             index = operator.index(key)
         except TypeError:
+            if isinstance(key, str | tuple):
+                raise TypeError(
+                    f'frames are chosen by number, as in frames[0], or by ds.frames(videos="AA83-7"); not {key!r}'
+                ) from None
             return self._taken(key)
         return self.record(index)
 
     def __repr__(self) -> str:
         kinds = ", ".join(f"{name}s {self.table[name].nunique():,}" for name in ("video", "plane", "phase"))
         return f"<Frames: {len(self):,}; {kinds}>"
+
+
+def require_frames(frames: Any, call: str) -> None:
+    """Raise `TypeError`, which shows the right `call`, unless `frames` are `Frames`."""
+    if not isinstance(frames, Frames):
+        raise TypeError(f"frames are needed, as in {call}; not this {type(frames).__name__}")

@@ -11,19 +11,19 @@ import io
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, SupportsIndex, TypeAlias
 
 import pandas as pd
 from PIL import Image
 
 from ..common.files import expanded, new_folder
 from ..common.text import DataError
-from .dataset import END_OF_IMAGE, START_OF_IMAGE, EmbryoDataset, decode
-from .frames import DatasetSource, Frames
+from .dataset import END_OF_IMAGE, START_OF_IMAGE, EmbryoDataset, decode, why_no_frame
+from .frames import DatasetSource, Frames, require_frames
 from .source import FolderSource
 from .synthetic import SyntheticRuns, sound_frames
 from .util import FocalPlane, Phase, cores, nearest, progress
@@ -192,6 +192,8 @@ def _check_options(form: str, size: int | None, link: bool) -> None:
     """Raise `ValueError` for options that cannot be."""
     if form not in _WRITERS:
         raise ValueError(f"form is {form!r}; choose from {', '.join(_WRITERS)}{nearest(form, _WRITERS)}")
+    if size is not None and not isinstance(size, SupportsIndex):
+        raise TypeError(f"size is a number of pixels such as 128; not {size!r}")
     if size is not None and link:
         raise ValueError("link and size exclude each other")
     if size is not None and not 8 <= size <= LARGEST:
@@ -213,6 +215,7 @@ def make_image_folder(
     `tolerant` takes truncated files too. `FileExistsError` where `path` exists, `ValueError` for an unknown form or a size
     that cannot be, `DataError` where no frame is chosen, one is truncated, or links cannot be made.
     """
+    require_frames(frames, 'make_image_folder(ds.frames(phases=["t2", "t4"]), "images")')
     _check_options(form, size, link)
     with new_folder(path) as folder:
         _WRITERS[form](folder, _entries(frames))
@@ -231,7 +234,7 @@ from typing import get_args
 from ..common.command import Parser, Several, filled, run_command
 from ..common.files import refuse_existing, refuse_inside
 from ..common.text import complain, tell
-from .split import Split, leaks, read_split
+from .split import Split, check, read_split
 from .util import UnknownName
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #ac701724
@@ -293,10 +296,14 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #56ab7427
-def _split_notes(split: Split, part: str, videos: Iterable[str]) -> Iterator[str]:
+def _split_notes(split: Split, part: str, videos: Collection[str]) -> Iterator[str]:
     """What to know before a part of a split is used: siblings that leak, and videos that are not here."""
-    for leak in leaks(split):
+    found = check(split, videos)
+    for leak in found.leaks:
         yield f"the split leaks: {leak}"
+    if names := found.unidentified:
+        more = f" and {len(names) - 8} more" if names[8:] else ""
+        yield f"whether the split leaks cannot be known: these names do not identify patients: {', '.join(names[:8])}{more}"
     here = set(videos)
     if absent := [video for video in split[part] if video not in here]:
         names = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if absent[8:] else "")
@@ -321,6 +328,8 @@ def _chosen(args: argparse.Namespace) -> Frames:
     refuse_existing(Path(args.out))
     dataset = EmbryoDataset(args.folder)
     refuse_inside(args.out, args.folder)
+    if dataset.planes and not any(map(dataset.has_frame, dataset.videos)):
+        raise DataError(f"{dataset.path}: {why_no_frame(dataset)}")
     frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, args.exclude)
     if args.synthetic:
         made, note = sound_frames(SyntheticRuns(args.synthetic), None, args.planes, args.phases)

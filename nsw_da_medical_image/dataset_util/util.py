@@ -4,19 +4,19 @@
 
 # %% auto #0
 __all__ = ['ANNOTATIONS', 'TIMES', 'GRADES', 'ARCHIVES', 'UnknownName', 'nearest', 'OrderedName', 'FocalPlane', 'Phase', 'Grade',
-           'Grades', 'FrameName', 'run_of', 'natural_key', 'VideoId', 'released_videos', 'code_of', 'progress',
-           'runs_text', 'runs_ranges', 'cores']
+           'Grades', 'FrameName', 'run_of', 'natural_key', 'VideoId', 'released_videos', 'code_of', 'is_system_folder',
+           'progress', 'runs_text', 'runs_ranges', 'cores', 'Choices', 'one_or_several', 'run_number']
 
 # %% ../../nbs/dataset_util/00_util.ipynb #4be04087
 import operator
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
-from typing import Any, NamedTuple, Self, SupportsIndex
+from typing import Any, NamedTuple, Self, SupportsIndex, TypeVar, overload
 
 # %% ../../nbs/dataset_util/00_util.ipynb #8a6f20dd
 from ..common.text import printable
@@ -259,6 +259,34 @@ def code_of(video: str) -> str:
     found = _VIDEO.fullmatch(video)
     return found[1] if found else video
 
+# %% ../../nbs/dataset_util/00_util.ipynb #1d4d48fe
+_SYSTEM = frozenset(
+    [
+        "lost+found",
+        "system volume information",
+        "$recycle.bin",
+        "$extend",
+        "recycler",
+        "recycled",
+        "found.000",
+        "network trash folder",
+        "temporary items",
+        "@eadir",
+        "@tmp",
+        "@recycle",
+        "@recently-snapshot",
+        "@sharebin",
+        "#recycle",
+        "#snapshot",
+        "~snapshot",
+    ]
+)
+
+
+def is_system_folder(name: str) -> bool:
+    """Return whether a folder belongs to a file system, a NAS or an archiver, judged by its name: '.zfs', '@eaDir', 'lost+found'."""
+    return name.startswith((".", "__")) or name.casefold() in _SYSTEM
+
 # %% ../../nbs/dataset_util/00_util.ipynb #b9c1736b
 def progress(iterable: Iterable | None = None, **options: Any) -> Any:
     """A `tqdm` bar over `iterable`: shown on a terminal (standard error) and in a notebook, silent elsewhere."""
@@ -298,3 +326,60 @@ def cores() -> int:
     """Number of cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+# %% ../../nbs/dataset_util/00_util.ipynb #c9789f1c
+_T = TypeVar("_T")
+
+
+class Choices(Sequence[_T]):
+    """An unchangeable sequence that equals a tuple of the same values, and that ipywidgets' `interact` offers as a menu."""
+
+    def __init__(self, values: Iterable[_T] = ()):
+        self._values = tuple(values)
+
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> _T: ...
+    @overload
+    def __getitem__(self, key: slice) -> "Choices[_T]": ...
+    def __getitem__(self, key: Any) -> Any:
+        return Choices(self._values[key]) if isinstance(key, slice) else self._values[key]
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Any:  # faster than that of a sequence
+        return iter(self._values)
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._values
+
+    def __add__(self, other: Iterable[_T]) -> "Choices[_T]":
+        return Choices((*self._values, *other))
+
+    def __radd__(self, other: Iterable[_T]) -> "Choices[_T]":
+        return Choices((*other, *self._values))
+
+    def __eq__(self, other: object) -> bool:
+        return self._values == (other._values if isinstance(other, Choices) else other)
+
+    def __hash__(self) -> int:
+        return hash(self._values)
+
+    def __repr__(self) -> str:
+        return repr(self._values)
+
+# %% ../../nbs/dataset_util/00_util.ipynb #dc177560
+def one_or_several(asked: Any) -> list[Any]:
+    """Return one value, or the values of an iterable, as a list without repeats; a text is one value."""
+    one = isinstance(asked, str | bytes) or not isinstance(asked, Iterable)
+    return [asked] if one else list(dict.fromkeys(asked))
+
+
+def run_number(run: Any, call: str = 'video.frame(12, "F15")') -> int:
+    """Return a RUN number as int. Raises `TypeError`, which shows the right `call`, for anything but an integer."""
+    try:
+        if not isinstance(run, bool):
+            return operator.index(run)
+    except TypeError:
+        pass
+    raise TypeError(f"a RUN number is an integer, as in {call}; not {run!r}")

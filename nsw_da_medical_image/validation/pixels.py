@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,9 +31,10 @@ from nsw_da_medical_image.dataset_util.dataset import (
     Plane,
     Video,
     open_jpeg,
+    require_dataset,
 )
 from ..dataset_util.source import Source
-from ..dataset_util.util import FocalPlane, cores, runs_ranges, runs_text
+from ..dataset_util.util import FocalPlane, cores, one_or_several, runs_ranges, runs_text
 from .checks import Finding, Severity, check
 from ..viewer.plots import DPI, FAINT, INK, PALE, PAPER, PlotFigure
 
@@ -340,8 +341,10 @@ def measure_video(
     be decoded has its reason in `fault` and no measures. `UnknownName` for a video or plane that does not exist,
     `DataError` where a folder cannot be listed or two files claim one run.
     """
-    found = dataset[video if isinstance(video, str) else video.name]
-    asked = [planes] if isinstance(planes, str | int) else found.planes if planes is None else planes
+    require_dataset(dataset, 'measure_video(ds, "AA83-7", planes="F0")')
+    name: Any = getattr(video, "name", video)
+    found = dataset[name]
+    asked = found.planes if planes is None else one_or_several(planes)
     chosen = [dataset.plane(plane) for plane in asked]
     parts = [_recalled_plane(dataset, found.name, plane, workers or cores()) for plane in chosen]
     table = pd.DataFrame.from_records(np.concatenate([np.zeros(0, FRAME_ROW), *parts]))

@@ -22,7 +22,7 @@ import pandas as pd
 from ..common.files import expanded, new_file
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.util import FocalPlane, natural_key, runs_ranges, runs_text
-from .checks import FINDING_COLUMNS, Severity
+from .checks import FINDING_COLUMNS, NO_VIDEO, Severity
 
 # %% ../../nbs/validation/02_report.ipynb #1d8e1aa3
 def _runs(texts: Iterable[str]) -> set[int]:
@@ -74,7 +74,8 @@ class Group(NamedTuple):
     @property
     def extent(self) -> str:
         """How much is concerned, in words: '52 videos', '3 videos, 1,204 runs'."""
-        who = _count(len(self.videos), "video") if self.videos else "the data set"
+        kind = "folder" if self.check == NO_VIDEO else "video"
+        who = _count(len(self.videos), kind) if self.videos else "the data set"
         return f"{who}, {self.part}" if self.runs else who
 
 # %% ../../nbs/validation/02_report.ipynb #73948079
@@ -146,7 +147,8 @@ class _Counts(_Findings):
     @property
     def videos_by_severity(self) -> dict[str, int]:
         """Number of videos with findings of each severity, the worst first."""
-        found = self.findings[self.findings["video"] != ""].groupby("severity")["video"].nunique()
+        videos = (self.findings["video"] != "") & (self.findings["check"] != NO_VIDEO)
+        found = self.findings[videos].groupby("severity")["video"].nunique()
         return {str(severity): int(found.get(severity, 0)) for severity in Severity}
 
     @property
@@ -187,12 +189,14 @@ def exclusions(findings: pd.DataFrame, severity: str = "error") -> pd.DataFrame:
     """Columns video, plane, runs: what findings at least as severe as `severity` speak of, in natural order.
 
     `plane` '' means all planes, `runs` '' every run. Findings about the whole data set name no video and are left out,
-    and so are those of `BESIDE_FRAMES`: a video without times or grades has its frames.
+    and so are those of `BESIDE_FRAMES`: a video without times or grades has its frames. Folders that are no videos are
+    listed whatever their severity.
     """
     if severity not in list(Severity):
         raise ValueError(f"{severity!r} is no severity; choose from {', '.join(Severity)}")
     grave = findings["severity"].map(lambda each: Severity(each).rank <= Severity(severity).rank)
-    chosen = findings[grave.astype(bool) & (findings["video"] != "") & ~findings["check"].isin(BESIDE_FRAMES)]
+    listed = grave.astype(bool) | (findings["check"] == NO_VIDEO)
+    chosen = findings[listed & (findings["video"] != "") & ~findings["check"].isin(BESIDE_FRAMES)]
     own = _by(chosen, "video")
     found = {name: [(row["plane"], row["runs"]) for row in own[name,]] for name in _names(chosen)}
     rows = [(name, *row) for name, pairs in found.items() for row in _joined(pairs)]
@@ -240,7 +244,7 @@ def _group_texts(groups: list[Group], room: int) -> list[str]:
 # %% ../../nbs/validation/02_report.ipynb #77229848
 def summary_text(report: _Counts) -> str:
     """The report on one screen: what was looked at, the counts, a line for each kind of finding, what to leave out."""
-    out = exclusions(report.findings)
+    out = exclusions(report.findings[report.findings["check"] != NO_VIDEO])
     whole = out.loc[(out["plane"] == "") & (out["runs"] == ""), "video"].nunique()
     part = out["video"].nunique() - whole
     lines = [

@@ -22,8 +22,8 @@ import pandas as pd
 # %% ../../nbs/validation/03_validate.ipynb #4046475c
 from ..common.files import expanded, new_file
 from ..common.text import DataError, one_line, tell
-from ..dataset_util.dataset import EmbryoDataset, Plane
-from ..dataset_util.util import FocalPlane, UnknownName, cores, nearest, progress
+from ..dataset_util.dataset import EmbryoDataset, Planes, require_dataset
+from ..dataset_util.util import FocalPlane, UnknownName, cores, nearest, one_or_several, progress
 from nsw_da_medical_image.validation.checks import (
     CHECKS,
     DatasetFacts,
@@ -43,7 +43,7 @@ def chosen_checks(checks: Iterable[str] | None = None, pixels: bool = False) -> 
 
     `UnknownName` for a name that is no check's, `ValueError` where none is left.
     """
-    names = set(CHECKS) if checks is None else {checks} if isinstance(checks, str) else set(checks)
+    names = set(CHECKS) if checks is None else set(map(str, one_or_several(checks)))
     for name in sorted(names):
         if name not in CHECKS:
             raise UnknownName(f"there is no check {name!r}{nearest(name, CHECKS)}")
@@ -167,7 +167,7 @@ def validate(
     pixels: bool = False,
     executor: Executor | None = None,
     workers: int | None = None,
-    planes: Iterable[Plane] | None = None,
+    planes: Planes = None,
 ) -> Report:
     """What the checks find in a data set, given itself or by its folder; nothing in the data makes it raise.
 
@@ -179,9 +179,11 @@ def validate(
     where no check is left to run.
     """
     chosen = chosen_checks(checks, pixels)
+    if not isinstance(dataset, EmbryoDataset | str | os.PathLike):
+        require_dataset(dataset, 'validate(ds) or validate("data/extracted")')
     if not isinstance(dataset, EmbryoDataset):
         dataset = EmbryoDataset(dataset)
-    measured = dataset.planes if planes is None else [dataset.plane(plane) for plane in planes]
+    measured = dataset.planes if planes is None else [dataset.plane(plane) for plane in one_or_several(planes)]
     facts = read_dataset(dataset)
     threads = 1 if executor is not None else workers or cores()
     tasks = _tasks(dataset, facts, chosen, measured if pixels else (), threads)

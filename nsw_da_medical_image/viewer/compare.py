@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ..common.text import DataError, one_line
-from ..dataset_util.frames import Frames
+from ..dataset_util.frames import Frames, require_frames
 from ..dataset_util.synthetic import SyntheticRuns, sound_frames
 from ..dataset_util.util import Phase, cores, progress
 from .plots import CAPTION, FAINT, GAP, MARGIN, PHASE_COLOURS, _draw_tile, _paper, _Tile
@@ -158,6 +158,7 @@ def measure(frames: Frames, most: int = 2000, tolerant: bool = False) -> Measure
     `tolerant` passes over damaged frames and counts them; then `DataError` where none is left.
     Intensity and contrast are mean and standard deviation in grey levels, sharpness the size of the finest gradient, likewise.
     """
+    require_frames(frames, 'compare(ds.frames(phases="t2"), SyntheticRuns("data/all-synthetic-runs").frames())')
     chosen = _places(len(frames), most)
     if not chosen:
         raise DataError("there is no frame to compare")
@@ -295,6 +296,8 @@ def compare_sheet(real: Frames, synthetic: Frames, columns: int = 4, size: int =
 
     A phase that one side lacks says so in its place. `ValueError` where no frame has a phase or the numbers are too small.
     """
+    for each in real, synthetic:
+        require_frames(each, 'compare_sheet(ds.frames(), SyntheticRuns("data/all-synthetic-runs").frames())')
     phases = _phases_of(real, synthetic)
     if columns < 1 or size < 90 or not phases:
         why = f"{columns} columns of {size} pixels; 1 and 90 at least" if phases else "no frame has a phase"

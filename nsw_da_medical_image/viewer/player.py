@@ -12,15 +12,14 @@ import io
 import itertools
 import json
 import math
-import operator
 import os
 import threading
 from base64 import b64encode
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, SupportsIndex, TypeAlias
 
 import anywidget
 import numpy as np
@@ -29,8 +28,16 @@ from PIL import Image
 
 from ..common.files import expanded, new_file
 from ..common.text import DataError
-from ..dataset_util.dataset import END_OF_IMAGE, Plane, Video, decode
-from ..dataset_util.util import FocalPlane, UnknownName
+from nsw_da_medical_image.dataset_util.dataset import (
+    END_OF_IMAGE,
+    Plane,
+    Planes,
+    Video,
+    decode,
+    require_video,
+    why_no_frame,
+)
+from ..dataset_util.util import FocalPlane, UnknownName, nearest, one_or_several, run_number
 
 # %% ../../nbs/viewer/01_player.ipynb #92612960
 def pack_runs(runs: Iterable[int]) -> list[list[int]]:
@@ -531,13 +538,14 @@ class _Framed(_Displayed):
 class _Paged(_Framed):
     """A player as a page of its own."""
 
-    def to_html(self, path: str | os.PathLike | None = None, planes: Iterable[Plane] | None = None) -> Any:
+    def to_html(self, path: str | os.PathLike | None = None, planes: Planes = None) -> Any:
         """The player as one self-contained HTML page, with the frames of `planes` (by default the current one).
 
         Returns the text; or writes it to `path`, whole or not at all, and returns the `Path`. `FileExistsError` where
         `path` exists.
         """
-        chosen = {str(FocalPlane.parse(plane)) for plane in planes or [self.plane]}
+        asked = one_or_several(self.plane if planes is None else planes) or [self.plane]
+        chosen = {str(self.videos[0].dataset.plane(plane)) for plane in asked}
         if path is None:
             return self._page(chosen)
         with new_file(path) as hidden:
@@ -556,15 +564,31 @@ class EmbryoPlayer(_Paged):
     MOST = 16  # videos; more than that cannot be told apart on a screen
 
     def __init__(self, videos: Video | Sequence[Video], plane: Plane = "F0", fps: float = 25, **kwargs: Any):
-        self.videos = (videos,) if isinstance(videos, Video) else tuple(videos)
+        one: Any = isinstance(videos, str | Video | Mapping) or not isinstance(videos, Iterable)
+        self.videos: tuple[Video, ...] = (videos,) if one else tuple(videos)  # type: ignore[assignment, arg-type]
+        for video in self.videos:
+            require_video(video, 'EmbryoPlayer(ds["NAME"], plane="F0")')
+        for name in kwargs.keys() - self.trait_names():
+            like = nearest(name, [*self.trait_names(), "videos", "plane", "fps"], n=1)
+            raise TypeError(
+                f'EmbryoPlayer takes no argument {name!r}{like}; as in EmbryoPlayer(ds["AA83-7"], plane="F0", fps=25)'
+            )
+        if self.videos and not isinstance(plane, str | SupportsIndex):
+            self.videos[0].dataset.plane(plane)  # raises, showing what a plane is
         if not 0 < len(self.videos) <= self.MOST:
             raise ValueError(f"give 1 to {self.MOST} videos, not {len(self.videos)}")
         series = describe_series(self.videos)
         runs = {run for ranges in series["runs"] for first, last in ranges for run in range(first, last + 1)}
         if not runs:
-            raise DataError(f"{', '.join(video.name for video in self.videos)} has no frame")
+            raise DataError(f"{', '.join(video.name for video in self.videos)} has no frame{_why(self.videos)}")
         self.runs = np.array(sorted(runs))
         self._delivery = Delivery(self._read, self.send)
-        value = operator.index(kwargs.pop("value", self.runs[0]))
+        value = run_number(kwargs.pop("value", self.runs[0]), "EmbryoPlayer(video, value=12)")
         super().__init__(_series=series, value=value, plane=plane, fps=fps, **kwargs)
         self.on_msg(self._heard)
+
+
+def _why(videos: Sequence[Video]) -> str:
+    """Why videos have no frame, as the end of a message."""
+    dataset = videos[0].dataset
+    return f": {why_no_frame(dataset, [video.name for video in videos])}" if dataset.planes else ""

@@ -8,7 +8,6 @@ __all__ = ['PHASE_COLOURS', 'INK', 'FAINT', 'PALE', 'PAPER', 'DPI', 'MARGIN', 'C
 
 # %% ../../nbs/viewer/00_plots.ipynb #5f0903e4
 import io
-import operator
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -21,8 +20,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..common.text import DataError
-from ..dataset_util.dataset import EmbryoDataset, Plane, Video, phase_ranks
-from ..dataset_util.util import FocalPlane, Phase, UnknownName
+from nsw_da_medical_image.dataset_util.dataset import (
+    EmbryoDataset,
+    Plane,
+    Planes,
+    Video,
+    phase_ranks,
+    require_dataset,
+    require_video,
+)
+from ..dataset_util.util import FocalPlane, Phase, UnknownName, one_or_several, run_number
 
 # %% ../../nbs/viewer/00_plots.ipynb #ad5163f5
 _BATLOW = (
@@ -175,7 +182,7 @@ def _run_tile(video: Video, run: int, plane: Plane, size: int) -> _Tile:
 
 # %% ../../nbs/viewer/00_plots.ipynb #11c756fd
 def contact_sheet(
-    video: Video, plane: Plane = "F0", runs: Iterable[int] | None = None, columns: int = 8, size: int = 150
+    video: Video, plane: Plane = "F0", runs: int | Iterable[int] | None = None, columns: int = 8, size: int = 150
 ) -> Figure:
     """One picture a phase, or one for each of `runs`, with phase, RUN and the recorded hour; each `size` pixels wide
     and high, 90 at least.
@@ -183,8 +190,11 @@ def contact_sheet(
     A frame that cannot be read shows the reason in its place. `UnknownName` for a plane or a run that does not exist,
     `ValueError` where there is nothing to show.
     """
+    require_video(video, 'contact_sheet(ds["NAME"], plane="F15")')
+    plane = video.dataset.plane(plane)
     if runs is not None:
-        chosen = [operator.index(run) for run in runs]
+        several = runs if isinstance(runs, Iterable) and not isinstance(runs, str | bytes) else [runs]
+        chosen = [run_number(run, "contact_sheet(video, runs=[12, 13])") for run in several]
         for run in chosen:
             video.path(run, plane)  # raises where the run does not exist
         tiles = [_run_tile(video, run, plane, size) for run in chosen]
@@ -195,13 +205,15 @@ def contact_sheet(
     return _sheet(_joined(video.name, f"plane {FocalPlane.parse(plane)}"), tiles, columns, size)
 
 # %% ../../nbs/viewer/00_plots.ipynb #520e863f
-def focal_stack(video: Video, run: int, planes: Iterable[Plane] | None = None, size: int = 150) -> Figure:
+def focal_stack(video: Video, run: int, planes: Planes = None, size: int = 150) -> Figure:
     """One run in the focal planes of the data set, or in `planes`, with the distance from the middle plane.
 
     A plane that lacks the run says so in its place. `UnknownName` for a plane that the data set lacks, and for a run
     that is in none of the planes; `ValueError` where there is nothing to show.
     """
-    asked = video.dataset.planes if planes is None else planes
+    require_video(video, 'focal_stack(ds["NAME"], 12)')
+    run = run_number(run, "focal_stack(video, 12)")
+    asked = video.dataset.planes if planes is None else one_or_several(planes)
     chosen = [video.dataset.plane(plane) for plane in asked]
     if chosen and not any(run in video.runs(plane) for plane in chosen):
         video.path(run, chosen[0])  # raises, naming the nearest runs
@@ -398,7 +410,7 @@ def _footnotes(names: Sequence[str], rows: Sequence[_Row], most: int = 6) -> lis
 # %% ../../nbs/viewer/00_plots.ipynb #88dc9e7c
 def phase_raster(
     dataset: EmbryoDataset,
-    videos: str | Iterable[str] | None = None,
+    videos: Any = None,
     by: By = "run",
     plane: Plane | None = None,
 ) -> Figure:
@@ -407,6 +419,7 @@ def phase_raster(
     The frames are those of `plane`, by default the one nearest to the middle. What cannot be drawn is told below.
     `UnknownName` for a video or a plane that does not exist, `ValueError` where there is nothing to draw.
     """
+    require_dataset(dataset, 'phase_raster(ds, videos=["AA83-7", "AB028-6"])')
     names, middle = _chosen(dataset, videos, by, plane)
     rows = [_row(dataset[name], middle, by) for name in names]
     found = np.concatenate([row.stretches for row in rows])
@@ -425,13 +438,11 @@ def phase_raster(
     return figure
 
 # %% ../../nbs/viewer/00_plots.ipynb #c1a4e88a
-def _chosen(
-    dataset: EmbryoDataset, videos: str | Iterable[str] | None, by: str, plane: Plane | None
-) -> tuple[list[str], FocalPlane]:
+def _chosen(dataset: EmbryoDataset, videos: Any, by: str, plane: Plane | None) -> tuple[list[str], FocalPlane]:
     """The videos and the plane of a raster."""
     if by not in ("run", "hours"):
         raise ValueError(f"by is {by!r}; choose 'run' or 'hours'")
-    asked = dataset.videos if videos is None else [videos] if isinstance(videos, str) else videos
+    asked = dataset.videos if videos is None else one_or_several(videos)
     names = [dataset[name].name for name in asked]
     middle = dataset.middle if plane is None else dataset.plane(plane)
     if not names or middle is None:
