@@ -307,6 +307,7 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("quirk", HARMLESS)
+@pytest.mark.slow
 def test_harmless_quirks(archives, tmp_path, quirk):
     source = tmp_path / "archives"
     shutil.copytree(archives, source)
@@ -645,6 +646,7 @@ def test_a_download_that_goes_on_is_no_damage(archives, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit(143)], ids=["Ctrl-C", "SystemExit"])
 @pytest.mark.parametrize("moment", ["_check_space", "_extract_all", "_await", "flush_tree", "_check_unchanged"])
+@pytest.mark.slow
 def test_an_exception_at_any_moment_leaves_nothing_half(archives, tmp_path, monkeypatch, raised, moment):
     """No worker, no descriptor and no destination remain, and the next run has all."""
 
@@ -998,6 +1000,7 @@ def test_an_extracted_data_set_is_recognised(archives, tmp_path):
     assert "is an extracted data set" in done.stderr
 
 
+@pytest.mark.slow
 def test_unusual_paths(archives, tmp_path):
     (tmp_path / "here").mkdir()
     done = command(archives, ".", cwd=tmp_path / "here")
@@ -1185,6 +1188,7 @@ def test_only_regular_files_are_read(archives, tmp_path, kind, name, monkeypatch
     assert {path.name for path in tmp_path.iterdir()} == {"archives"}
 
 
+@pytest.mark.slow
 def test_names_do_not_depend_on_the_locale(archives, tmp_path):
     """A member whose name is not ASCII gets the same bytes for its name under any locale."""
     source = tmp_path / "archives"

@@ -372,7 +372,29 @@ def published(tree: Path) -> list[Row]:
 
 
 #: The checks whose defect is planted by hand: what plants it, and returns all that the check must say.
+def folders_of_systems(tree: Path) -> list[Row]:
+    for name in "@eaDir", "AA83-7":
+        (tree / "embryo_dataset" / name).mkdir()
+    (tree / "embryo_dataset" / "@eaDir" / VIDEO).mkdir()
+    return [("warning", "AA83-7", "", ""), ("info", "@eaDir", "", "")]
+
+
+def other_names(tree: Path) -> list[Row]:
+    for path in list(tree.glob("embryo_dataset*/*/*.jpeg")):
+        path.rename(path.with_name(f"{path.parent.name}_Image_{path.stem.rpartition('RUN')[2]}.jpeg"))
+    return [("error", "", "", "")]
+
+
+def counted_from_zero(tree: Path) -> list[Row]:
+    path = tree / ANNOTATIONS / f"{VIDEO}_phases.csv"
+    path.write_text("tPB2,0,2\ntPNa,3,40\n")
+    return [("warning", VIDEO, "", "")]
+
+
 BY_HAND: dict[str, list[Callable[[Path], list[Row]]]] = {
+    "no-video": [folders_of_systems],
+    "no-frame": [other_names],
+    "from-zero": [counted_from_zero],
     "missing-folder": [without_folder],
     "unreadable-entry": [file_for_folder],
     "unexpected-entry": [notes_beside],

@@ -407,9 +407,11 @@ class _Names(_Contents):
         """
         self.source.prepare(plane.folder for plane in self.planes)
         names = frozenset().union(*map(self.folders, self.planes)) if self.planes else self.annotated
-        # The annotations come first: they are listed at once, and a look into each folder takes its time.
-        found = (name for name in names if self._is_annotated(name) or self.has_frame(name))
-        return Choices(sorted(found, key=natural_key))
+        # In a folder the annotations come first: they are listed at once, and a look into each video takes its time. Of
+        # archives, that of the annotations may never be needed, and need not be indexed then.
+        looks = [self._is_annotated, self.has_frame]
+        looks = looks if isinstance(self.source, FolderSource) else looks[::-1]
+        return Choices(sorted((name for name in names if any(look(name) for look in looks)), key=natural_key))
 
     @property
     def frameless(self) -> Choices[str]:
