@@ -114,6 +114,7 @@ def one_file(folder: Path, kind: str) -> Path:
 @CACHES
 @profile
 @given(data=st.data())
+@pytest.mark.slow
 def test_whatever_changes_in_a_file_the_answer_is_correct(kind, archives, fresh, tmp_path, data):
     expected, full = fresh[kind]
     with tempfile.TemporaryDirectory(dir=tmp_path) as top, cache_at(Path(top) / "cache") as folder:
@@ -494,6 +495,7 @@ def run(code: str, *args: object, limit: float | None = None, **environment: str
         )
 
 
+@pytest.mark.slow
 def test_without_a_home_it_works_without_a_cache(archives, tmp_path):
     """Neither HOME nor an entry in the list of users, as in some containers: one line, also with workers."""
     nobody = """
@@ -579,6 +581,7 @@ except DataError as error:
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not enforce this limit")
 @pytest.mark.parametrize("limit", [1, 1.5, 2, 3, 4])
 @pytest.mark.parametrize("small", [1e9, 0])
+@pytest.mark.slow
 def test_under_a_limit_of_addresses_nothing_crashes(archives, tmp_path, limit, small):
     """Grid engines set one; rapidgzip ends in a segmentation fault. A small archive is read without it."""
     done = run(LIMITED, archives, small, limit=limit, NSW_CACHE_DIR=str(tmp_path / "c"), OPENBLAS_NUM_THREADS="1")

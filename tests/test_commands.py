@@ -276,6 +276,7 @@ def test_a_full_standard_output_is_one_line(work: Path, tmp_path: Path, name: st
 
 
 @pytest.mark.parametrize("name", SOME)
+@pytest.mark.slow
 def test_help_and_errors_in_an_ascii_locale(tmp_path: Path, name: str) -> None:
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     environment.pop("PYTHONIOENCODING", None)
@@ -459,6 +460,7 @@ def test_warnings_are_lines_even_if_they_were_to_be_errors(work: Path, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["A$B$-1", "A$\\frac{-1", "A$\\frac{$-1", EVIL])
+@pytest.mark.slow
 def test_dollar_signs_are_drawn(work: Path, tmp_path: Path, name: str) -> None:
     """Every figure, with a video whose name would be a formula, and a bad one at that."""
     from nsw_da_medical_image.validation.checks import findings_table
@@ -541,6 +543,7 @@ PAGES = ["player", "validation", "comparison", "experiment"]
 
 
 @pytest.mark.parametrize("name", PAGES)
+@pytest.mark.slow
 def test_pages_run_nothing_of_others_and_name_no_folder(pages: dict[str, Path], name: str) -> None:
     text = pages[name].read_text(encoding="utf-8")
     assert harmless(text)

@@ -252,6 +252,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("fault", HOSTILE)
 @pytest.mark.parametrize("there", [False, True], ids=["absent", "empty"])
+@pytest.mark.slow
 def test_hostile_archive(archives, tmp_path, fault, there):
     source = tmp_path / "data" / "archives"
     shutil.copytree(archives, source)
@@ -306,6 +307,7 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("quirk", HARMLESS)
+@pytest.mark.slow
 def test_harmless_quirks(archives, tmp_path, quirk):
     source = tmp_path / "archives"
     shutil.copytree(archives, source)
@@ -379,6 +381,7 @@ def test_sparse_members_are_refused_with_one_sentence(archives, tmp_path, encodi
 
 
 @pytest.mark.parametrize("bomb", ["a gzip bomb", "a gzip bomb of many files", "a file that no reader takes"])
+@pytest.mark.slow
 def test_bombs_are_refused_in_place_too(archives, tmp_path, bomb):
     (tmp_path / VICTIM).write_bytes(HOSTILE[bomb]((archives / VICTIM).read_bytes()))
     (tmp_path / "tree").mkdir()
@@ -405,6 +408,7 @@ def test_a_bomb_is_refused_before_it_fills_the_disk(archives, tmp_path):
 # --- interruptions ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments(archives, tmp_path_factory, tmp_path):
     """Each moment is a number of files that are written by then, so no machine is too fast or too slow for it."""
     larger = enlarged(archives, tmp_path_factory.mktemp("some") / "archives", 400)
@@ -531,6 +535,7 @@ def interrupted(archives, target, finished=2):
     return hidden
 
 
+@pytest.mark.slow
 def test_the_content_of_an_older_archive_is_not_taken_over(larger, tmp_path):
     """Same size, times, head and tail, but other bytes: what the interrupted run wrote is not what is in the archive now."""
     source = tmp_path / "archives"
@@ -558,6 +563,7 @@ def test_the_content_of_an_older_archive_is_not_taken_over(larger, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["changed", "missing", "extra", "a link", "a second name", "an empty folder"])
+@pytest.mark.slow
 def test_what_is_taken_over_is_verified_by_its_content(larger, tmp_path, change):
     """Number and total size are the same in some of these cases."""
     hidden = interrupted(larger, tmp_path / "extracted")
@@ -587,6 +593,7 @@ def test_what_is_taken_over_is_verified_by_its_content(larger, tmp_path, change)
 
 
 @pytest.mark.parametrize("how", ["by rename", "in place"])
+@pytest.mark.slow
 def test_an_archive_that_changes_during_the_run_is_noticed(larger, archives, tmp_path, how, monkeypatch):
     """In place, with size and time as before; the run ends, and the next one has the new content."""
     source = tmp_path / "archives"
@@ -639,6 +646,7 @@ def test_a_download_that_goes_on_is_no_damage(archives, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit(143)], ids=["Ctrl-C", "SystemExit"])
 @pytest.mark.parametrize("moment", ["_check_space", "_extract_all", "_await", "flush_tree", "_check_unchanged"])
+@pytest.mark.slow
 def test_an_exception_at_any_moment_leaves_nothing_half(archives, tmp_path, monkeypatch, raised, moment):
     """No worker, no descriptor and no destination remain, and the next run has all."""
 
@@ -928,6 +936,7 @@ def test_too_little_space_is_known_before(archives, tmp_path, small_disk):
     assert os.listdir(small_disk) == []
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_archive(archives, tmp_path):
     """A worker stays below 150 MB over 13 members of 30 MB each and 20,000 small ones."""
     source = tmp_path / "archives"
@@ -991,6 +1000,7 @@ def test_an_extracted_data_set_is_recognised(archives, tmp_path):
     assert "is an extracted data set" in done.stderr
 
 
+@pytest.mark.slow
 def test_unusual_paths(archives, tmp_path):
     (tmp_path / "here").mkdir()
     done = command(archives, ".", cwd=tmp_path / "here")
@@ -1178,6 +1188,7 @@ def test_only_regular_files_are_read(archives, tmp_path, kind, name, monkeypatch
     assert {path.name for path in tmp_path.iterdir()} == {"archives"}
 
 
+@pytest.mark.slow
 def test_names_do_not_depend_on_the_locale(archives, tmp_path):
     """A member whose name is not ASCII gets the same bytes for its name under any locale."""
     source = tmp_path / "archives"

@@ -62,6 +62,7 @@ def _read(index: int) -> tuple:
 
 
 @pytest.mark.parametrize("method", sorted({"fork", "spawn"} & set(multiprocessing.get_all_start_methods())))
+@pytest.mark.slow
 def test_workers_read_each_frame_once_with_its_own_label(ds: EmbryoDataset, method: str) -> None:
     frames = ds.frames(as_="numpy")[:1000]
     order = np.random.default_rng(0).permutation(len(frames)).tolist()

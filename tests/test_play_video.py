@@ -55,6 +55,7 @@ def test_errors_are_one_line(data: Path, tmp_path: Path, args: list[str], status
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_wrong_usage_and_no_data(data: Path, tmp_path: Path) -> None:
     assert script(data, "--no-open").returncode == 2
     done = script(tmp_path / "absent", "SAM1-2", "--no-open")

@@ -95,6 +95,7 @@ sys.exit({"part": extract_part, "images": image_folder}[sys.argv[1]].main(sys.ar
 
 
 @pytest.mark.parametrize("name", ["part", "images"])
+@pytest.mark.slow
 def test_kill_9_loses_nothing_and_the_next_run_sweeps(name: str, data: EmbryoDataset, tmp_path: Path) -> None:
     """An empty folder that was at the destination is still there, with its mode."""
     made = tmp_path / "made"
@@ -122,6 +123,7 @@ def test_kill_9_loses_nothing_and_the_next_run_sweeps(name: str, data: EmbryoDat
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("name", ["part", "images"])
 @pytest.mark.parametrize("there", [False, True])
+@pytest.mark.slow
 def test_a_destination_in_a_folder_of_another_user(name: str, there: bool, data: EmbryoDataset, tmp_path: Path) -> None:
     made = tmp_path / "theirs" / "made"
     made.parent.mkdir(mode=0o755)
