@@ -117,15 +117,11 @@ print(json.dumps([*facts, sorted(set(images["text"]))]))
         (["--phases", "t99"], 2, "error: 't99' is not a Phase; choose from tPB2"),
         (["--planes", "F7"], 2, "error: 'F7' is not a FocalPlane; choose from F-45"),
         (["--videos", "SAM1-3"], 1, "has no video 'SAM1-3'; nearest: SAM1-"),
-<<<<<<< HEAD
-        (["--videos", "SAM1-7", "--phases", "tHB"], 1, "has no labelled frame of these videos, planes and phases"),
-=======
         (
             ["--videos", "SAM1-7", "--phases", "tHB"],
             1,
             "has no labelled frame of these videos, planes and phases that is not excluded; nothing is written",
         ),
->>>>>>> main
         (["--pick", "0"], 2, "error: pick is 0"),
         (["--videos", "SAM2-4", "--planes", "F0"], 1, "is truncated; leave it out with exclude"),
         (["--synthetic", "nowhere"], 1, "error: nowhere is not there"),
@@ -184,11 +180,7 @@ def test_nothing_is_written_over(data: Path, tmp_path: Path) -> None:
 
 
 def test_links_share_the_bytes(data: Path, tmp_path: Path) -> None:
-<<<<<<< HEAD
-    data = Path(shutil.copytree(data, tmp_path / "data"))  # a link shows in the file that it leads to
-=======
     data = shutil.copytree(data, tmp_path / "data")  # a link changes its file's times
->>>>>>> main
     done = command(data, tmp_path / "out", "--videos", "SAM1-2", "--planes", "F0", "--link", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)["linked"] is True
@@ -208,11 +200,7 @@ def test_links_need_one_file_system(data: Path) -> None:
 
 def test_a_link_to_a_symbolic_link_is_one_to_its_file(data: Path, tmp_path: Path) -> None:
     """As in a data set that was put together of links; a relative one would dangle in the new folder."""
-<<<<<<< HEAD
-    data = Path(shutil.copytree(data, tmp_path / "data"))
-=======
     data = shutil.copytree(data, tmp_path / "data")
->>>>>>> main
     dataset = EmbryoDataset(data)
     run = int(dataset.frames("SAM1-2", "F0", "t2").table.run[0])
     source = data / dataset["SAM1-2"].path(run, "F0")

@@ -314,6 +314,10 @@ class _Inflated(Protocol):
     def readinto(self, buffer: memoryview, /) -> int | None: ...
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #3c36d4fd
+class _Bomb(DataError):
+    """An archive that inflates to too much; where it is noticed depends on how far ahead the file was read."""
+
+
 class Stream:
     """The bytes of an inflating reader, in order, from one buffer that is used again and again.
 
@@ -358,8 +362,8 @@ class Stream:
                 raise _Ended
             self._end += got
         if self._compressed and self._before + self._end > self.ALLOWANCE + self.RATIO * self._compressed():
-            raise DataError(
-                f"makes it inflate to more than {self.RATIO} times its size, as a gzip bomb does and no archive of images"
+            raise _Bomb(
+                f"inflates to more than {self.RATIO} times its size, as a gzip bomb does and no archive of images"
             )
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #f594ac36
@@ -599,6 +603,8 @@ def explain(archive: str, member: str, fault: BaseException) -> str:
         place = " somewhere in it"
     if isinstance(fault, _Changed):
         return str(_Changed(archive))
+    if isinstance(fault, _Bomb):
+        return f"{archive} {fault}; {again}"
     if isinstance(fault, FileExistsError | NotADirectoryError):
         return f"{archive}: member {shown} occurs twice or would overwrite another; {again}"
     if isinstance(fault, DataError):
