@@ -42,6 +42,7 @@ def tree(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.slow
 def test_the_classic_form_byte_by_byte(data: Path, tmp_path: Path) -> None:
     """Against an expectation that was written by hand, and against the source's own files."""
     before = tree(data)
@@ -117,15 +118,11 @@ print(json.dumps([*facts, sorted(set(images["text"]))]))
         (["--phases", "t99"], 2, "error: 't99' is not a Phase; choose from tPB2"),
         (["--planes", "F7"], 2, "error: 'F7' is not a FocalPlane; choose from F-45"),
         (["--videos", "SAM1-3"], 1, "has no video 'SAM1-3'; nearest: SAM1-"),
-<<<<<<< HEAD
-        (["--videos", "SAM1-7", "--phases", "tHB"], 1, "has no labelled frame of these videos, planes and phases"),
-=======
         (
             ["--videos", "SAM1-7", "--phases", "tHB"],
             1,
             "has no labelled frame of these videos, planes and phases that is not excluded; nothing is written",
         ),
->>>>>>> main
         (["--pick", "0"], 2, "error: pick is 0"),
         (["--videos", "SAM2-4", "--planes", "F0"], 1, "is truncated; leave it out with exclude"),
         (["--synthetic", "nowhere"], 1, "error: nowhere is not there"),
@@ -156,6 +153,7 @@ def test_a_part_needs_its_split(data: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_split_that_leaks_or_names_other_videos_is_told_of(data: Path, tmp_path: Path) -> None:
     split = tmp_path / "split.json"
     split.write_text(json.dumps({"train": ["SAM1-2", "AA83-7", "SAM1-99"], "val": ["SAM1-7", "SAM2-4"]}))
@@ -184,11 +182,7 @@ def test_nothing_is_written_over(data: Path, tmp_path: Path) -> None:
 
 
 def test_links_share_the_bytes(data: Path, tmp_path: Path) -> None:
-<<<<<<< HEAD
-    data = Path(shutil.copytree(data, tmp_path / "data"))  # a link shows in the file that it leads to
-=======
     data = shutil.copytree(data, tmp_path / "data")  # a link changes its file's times
->>>>>>> main
     done = command(data, tmp_path / "out", "--videos", "SAM1-2", "--planes", "F0", "--link", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)["linked"] is True
@@ -208,11 +202,7 @@ def test_links_need_one_file_system(data: Path) -> None:
 
 def test_a_link_to_a_symbolic_link_is_one_to_its_file(data: Path, tmp_path: Path) -> None:
     """As in a data set that was put together of links; a relative one would dangle in the new folder."""
-<<<<<<< HEAD
-    data = Path(shutil.copytree(data, tmp_path / "data"))
-=======
     data = shutil.copytree(data, tmp_path / "data")
->>>>>>> main
     dataset = EmbryoDataset(data)
     run = int(dataset.frames("SAM1-2", "F0", "t2").table.run[0])
     source = data / dataset["SAM1-2"].path(run, "F0")

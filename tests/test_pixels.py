@@ -100,6 +100,7 @@ def test_a_clean_video_has_no_findings(spoilt: tuple[EmbryoDataset, Sample]) -> 
 
 
 @pytest.mark.parametrize(("level", "first", "last"), [(90, 1, 14), (255, 5, 13), (90, 2, 28), (255, 30, 30)])
+@pytest.mark.slow
 def test_a_blank_stretch_is_left_out(tmp_path: Path, level: int, first: int, last: int) -> None:
     make_archives(tmp_path / "archives", videos=1, frames=30, size=250)
     extract_dataset(tmp_path / "archives", tmp_path / "extracted")
