@@ -187,6 +187,9 @@ def test_each_file_is_a_row_whatever_it_holds(jpeg: bytes, tmp_path: Path) -> No
 
 
 def test_a_video_without_frames_has_no_rows_and_no_findings(tmp_path: Path) -> None:
+    annotations = tmp_path / "data" / "embryo_dataset_annotations"  # without one there would be no such video
+    annotations.mkdir(parents=True)
+    (annotations / "SAM1-2_phases.csv").write_text("t2,1,9\n")
     dataset = data_set(tmp_path, {})
     assert measure_video(dataset, "SAM1-2").empty
     assert findings(dataset, "SAM1-2").empty
