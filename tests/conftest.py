@@ -146,6 +146,7 @@ def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
 def open_notebook(lab: Lab, browser: Any) -> Iterator[Callable[..., Any]]:
     """Opens a notebook in JupyterLab and returns its page: see `open_notebook` in lab.py."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.set_default_timeout(180_000)  # only ends what has failed; a busy machine is slow
     yield opener(lab, context)
     context.close()
     for session in lab.request("GET", "api/sessions"):

@@ -153,7 +153,7 @@ class Lab:
         with opener.open(request, timeout=timeout) as answer:
             return json.loads(answer.read() or b"null")
 
-    def wait(self, timeout: float = 60) -> "Lab":
+    def wait(self, timeout: float = 180) -> "Lab":
         """Return when the server answers; raise with its log where it does not come up."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and self.process.poll() is None:
@@ -198,7 +198,7 @@ def page_errors(page: Any) -> list[str]:
     return _errors[page]
 
 
-def wait_idle(page: Any, timeout: float = 60) -> None:
+def wait_idle(page: Any, timeout: float = 180) -> None:
     """Return when JupyterLab is up in `page` and the kernel of its current notebook waits for work.
 
     For after `page.reload()`, too.
@@ -211,7 +211,7 @@ def wait_idle(page: Any, timeout: float = 60) -> None:
 def opener(lab: Lab, context: Any) -> Callable[..., Any]:
     """The function behind the fixture `open_notebook`; `context` is a Playwright browser context."""
 
-    def open_notebook(path: str | Path, *, name: str | None = None, dark: bool = False, timeout: float = 60) -> Any:
+    def open_notebook(path: str | Path, *, name: str | None = None, dark: bool = False, timeout: float = 180) -> Any:
         """Copy the notebook at `path` into a folder of its own below `lab.root` and open it.
 
         Returns the Playwright page once JupyterLab has started and the kernel is idle; nothing was run yet. `name`

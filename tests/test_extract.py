@@ -1033,6 +1033,7 @@ def test_a_hidden_folder_that_is_not_ours_is_left_alone(archives, tmp_path):
     assert (tmp_path / "precious" / "tree" / "keep").read_text() == "keep"
 
 
+@pytest.mark.slow
 def test_nobody_reads_the_summary(archives, tmp_path):
     """Work that is done stays done where its summary cannot be written."""
     for i, redirect in enumerate(("| true", ">&-", "2>&-")):
@@ -1126,6 +1127,7 @@ FOUND = {
 
 
 @pytest.mark.parametrize("case", FOUND)
+@pytest.mark.slow
 def test_what_people_have_gets_its_remedy(archives, tmp_path, case):
     """In one line, before anything is written."""
     source = tmp_path / "archives"

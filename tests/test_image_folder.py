@@ -42,6 +42,7 @@ def tree(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.slow
 def test_the_classic_form_byte_by_byte(data: Path, tmp_path: Path) -> None:
     """Against an expectation that was written by hand, and against the source's own files."""
     before = tree(data)
@@ -152,6 +153,7 @@ def test_a_part_needs_its_split(data: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_split_that_leaks_or_names_other_videos_is_told_of(data: Path, tmp_path: Path) -> None:
     split = tmp_path / "split.json"
     split.write_text(json.dumps({"train": ["SAM1-2", "AA83-7", "SAM1-99"], "val": ["SAM1-7", "SAM2-4"]}))

@@ -42,7 +42,7 @@ def test_widget_is_shown(open_notebook: Callable[..., Any], tmp_path: Path, dark
     page = open_notebook(notebook(tmp_path / "small.ipynb", SLIDER, "print(slider.value + 1)"), dark=dark)
     ran = run_all(page)
     assert ran, ran.error
-    page.locator(".widget-slider").wait_for(timeout=20_000)
+    page.locator(".widget-slider").wait_for(timeout=180_000)
     assert page.locator(".widget-slider .widget-label").inner_text() == "run"
     assert saved_cells(page)[1]["outputs"][0]["text"].strip() == "43"
     assert page.evaluate("() => document.body.dataset.jpThemeLight") == str(not dark).lower()

@@ -662,6 +662,7 @@ def test_a_wrong_value_names_the_nearest(call: str, extracted: Path) -> None:
         eval(call, NAMES | {"ds": ds, "v": ds["SAM1-2"]})
 
 
+@pytest.mark.slow
 def test_one_or_several_planes_videos_phases_and_runs(extracted: Path) -> None:
     ds = EmbryoDataset(extracted)
     v, names = ds["SAM1-2"], ["SAM1-2"]

@@ -100,6 +100,7 @@ def test_a_clean_video_has_no_findings(spoilt: tuple[EmbryoDataset, Sample]) -> 
 
 
 @pytest.mark.parametrize(("level", "first", "last"), [(90, 1, 14), (255, 5, 13), (90, 2, 28), (255, 30, 30)])
+@pytest.mark.slow
 def test_a_blank_stretch_is_left_out(tmp_path: Path, level: int, first: int, last: int) -> None:
     make_archives(tmp_path / "archives", videos=1, frames=30, size=250)
     extract_dataset(tmp_path / "archives", tmp_path / "extracted")
@@ -186,6 +187,9 @@ def test_each_file_is_a_row_whatever_it_holds(jpeg: bytes, tmp_path: Path) -> No
 
 
 def test_a_video_without_frames_has_no_rows_and_no_findings(tmp_path: Path) -> None:
+    annotations = tmp_path / "data" / "embryo_dataset_annotations"  # without one there would be no such video
+    annotations.mkdir(parents=True)
+    (annotations / "SAM1-2_phases.csv").write_text("t2,1,9\n")
     dataset = data_set(tmp_path, {})
     assert measure_video(dataset, "SAM1-2").empty
     assert findings(dataset, "SAM1-2").empty

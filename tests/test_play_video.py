@@ -47,6 +47,7 @@ def test_it_writes_a_page_and_overwrites_nothing(data: Path, tmp_path: Path) -> 
         (["SAM1\n-2"], 1, "has no video "),
     ],
 )
+@pytest.mark.slow
 def test_errors_are_one_line(data: Path, tmp_path: Path, args: list[str], status: int, why: str) -> None:
     done = script(data, *(arg.format(tmp=tmp_path) for arg in args), "--no-open")
     assert done.returncode == status

@@ -87,18 +87,18 @@ def play(open_notebook: Callable[..., Any], tmp_path: Path) -> Callable[..., Any
 
 def settle(page: Any, player: str = PLAYER) -> None:
     """Return when the frame of the playhead is shown."""
-    page.locator(f"{player}[data-exact=true]").first.wait_for(timeout=30_000)
+    page.locator(f"{player}[data-exact=true]").first.wait_for(timeout=180_000)
 
 
 def held(page: Any, frames: int) -> None:
     """Return when all frames of the plane are in the browser."""
-    page.wait_for_function(f"() => document.querySelector('{PLAYER}')?.dataset.held === '{frames}'", timeout=60_000)
+    page.wait_for_function(f"() => document.querySelector('{PLAYER}')?.dataset.held === '{frames}'", timeout=180_000)
 
 
 def all_held(page: Any, frames: int) -> None:
     """Return when all frames of all planes are in the browser."""
     page.wait_for_function(
-        f"() => document.querySelector('{PLAYER}')?.embryo.stats().jpegs === {frames}", timeout=90_000
+        f"() => document.querySelector('{PLAYER}')?.embryo.stats().jpegs === {frames}", timeout=180_000
     )
 
 

@@ -472,7 +472,7 @@ def test_a_picture_opens_the_player_at_its_run(noted: Callable[..., Any], small:
     assert button.get_attribute("aria-expanded") == "false"
     button.click()
     player = view.locator(".embryo-player[data-exact=true]")
-    player.wait_for(timeout=30_000)
+    player.wait_for(timeout=180_000)
     told = button.inner_text().replace(",", "").split()
     assert told[0] == dark["video"] == player.locator(".ep-title strong").inner_text()
     assert player.get_attribute("data-run") == told[2]
@@ -484,14 +484,14 @@ def test_a_picture_opens_the_player_at_its_run(noted: Callable[..., Any], small:
     other = view.get_by_role("button", name="truncated-jpeg")
     other.focus()
     page.keyboard.press("Enter")
-    view.locator(".embryo-player .ep-title strong", has_text="SAM1-2").wait_for(timeout=30_000)
+    view.locator(".embryo-player .ep-title strong", has_text="SAM1-2").wait_for(timeout=180_000)
     assert view.locator(".embryo-player").count() == 1
     page.keyboard.press("Enter")
     view.locator(".embryo-player").wait_for(state="detached")
     # and the name of a video, the worst that was found in it
     name = view.get_by_role("button", name="SAM1-7", exact=True)
     name.click()
-    view.locator(".embryo-player .ep-title strong", has_text="SAM1-7").wait_for(timeout=30_000)
+    view.locator(".embryo-player .ep-title strong", has_text="SAM1-7").wait_for(timeout=180_000)
     assert name.get_attribute("aria-expanded") == "true"
     assert page.locator(".embryo-player").bounding_box()["y"] < 900  # brought into sight
     screenshot(page, "report-notebook-name")

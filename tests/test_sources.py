@@ -163,6 +163,7 @@ def without_place(text: str) -> str:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("fault", HOSTILE)
+@pytest.mark.slow
 def test_hostile_archive(archives, extracted, tmp_path, fault):
     folder = changed(archives, tmp_path / "archives", HOSTILE[fault])
     before = digest(folder)

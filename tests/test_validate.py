@@ -856,6 +856,7 @@ def test_no_mutation_makes_it_raise(small: Path, mutations: list[Callable[[Path,
     "mutate", [mutate for mutate, seen in MUTATIONS.items() if seen], ids=lambda mutate: mutate.__name__
 )
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.slow
 def test_damage_becomes_a_finding(small: Path, mutate: Callable[[Path, Dice], None], seed: int) -> None:
     before = validate(small / "tree").findings
     with spoilt(small, [mutate], seed) as tree, nobody():
