@@ -1100,20 +1100,23 @@ class _Staging:
         return True
 
     def _prepare(self) -> None:
-        """Check all that a run relies on, down to the folders of the videos, before anything is changed."""
+        """Close the folder to others, then check all that a run relies on, down to the folders of the videos."""
         mode = stat.S_IMODE(os.fstat(self.fd).st_mode)
+        if mode & 0o777 != 0o700:  # first, so that nothing is exchanged after it was checked
+            with suppress(OSError):  # a file system without modes
+                os.fchmod(self.fd, mode & 0o7000 | 0o700)
         there = [name for name in self.FOLDERS if name in os.listdir(self.fd)]
         for name in there:
             self._held[name] = self._open(name, self.fd, os.O_RDONLY | os.O_DIRECTORY, name)
             self._look_into(self._held[name], name, 2)
+        if mode & 0o022:  # others could write here, and may still have these folders open
+            for name in there:
+                self._close(name)
+                shutil.rmtree(name, dir_fd=self.fd)
+            there = []
         for name in {*self.FOLDERS} - {*there}:
             os.mkdir(name, dir_fd=self.fd)  # the tree with the mode that any new folder gets
             self._held[name] = self._open(name, self.fd, os.O_RDONLY | os.O_DIRECTORY, name)
-        if mode & 0o022:  # others could write here
-            self._empty(())
-        if mode & 0o777 != 0o700:
-            with suppress(OSError):  # a file system without modes
-                os.fchmod(self.fd, mode & 0o7000 | 0o700)
 
     def _look_into(self, fd: int, shown: str, levels: int) -> None:
         with os.scandir(fd) as entries:
