@@ -111,6 +111,7 @@ def one_file(folder: Path, kind: str) -> Path:
 # --- bytes that changed, files that are cut --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @CACHES
 @profile
 @given(data=st.data())
@@ -496,6 +497,7 @@ def run(code: str, *args: object, limit: float | None = None, **environment: str
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_without_a_home_it_works_without_a_cache(archives, tmp_path):
     """Neither HOME nor an entry in the list of users, as in some containers: one line, also with workers."""
     nobody = """
@@ -511,6 +513,7 @@ pwd.getpwuid = pwd.getpwnam = no_entry
     assert re.search(r"nothing is cached \(~\S* names no home folder\); the work goes on", told[0])
 
 
+@pytest.mark.slow
 @as_root
 def test_with_a_number_that_is_no_user_it_works(archives, tmp_path):
     """The real thing, with a uid that no entry has."""
@@ -578,6 +581,7 @@ except DataError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not enforce this limit")
 @pytest.mark.parametrize("limit", [1, 1.5, 2, 3, 4])
 @pytest.mark.parametrize("small", [1e9, 0])
