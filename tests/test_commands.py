@@ -415,6 +415,7 @@ def test_no_cell_is_a_formula_and_names_come_back(hostile: Path, tmp_path: Path,
 # --- names that are not UTF-8 --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_name_that_is_not_utf8_costs_only_its_video(work: Path, tmp_path: Path, capsys: Any) -> None:
     shutil.copytree(work / "data", tmp_path / "data")
     shutil.copytree(work / "runs", tmp_path / "runs")

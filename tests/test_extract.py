@@ -328,6 +328,7 @@ def test_harmless_quirks(archives, tmp_path, quirk):
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
+@pytest.mark.slow
 def test_mutated_archive(archives, tmp_path, data):
     """Whatever happens to an archive's bytes, it gives exactly its content or an error, and nothing beside its folder."""
     good = (archives / VICTIM).read_bytes()
@@ -497,6 +498,7 @@ def test_a_killed_worker_is_an_error(larger, tmp_path):
     assert not (tmp_path / "extracted").exists()
 
 
+@pytest.mark.slow
 def test_only_one_at_a_time(archives, larger, tmp_path):
     with subprocess.Popen(
         [*COMMAND, larger, tmp_path / "extracted", "--workers", "1"], stdout=subprocess.PIPE
@@ -832,6 +834,7 @@ def test_an_unrelated_folder_of_that_name_is_left_alone(archives, tmp_path, hold
     assert digest(hidden) == before
 
 
+@pytest.mark.slow
 def test_the_hidden_folder_is_the_callers_alone(larger, tmp_path):
     hidden = interrupted(larger, tmp_path / "extracted", 1)
     assert hidden.stat().st_mode & 0o777 == 0o700

@@ -145,6 +145,7 @@ def test_wrong_input_gives_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_part_needs_its_split(data: Path, tmp_path: Path) -> None:
     """Else the whole data set would be written where only the training part was meant."""
     done = command(data, tmp_path / "out", "--videos", "SAM1-2", "--part", "train")
@@ -181,6 +182,7 @@ def test_nothing_is_written_over(data: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_links_share_the_bytes(data: Path, tmp_path: Path) -> None:
     data = shutil.copytree(data, tmp_path / "data")  # a link changes its file's times
     done = command(data, tmp_path / "out", "--videos", "SAM1-2", "--planes", "F0", "--link", "--json")

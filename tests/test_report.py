@@ -99,6 +99,7 @@ def release() -> Report:
 
 
 @pytest.mark.parametrize("name", ["small", "validated", "hostile", "release"])
+@pytest.mark.slow
 def test_the_summary_fits_one_screen(name: str, request: pytest.FixtureRequest) -> None:
     report = request.getfixturevalue(name)
     lines = report.summary().split("\n")

@@ -208,6 +208,7 @@ def test_a_split_by_videos_leaks_and_is_told_so() -> None:
         (["--out", "new.json", "--seed", "1.5"], 2, "invalid int"),
     ],
 )
+@pytest.mark.slow
 def test_the_command_says_no_in_one_line_and_writes_nothing(
     ds: EmbryoDataset, tmp_path: Path, monkeypatch, capsys, arguments: list[str], status: int, says: str
 ) -> None:
