@@ -34,7 +34,7 @@ from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset, main, summa
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_archive, extract_dataset
 from nsw_da_medical_image.dataset_util.sample import QUIRK_HELP, make_archives
 from nsw_da_medical_image.dataset_util.source import ArchivesSource, open_source
-from nsw_da_medical_image.dataset_util.util import ARCHIVES, FocalPlane
+from nsw_da_medical_image.dataset_util.util import ARCHIVES, GRADES, FocalPlane
 from nsw_da_medical_image.validation.validate import validate
 from nsw_da_medical_image.viewer.player import EmbryoPlayer
 
@@ -723,3 +723,14 @@ def test_the_order_of_the_members_does_not_matter(archives, extracted, tmp_path)
     archive = Archive(tmp_path / VICTIM, indices([tmp_path / VICTIM])[0])
     for path in paths:
         assert archive.read(str(path.relative_to(extracted))) == path.read_bytes()
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["archives", "extracted"])
+@pytest.mark.parametrize(("content", "why"), [(b"<html>", "it is a web page"), (b"", "is empty")])
+def test_an_error_page_is_not_copied_as_the_grades(archives, extracted, tmp_path, packed, content, why):
+    """The rule is that of the extraction."""
+    shutil.copytree(archives if packed else extracted, tmp_path / "data")
+    (tmp_path / "data" / GRADES).write_bytes(content)
+    with pytest.raises(DataError, match=f"data: {GRADES} (has .*: )?{why}; download it again, or remove it$"):
+        EmbryoDataset(tmp_path / "data").extract("SAM1-2", "F0", to=tmp_path / "part")
+    assert os.listdir(tmp_path) == ["data"]

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..common.files import expanded, new_folder
+from ..common.files import TEXT_LIMIT, expanded, new_folder
 from ..common.text import DataError, tell
 from nsw_da_medical_image.dataset_util.dataset import (
     START_OF_IMAGE,
@@ -27,7 +27,7 @@ from nsw_da_medical_image.dataset_util.dataset import (
     require_dataset,
     why_no_frame,
 )
-from .extract_dataset import check_destination
+from .extract_dataset import check_destination, why_unfit
 from .source import Source
 from .util import ANNOTATIONS, GRADES, TIMES, FocalPlane, cores, progress, run_of
 
@@ -86,6 +86,17 @@ def _refuse_foreign(path: str, data: bytes) -> None:
         )
 
 
+def _check_grades(dataset: EmbryoDataset) -> None:
+    """Raise `DataError` if the grades' file cannot be read or is not what its name says, such as an error page."""
+    if GRADES not in dataset.entries:
+        return
+    data, again = dataset.source.read(GRADES, TEXT_LIMIT), "; download it again"
+    if GRADES in dataset.source.links(""):
+        _refuse_foreign(GRADES, data)
+    elif why := why_unfit(Path(dataset.root, GRADES)):
+        raise DataError(f"{dataset.path}: {why.removesuffix(again)}{again}, or remove it")
+
+
 def _copy(source: Source, files: list[str], to: Path) -> int:
     """Write the files of one folder below `to`; their number."""
     folder = files[0].rpartition("/")[0] if files else ""
@@ -132,6 +143,7 @@ def extract_part(
     chosen = list(dataset.planes) if planes is None else [dataset.plane(plane) for plane in _several(planes)]
     to = Path(os.path.realpath(expanded(to)))
     check_destination(Path(os.path.realpath(dataset.root)), to)
+    _check_grades(dataset)
     _check_whole(dataset, chosen)
     wanted = _wanted(dataset, names, chosen)
     if not any(path != GRADES for files in wanted for path in files):
