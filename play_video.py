@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nsw_da_medical_image.common.command import Parser, Several, filled, run_command
-from nsw_da_medical_image.common.files import expanded, refuse_existing
+from nsw_da_medical_image.common.files import expanded, refuse_existing, refuse_inside
 from nsw_da_medical_image.common.text import complain, tell
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.viewer.player import EmbryoPlayer
@@ -64,6 +64,7 @@ def write_page(args: argparse.Namespace, out: Path) -> None:
 
 def work(args: argparse.Namespace) -> None:
     if args.out is not None:
+        refuse_inside(args.out, args.folder)
         out = expanded(args.out)
         if os.path.lexists(out):
             raise FileExistsError(f"{args.out} exists; give another name after --out")

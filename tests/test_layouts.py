@@ -32,6 +32,7 @@ from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, code_of, r
 from nsw_da_medical_image.validation import validate as validate_command
 from nsw_da_medical_image.validation.pixels import measure_video
 from nsw_da_medical_image.validation.validate import validate
+from nsw_da_medical_image.viewer import compare as compare_command
 from nsw_da_medical_image.viewer.compare import compare, compare_sheet
 from nsw_da_medical_image.viewer.player import EmbryoPlayer
 from nsw_da_medical_image.viewer.plots import contact_sheet, focal_stack, phase_raster
@@ -543,7 +544,31 @@ def test_an_address_is_no_path(
         status, out, err = run(command, *args)
         assert (status, out, len(err)) == (1, "", 1), (command, out, err)
         assert "is a URL; download or mount it first" in err[0]
+    for command, *args in (
+        (dataset_command, extracted, "--table", tmp_path / "t.csv", "--exclude", into),
+        (split_command, extracted, "--out", tmp_path / "split.json", "--exclude", into),
+        (compare_command, extracted, tmp_path, "--out", into),
+        *((validate_command, extracted, f"--{kind}", into) for kind in ("html", "csv", "json")),
+    ):
+        status, out, err = run(command, *args)
+        assert (status, out, len(err)) == (1, "", 1), (command, out, err)
+        assert f"{into} is a URL" in err[0]  # with both of its slashes
     assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_written_into_the_data_set(tree: Path, tmp_path: Path, run: Run) -> None:
+    before = sorted(tree.rglob("*"))
+    (tmp_path / "link").symlink_to(tree)
+    for place in tree, tree / "embryo_dataset", tmp_path / "link":
+        for command, *args in (
+            *((validate_command, tree, f"--{kind}", place / "new") for kind in ("html", "csv", "json")),
+            (play_video, tree, "SAM1-2", "--no-open", "--out", place / "new"),
+            (compare_command, tree, tmp_path, "--out", place / "new"),
+        ):
+            status, out, err = run(command, *args)
+            assert (status, out, len(err)) == (1, "", 1), (command, out, err)
+            assert "lies inside the data set" in err[0]
+    assert sorted(tree.rglob("*")) == before
 
 
 def test_a_local_folder_may_have_any_name(extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1373,7 +1373,7 @@ def _write_table(args: argparse.Namespace) -> int:
     """What the command does where a table is asked for."""
     refuse_inside(args.table, args.folder)
     chosen = {name: given for name in _CHOICES if (given := getattr(args, name)) is not None}
-    exclude = None if args.exclude is None else Path(args.exclude)
+    exclude = None if args.exclude is None else expanded(args.exclude)
     written = write_ground_truth(
         EmbryoDataset(args.folder), args.table, **chosen, exclude=exclude, form=args.form or "full"
     )

@@ -578,7 +578,7 @@ def _make(args: argparse.Namespace) -> int:
     """Make a split and write it; nothing is read where the file exists already, or would lie in the data set."""
     refuse_inside(args.out, args.folder)
     with new_file(args.out) as hidden:
-        exclude = None if args.exclude is None else Path(args.exclude)
+        exclude = None if args.exclude is None else expanded(args.exclude)
         split = make_split(EmbryoDataset(args.folder), ",".join(args.weights), args.seed, exclude)
         hidden.write_text(split_json(split), encoding="utf-8")
     tell(split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")

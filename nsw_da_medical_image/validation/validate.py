@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pandas as pd
 
 # %% ../../nbs/validation/03_validate.ipynb #4046475c
-from ..common.files import expanded, new_file
+from ..common.files import new_file, refuse_inside
 from ..common.text import DataError, one_line, tell
 from ..dataset_util.dataset import EmbryoDataset, Planes, require_dataset
 from ..dataset_util.util import FocalPlane, UnknownName, cores, nearest, one_or_several, progress
@@ -248,7 +248,7 @@ def _ask(argv: list[str] | None) -> _Asked:
     files = {kind: path for kind in ("json", "csv", "html") if (path := getattr(args, kind)) is not None}
     if unnamed := [kind for kind, path in files.items() if not path]:
         parser.error(f"--{unnamed[0]} names no file; an unset variable, perhaps")
-    if len({os.path.realpath(expanded(path)) for path in files.values()}) < len(files):
+    if len({os.path.realpath(os.path.expanduser(path)) for path in files.values()}) < len(files):
         parser.error("two reports cannot go into one file")
     return _Asked(args.folder, args.pixels, checks, args.workers, files)
 
@@ -283,6 +283,8 @@ def _processes(videos: int, workers: int) -> Iterator[Executor | None]:
 # %% ../../nbs/validation/03_validate.ipynb #22626644
 def _validate(asked: _Asked) -> int:
     """Validate and write what the command line asks for; return the exit status."""
+    for file in asked.files.values():
+        refuse_inside(file, asked.folder)
     with ExitStack() as stack:
         hidden = {kind: stack.enter_context(new_file(path)) for kind, path in asked.files.items()}
         dataset = EmbryoDataset(asked.folder)

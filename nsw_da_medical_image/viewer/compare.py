@@ -496,7 +496,7 @@ import sys
 from pathlib import Path
 
 from ..common.command import Parser, Several, filled, run_command
-from ..common.files import refuse_existing
+from ..common.files import expanded, refuse_existing, refuse_inside
 from ..common.text import complain, tell
 from ..dataset_util.dataset import EmbryoDataset
 
@@ -528,7 +528,7 @@ def _both(args: argparse.Namespace) -> tuple[Frames, Frames, str]:
     if note and not len(made):
         raise DataError(f"there is no synthetic frame to compare: {note}")
     planes, phases = (made.table[name].dropna().unique().tolist() for name in ("plane", "phase"))
-    exclude = None if args.exclude is None else Path(args.exclude)
+    exclude = None if args.exclude is None else expanded(args.exclude)
     return EmbryoDataset(args.folder).frames(args.videos, planes, phases, exclude=exclude), made, note
 
 # %% ../../nbs/viewer/04_compare.ipynb #96340632
@@ -541,7 +541,8 @@ def _damaged(found: Comparison) -> str:
 # %% ../../nbs/viewer/04_compare.ipynb #f7f64978
 def _compare(args: argparse.Namespace) -> None:
     """Write the page that the options ask for."""
-    refuse_existing(Path(args.out))
+    refuse_inside(args.out, args.folder)
+    refuse_existing(args.out)
     real, made, note = _both(args)
     found = comparison_page(real, made, args.out, most=args.most, tolerant=True)
     for told in filter(None, [note, _damaged(found)]):
