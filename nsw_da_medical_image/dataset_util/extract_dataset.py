@@ -113,19 +113,23 @@ def why_unfit(path: Path) -> str:
         finally:
             os.close(fd)
         if not head:
-            return f"{path.name} is empty"
+            return f"{path.name} is empty; download it again"
         if path.name == GRADES:
             why = _why_no_grades(read_file(path))
             return f"{path.name} {why}" if why else ""
     except (DataError, IsADirectoryError) as e:
         large = path.is_file() and isinstance(e, DataError)
-        return str(e).replace(os.fspath(path), path.name) if large else f"{path.name} is not a file"
+        return f"{str(e).replace(os.fspath(path), path.name) if large else f'{path.name} is not a file'}; download it again"
     except OSError as e:
-        return f"{path.name} cannot be read ({e.strerror})"
+        return f"{path.name} cannot be read ({e.strerror}); change its permissions, or download it again"
     if head.startswith(b"\x1f\x8b"):
         return ""
     kind, tar = _kind_of(head), path.name.removesuffix(".gz")
-    remedy = f" (unpacked during the download? rename it to {tar} and run: gzip {tar})" if "tar" in kind else ""
+    remedy = (
+        f" (unpacked during the download? rename it to {tar} and run: gzip {tar})"
+        if "tar" in kind
+        else "; download it again"
+    )
     return f"{path.name} is not a gzip file{f' but {kind}' if kind else ''}{remedy}"
 
 # %% ../../nbs/dataset_util/02_extract_dataset.ipynb #61c43ac5

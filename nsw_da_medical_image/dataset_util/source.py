@@ -393,7 +393,7 @@ def _check_archives(path: Path, packed: set[str]) -> None:
     """Raise `DataError` where archives cannot be the data set; say which files look like archives under another name."""
     names = [name for name, entry in ARCHIVES.items() if entry in packed]
     if faults := [fault for name in names if (fault := why_unfit(path / name))]:
-        raise DataError(f"{path}: {'; '.join(faults)}; download it again, or remove it")
+        raise DataError(f"{path}: {'; '.join(faults)}, or remove it")
     if extracted := _extracted(path):
         some = f"{min(packed - extracted)}.tar.gz beside {min(extracted)}/"
         raise DataError(f"{path} holds archives and extracted folders, {some}; give each a folder of its own")

@@ -318,7 +318,7 @@ def make_split(
     counts = phase_counts(dataset, exclude)
     empty = list(counts.index[counts.sum(axis=1) == 0]) if dataset.planes else []
     counts = counts.drop(index=empty)
-    if empty and not len(counts):
+    if dataset.planes and not len(counts):
         none = not any(map(dataset.has_frame, dataset.videos))
         raise DataError(f"{dataset.path}: {why_no_frame(dataset) if none else 'no frame is left to split'}")
     known = patients(dataset, counts.index)
