@@ -324,7 +324,8 @@ def make_split(
     known = patients(dataset, counts.index)
     strange = _strange(dataset, known)
     split = split_counts(counts, weights, seed, known)
-    if empty:
+    # the frames of others may all be excluded, which is no surprise
+    if empty := [name for name in empty if not dataset.has_frame(name)]:
         warnings.warn(
             f"{_count(empty, 'video')} without a frame, in no part of the split: {_first(empty)}", stacklevel=2
         )
