@@ -439,6 +439,30 @@ def test_annotations_that_count_from_zero_are_reported(tree: Path, run: Run) -> 
     assert len([line for line in err if "counts from 0" in line]) == 1
 
 
+def test_warnings_show_names_with_escapes_in_one_line(tree: Path, tmp_path: Path) -> None:
+    rename(tree, lambda number, _: f"Patient\x1b[31m\n{number}")
+    first, second = (f"Patient\x1b[31m\n{number}" for number in range(2))
+    (tree / ANNOTATIONS / f"{first}_phases.csv").unlink()
+    (tree / ANNOTATIONS / f"{first}_phases.csv").write_text("t2,0,5\n")
+    for plane in planes_of(tree):
+        for frame in (plane / second).iterdir():
+            frame.unlink()
+    here = Path(shutil.move(tree, tmp_path / "data\x1b[2J\n"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        EmbryoDataset(here).table(exclude=pd.DataFrame({"video": ["x\x1b[31m\n", first], "runs": ["", "900"]}))
+        make_split(EmbryoDataset(here))
+        for plane in planes_of(here):
+            shutil.rmtree(plane)
+            (plane / first).mkdir(parents=True)
+            (plane / first / "x\x1b[31m\n.jpeg").write_bytes(b"")
+        EmbryoDataset(here).table()
+    told = [str(each.message) for each in caught]
+    for part in "counts from 0", "match no frame here", "without a frame", "do not identify patients", "the form D":
+        assert any(part in text for text in told), (part, told)
+    assert all(text.isprintable() for text in told), told
+
+
 # --- exclusion lists that match nothing -------------------------------------------------------------
 
 WRONG = "video,plane,runs\nSAM1-22,,\nSAM1-2,,900-1000\nSAM1-7,F0,1240\n"

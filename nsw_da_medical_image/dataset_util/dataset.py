@@ -485,7 +485,8 @@ class _Contained(_Names):
     def _note_zero(self, video: str, path: str) -> None:
         if not self.from_zero:  # one warning is enough, 704 would hide all others
             more = "the labels are one run early; `validate` lists all such videos"
-            warnings.warn(f"{path} (in {self.path}) counts from 0, but there is no RUN0: {more}", stacklevel=2)
+            told = f"{path} (in {self.path}) counts from 0, but there is no RUN0: {more}"
+            warnings.warn(one_line(told), stacklevel=2)
         self.from_zero.add(video)
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #cc11f3a5
@@ -967,7 +968,7 @@ def table_without(
     """`frame_table` less the frames that `exclude` names; warns if rows of it match nothing, or if there is no frame at all."""
     listed = exclusion_list(exclude, dataset)
     if found := unmatched(listed, dataset):
-        warnings.warn(found, stacklevel=4)
+        warnings.warn(one_line(found), stacklevel=4)
     chosen = None if planes is None else [dataset.plane(plane) for plane in _each(planes)]
     dataset = _listable(dataset, listed)
     whole = whole_videos(listed)
@@ -976,7 +977,7 @@ def table_without(
     names = [name for name in asked if name not in whole]
     table = frame_table(dataset, names, here, phases, whole_planes(listed))
     if not len(table) and dataset.planes and not any(map(dataset.has_frame, dataset.videos)):
-        warnings.warn(f"{dataset.path}: {why_no_frame(dataset)}", stacklevel=4)
+        warnings.warn(one_line(f"{dataset.path}: {why_no_frame(dataset)}"), stacklevel=4)
     out = excluded(table, listed)
     return table[~out].reset_index(drop=True) if out.any() else table
 

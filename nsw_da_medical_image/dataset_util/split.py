@@ -30,7 +30,7 @@ import pandas as pd
 
 from .. import __version__
 from ..common.files import expanded, new_file, read_utf8, refuse_inside
-from ..common.text import DataError, tell
+from ..common.text import DataError, one_line, tell
 from nsw_da_medical_image.dataset_util.dataset import (
     PHASE_TYPE,
     EmbryoDataset,
@@ -326,15 +326,13 @@ def make_split(
     split = split_counts(counts, weights, seed, known)
     # the frames of others may all be excluded, which is no surprise
     if empty := [name for name in empty if not dataset.has_frame(name)]:
-        warnings.warn(
-            f"{_count(empty, 'video')} without a frame, in no part of the split: {_first(empty)}", stacklevel=2
-        )
+        told = f"{_count(empty, 'video')} without a frame, in no part of the split: {_first(empty)}"
+        warnings.warn(one_line(told), stacklevel=2)
         split.made["without_frames"] = empty
     if strange:
         by = "the date and slide in the names of the frames"
-        warnings.warn(
-            f"these names do not identify patients, so {by} keep siblings together: {_first(strange)}", stacklevel=2
-        )
+        told = f"these names do not identify patients, so {by} keep siblings together: {_first(strange)}"
+        warnings.warn(one_line(told), stacklevel=2)
         split.made["rule"] += f"; {by} stand for the code if a name has none"
     split.made["plane"] = str(dataset.middle) if dataset.middle else None
     split.made["excluded"] = len(exclusion_list(exclude, dataset.videos))
