@@ -22,7 +22,14 @@ from PIL import Image
 
 from ..common.files import expanded, new_folder
 from ..common.text import DataError
-from .dataset import END_OF_IMAGE, START_OF_IMAGE, EmbryoDataset, decode, why_no_frame
+from nsw_da_medical_image.dataset_util.dataset import (
+    END_OF_IMAGE,
+    START_OF_IMAGE,
+    EmbryoDataset,
+    decode,
+    unless_all,
+    why_no_frame,
+)
 from .frames import DatasetSource, Frames, require_frames
 from .source import FolderSource
 from .synthetic import SyntheticRuns, sound_frames
@@ -287,11 +294,10 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f"--part {args.part} needs --split, the split that it is a part of")
     args.part = args.part or "train"
     for name in ("videos", "planes", "phases"):
-        given = getattr(args, name)
-        if given and "all" in given:
-            if given != ["all"]:
-                parser.error(f"--{name}: 'all' means all of them; give it alone")
-            setattr(args, name, None)
+        try:
+            setattr(args, name, unless_all(getattr(args, name)))
+        except ValueError as fault:
+            parser.error(f"--{name}: {fault}")
     args.phases = args.phases or list(Phase)
     return args
 
