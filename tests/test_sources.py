@@ -752,3 +752,12 @@ def test_a_part_reads_no_more_of_a_text_than_the_data_set_does(archives, extract
         with pytest.raises(DataError, match=f"^{path} has 1,000,001 bytes; at most 1,000,000 are read$"):
             ask()
     assert os.listdir(tmp_path) == ["data"]
+
+
+def test_an_archive_that_is_refused_is_said_once(archives, tmp_path, capsys):
+    """The error is enough: the warning would have the same text."""
+    folder = changed(archives, tmp_path / "archives", HOSTILE["sparse"])
+    assert main([str(folder)]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert VICTIM in line
