@@ -389,6 +389,19 @@ def test_lists_take_commas_and_spaces(work: Path, tmp_path: Path, capsys: Any, l
     ) in (0, 2)
 
 
+def test_all_means_all_of_a_part(work: Path, tmp_path: Path, capsys: Any) -> None:
+    data = str(work / "data")
+    assert run("extract_part", [data, str(tmp_path / "all"), "--videos", "all", "--planes", "all"]) == 0
+    whole, part = EmbryoDataset(data), EmbryoDataset(tmp_path / "all")
+    assert (part.videos, part.planes) == (whole.videos, whole.planes)
+    assert whole.extract("SAM1-2", ["all"], to=tmp_path / "one").planes == whole.planes
+    capsys.readouterr()
+    for wrong in ["--videos", "all", "SAM1-2"], ["--planes", "F0,all"]:
+        assert run("extract_part", [data, str(tmp_path / "no"), *wrong]) == 2
+        assert capsys.readouterr().err == "error: 'all' means all of them; give it alone\n"
+    assert not (tmp_path / "no").exists()
+
+
 # --- tables ------------------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util.dataset import PHASE_TYPE, EmbryoDataset, ground_truth, write_ground_truth
 from nsw_da_medical_image.dataset_util.dataset import main as dataset_command
-from nsw_da_medical_image.dataset_util.exclusion import excluded
+from nsw_da_medical_image.dataset_util.exclusion import excluded, exclusion_list
 from nsw_da_medical_image.dataset_util.frames import FrameRecord, Frames, picked
 from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, released_videos, runs_text
 
@@ -304,3 +304,12 @@ def test_real_frames(real_data: Path) -> None:
     onset = real.frames(videos="AA83-7", planes="F0", phases="t2", pick="onset")
     assert onset.label(0) == "F+00_AA83-7_98"
     assert onset[0].phase == "t2"
+
+
+def test_a_text_that_ends_in_csv_is_the_path_of_a_list(tmp_path):
+    """Unless a video has that name."""
+    (place := tmp_path / "list.CSV").write_text("video\nA-1\n")
+    assert exclusion_list(str(place), ["B-1"]).video.tolist() == ["A-1"]
+    assert exclusion_list("B-1.csv", ["B-1.csv"]).video.tolist() == ["B-1.csv"]
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        exclusion_list(str(tmp_path / "nowhere.csv"))

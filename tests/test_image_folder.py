@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 from conftest import Shared
 
+from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
-from nsw_da_medical_image.dataset_util.image_folder import make_image_folder
+from nsw_da_medical_image.dataset_util.image_folder import main, make_image_folder
+from nsw_da_medical_image.dataset_util.util import Phase
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "nsw_da_medical_image.dataset_util.image_folder"]
@@ -127,6 +129,7 @@ print(json.dumps([*facts, sorted(set(images["text"]))]))
         (["--videos", "SAM2-4", "--planes", "F0"], 1, "is truncated; leave it out with exclude"),
         (["--synthetic", "nowhere"], 1, "error: nowhere is not there"),
         (["--exclude", "nowhere.csv"], 1, "error: No such file or directory: nowhere.csv"),
+        (["--exclude", "s3://bucket/x.csv"], 1, "error: s3://bucket/x.csv is a URL"),
         (["--size", "64", "--link"], 2, "error: link and size exclude each other"),
         (["--size", "7"], 2, "error: size is 7; it must be 8 to 16,384 pixels"),
         (["--size", str(10**9)], 2, "error: size is 1000000000; it must be 8 to 16,384 pixels"),
@@ -307,3 +310,31 @@ def test_all_means_all_and_a_folder_without_batches_is_named(data: Path, tmp_pat
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
     done = command(data, tmp_path / "c", "--phases", "all", "t2")
     assert (done.returncode, "'all' means all of them; give it alone" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+def test_a_frame_that_would_not_be_decoded_is_not_copied(data: Path, tmp_path: Path, truncated: bool) -> None:
+    """Its header claims 12,000 x 10,000 pixels."""
+    shutil.copytree(data, tmp_path / "data")
+    video = EmbryoDataset(tmp_path / "data")["SAM1-2"]
+    run = int(EmbryoDataset(data).table("SAM1-2", "F0", list(Phase)).run[0])
+    place, picture = tmp_path / "data" / video.path(run), bytearray(video.jpeg(run))
+    at = picture.index(b"\xff\xc0") + 5
+    picture[at : at + 4] = (12_000).to_bytes(2, "big") + (10_000).to_bytes(2, "big")
+    place.write_bytes(picture[:-9] if truncated else picture)
+    frames = EmbryoDataset(tmp_path / "data").frames("SAM1-2", "F0")
+    why = rf"frame F\+00_SAM1-2_{run} cannot be decoded: it has 10,000 x 12,000 pixels; .* leave it out with exclude$"
+    for link in False, True:
+        with pytest.raises(DataError, match=why):
+            make_image_folder(frames[frames.table.phase.notna()], tmp_path / "out", link=link, tolerant=truncated)
+    assert os.listdir(tmp_path) == ["data"]
+
+
+def test_the_address_of_a_bucket_keeps_its_slashes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for args in (["s3://bucket/x"], ["out", "--exclude", "s3://bucket/x"]):
+        assert main([str(data), *args]) == 1
+        assert capsys.readouterr().err.startswith("error: s3://bucket/x is a URL; ")
+    assert os.listdir() == []

@@ -734,3 +734,30 @@ def test_an_error_page_is_not_copied_as_the_grades(archives, extracted, tmp_path
     with pytest.raises(DataError, match=f"data: {GRADES} (has .*: )?{why}; download it again, or remove it$"):
         EmbryoDataset(tmp_path / "data").extract("SAM1-2", "F0", to=tmp_path / "part")
     assert os.listdir(tmp_path) == ["data"]
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["archives", "extracted"])
+def test_a_part_reads_no_more_of_a_text_than_the_data_set_does(archives, extracted, tmp_path, packed):
+    """A text of more than `TEXT_LIMIT` bytes, in an archive or on disk."""
+    path = "embryo_dataset_annotations/SAM1-2_phases.csv"
+    shutil.copytree(archives if packed else extracted, tmp_path / "data")
+    if packed:
+        with tarfile.open(tmp_path / "data" / "embryo_dataset_annotations.tar.gz", "w:gz") as tar:
+            (info := tarfile.TarInfo(path)).size = 1_000_001
+            tar.addfile(info, io.BytesIO(bytes(info.size)))
+    else:
+        os.truncate(tmp_path / "data" / path, 1_000_001)
+    ds = EmbryoDataset(tmp_path / "data")
+    for ask in lambda: ds.phase_rows("SAM1-2"), lambda: ds.extract("SAM1-2", "F0", to=tmp_path / "part"):
+        with pytest.raises(DataError, match=f"^{path} has 1,000,001 bytes; at most 1,000,000 are read$"):
+            ask()
+    assert os.listdir(tmp_path) == ["data"]
+
+
+def test_an_archive_that_is_refused_is_said_once(archives, tmp_path, capsys):
+    """The error is enough: the warning would have the same text."""
+    folder = changed(archives, tmp_path / "archives", HOSTILE["sparse"])
+    assert main([str(folder)]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert VICTIM in line

@@ -255,7 +255,7 @@ KINDS |= BOMBS
     [
         ("pixels", "frame", True),
         ("resize", "frame", True),
-        ("image_folder", "frame", False),  # which copies the bytes
+        ("image_folder", "frame", True),  # which copies the bytes
         ("play_video", "frame", False),  # which leaves it to the browser
         ("synthetic", "image", True),
         ("mixed", "image", False),

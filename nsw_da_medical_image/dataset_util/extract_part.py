@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..common.files import TEXT_LIMIT, expanded, new_folder
+from ..common.files import READ_LIMIT, TEXT_LIMIT, expanded, new_folder
 from ..common.text import DataError, tell
 from nsw_da_medical_image.dataset_util.dataset import (
     START_OF_IMAGE,
@@ -25,6 +25,7 @@ from nsw_da_medical_image.dataset_util.dataset import (
     parse_phases,
     parse_times,
     require_dataset,
+    unless_all,
     why_no_frame,
 )
 from .extract_dataset import check_destination, why_unfit
@@ -104,7 +105,7 @@ def _copy(source: Source, files: list[str], to: Path) -> int:
     for path in files:
         place = to / path
         place.parent.mkdir(parents=True, exist_ok=True)
-        data = source.read(path)
+        data = source.read(path, TEXT_LIMIT if path.partition("/")[0] in _PARSERS else READ_LIMIT)
         if leaves or path.rpartition("/")[2] in linked:
             _refuse_foreign(path, data)
         try:
@@ -135,10 +136,11 @@ def extract_part(
 ) -> EmbryoDataset:
     """Write some videos and planes of a data set, by default all, to the folder `to`, absent or empty; opens it.
 
-    Annotations and times are those of the videos, the grades' file is taken whole. Raises `UnknownName` for a video or plane that is not
+    "all" as `videos` or `planes` is the same as None. Annotations and times are those of the videos, the grades' file is taken whole. Raises `UnknownName` for a video or plane that is not
     there, `DataError` where a file cannot be read or the destination is in the way; nothing is left behind then.
     """
     require_dataset(dataset, 'extract_part(EmbryoDataset("data/archives"), "data/part")')
+    videos, planes = unless_all(videos), unless_all(planes)
     names = list(dataset.videos) if videos is None else [dataset[name].name for name in _several(videos)]
     chosen = list(dataset.planes) if planes is None else [dataset.plane(plane) for plane in _several(planes)]
     to = Path(os.path.realpath(expanded(to)))
@@ -172,15 +174,17 @@ def _parser() -> Parser:
         "folder", type=filled, help="the folder of an extracted data set, or of the archives; it is only read"
     )
     parser.add_argument("to", type=filled, help="the folder to make; absent or empty before")
-    parser.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help="videos such as AA83-7 (all)")
-    parser.add_argument("--planes", action=Several, metavar="PLANE", help="focal planes, F-45 to F45 (all)")
+    parser.add_argument(
+        "--videos", action=Several, spaces=True, metavar="VIDEO", help="videos such as AA83-7, or all (all)"
+    )
+    parser.add_argument("--planes", action=Several, metavar="PLANE", help="focal planes, F-45 to F45, or all (all)")
     parser.add_argument("--tolerant", action="store_true", help="take what is there of a damaged archive")
     return parser
 
 
 def _extract(args: argparse.Namespace) -> None:
     """Write what the options ask for."""
-    dataset = EmbryoDataset(args.folder, planes=args.planes, tolerant=args.tolerant)
+    dataset = EmbryoDataset(args.folder, planes=unless_all(args.planes), tolerant=args.tolerant)
     part = dataset.extract(args.videos, to=args.to)
     tell(f"extracted to {part.path}: {len(part.videos):,} videos in {', '.join(part.planes) or 'no plane'}")
 

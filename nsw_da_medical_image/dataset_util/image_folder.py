@@ -22,7 +22,15 @@ from PIL import Image
 
 from ..common.files import expanded, new_folder
 from ..common.text import DataError
-from .dataset import END_OF_IMAGE, START_OF_IMAGE, EmbryoDataset, decode, why_no_frame
+from nsw_da_medical_image.dataset_util.dataset import (
+    END_OF_IMAGE,
+    START_OF_IMAGE,
+    EmbryoDataset,
+    decode,
+    open_jpeg,
+    unless_all,
+    why_no_frame,
+)
 from .frames import DatasetSource, Frames, require_frames
 from .source import FolderSource
 from .synthetic import SyntheticRuns, sound_frames
@@ -36,12 +44,16 @@ def describe(phase: str, plane: str | None = None) -> str:
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #7b94e0c5
 def _truncated(data: bytes, label: str, tolerant: bool) -> bool:
-    """Whether the bytes of a JPEG are truncated; `DataError` where that is not tolerated."""
+    """Return whether the bytes of a JPEG are truncated; raise `DataError` if that is not tolerated, or `open_jpeg` refuses them."""
     if data and not data.startswith(START_OF_IMAGE):  # as a link to another file would bring it in
         raise DataError(f"frame {label} is not a JPEG; leave it out with exclude")
     truncated = not data.endswith(END_OF_IMAGE)
     if truncated and not tolerant:
         raise DataError(f"frame {label} is truncated; leave it out with exclude, or take it as it is with tolerant")
+    try:
+        open_jpeg(data + END_OF_IMAGE if truncated else data).close()  # looks at the header, decodes nothing
+    except DataError as fault:
+        raise DataError(f"frame {label} {fault}; leave it out with exclude") from fault
     return truncated
 
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #758700f4
@@ -213,7 +225,7 @@ def make_image_folder(
 
     Files are copied byte for byte, with `link` linked (hard), with `size` scaled to (size, size) and encoded anew.
     `tolerant` takes truncated files too. `FileExistsError` where `path` exists, `ValueError` for an unknown form or a size
-    that cannot be, `DataError` where no frame is chosen, one is truncated, or links cannot be made.
+    that cannot be, `DataError` where no frame is chosen, one is truncated or `open_jpeg` refuses it, or links cannot be made.
     """
     require_frames(frames, 'make_image_folder(ds.frames(phases=["t2", "t4"]), "images")')
     _check_options(form, size, link)
@@ -254,7 +266,7 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     pick = "of each phase in each video and plane: all, median, onset, or so many (all)"
     parser.add_argument("--pick", type=_pick, default="all", metavar="WHICH", help=pick)
     table = "leave out what this table names: video, plane, runs"
-    parser.add_argument("--exclude", type=Path, metavar="FILE.csv", help=table)
+    parser.add_argument("--exclude", type=filled, metavar="FILE.csv", help=table)
     runs = "add the images of the synthetic runs in this folder that show these planes and phases"
     parser.add_argument("--synthetic", type=filled, metavar="RUNS", help=runs)
 
@@ -287,11 +299,10 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f"--part {args.part} needs --split, the split that it is a part of")
     args.part = args.part or "train"
     for name in ("videos", "planes", "phases"):
-        given = getattr(args, name)
-        if given and "all" in given:
-            if given != ["all"]:
-                parser.error(f"--{name}: 'all' means all of them; give it alone")
-            setattr(args, name, None)
+        try:
+            setattr(args, name, unless_all(getattr(args, name)))
+        except ValueError as fault:
+            parser.error(f"--{name}: {fault}")
     args.phases = args.phases or list(Phase)
     return args
 
@@ -325,12 +336,13 @@ def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | Non
 # %% ../../nbs/dataset_util/07_image_folder.ipynb #b81ba84c
 def _chosen(args: argparse.Namespace) -> Frames:
     """The frames that the command's options mean."""
-    refuse_existing(Path(args.out))
+    refuse_existing(args.out)
     dataset = EmbryoDataset(args.folder)
     refuse_inside(args.out, args.folder)
     if dataset.planes and not any(map(dataset.has_frame, dataset.videos)):
         raise DataError(f"{dataset.path}: {why_no_frame(dataset)}")
-    frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, args.exclude)
+    exclude = None if args.exclude is None else expanded(args.exclude)
+    frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, exclude)
     if args.synthetic:
         made, note = sound_frames(SyntheticRuns(args.synthetic), None, args.planes, args.phases)
         frames += made

@@ -634,7 +634,9 @@ def adopt_batch(
         told = _some([f"{name} ({why})" for name, why in skipped.items()])
         if skipped and not skip_unreadable:
             many = f"{len(skipped):,} of {len(skipped) + len(names):,} images cannot be adopted"
-            raise DataError(f"{source}: {many}: {told}; mend or remove them, or skip them with skip_unreadable")
+            raise DataError(
+                f"{source}: {many}: {told}; mend or remove them, or skip them with skip_unreadable=True, or --skip-unreadable"
+            )
         if not names:
             inside = [name for name in left if any(map(_is_image_name, _names_in(source / name)))]
             hint = (
