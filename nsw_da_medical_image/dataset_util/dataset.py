@@ -6,8 +6,8 @@
 __all__ = ['START_OF_IMAGE', 'END_OF_IMAGE', 'MOST_PIXELS', 'MOST_SCANS', 'Plane', 'Planes', 'PHASE_TYPE', 'PLANE_TYPE', 'Names',
            'TableForm', 'Parsed', 'PhaseRow', 'parse_phases', 'TimeRow', 'parse_times', 'GradeRow', 'parse_grades',
            'open_jpeg', 'decode', 'Listing', 'list_frames', 'phase_ranks', 'Video', 'why_no_frame', 'require_dataset',
-           'require_video', 'frame_table', 'table_without', 'ground_truth', 'write_ground_truth', 'names_patient',
-           'patients', 'summarise', 'EmbryoDataset', 'summary_text', 'main']
+           'require_video', 'frame_table', 'table_without', 'ground_truth', 'unless_all', 'write_ground_truth',
+           'names_patient', 'patients', 'summarise', 'EmbryoDataset', 'summary_text', 'main']
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #bb00c4fc
 import argparse
@@ -1079,7 +1079,7 @@ def _original(truth: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"identifier": truth.identifier, "phase-label": truth.phase, "phase-index": truth.phase_index})
 
 
-def _all_or(asked: Any) -> Any:
+def unless_all(asked: Any) -> Any:
     """Return None for "all", alone or in a list, else what was asked for; raise `ValueError` if "all" is one of several."""
     names = [asked] if isinstance(asked, str) else list(asked) if isinstance(asked, list | tuple) else []
     if "all" not in names:
@@ -1108,7 +1108,7 @@ def write_ground_truth(
     write = _table_writer(path)
     if form not in get_args(TableForm):
         raise ValueError(f"form is {form!r}; choose from {', '.join(get_args(TableForm))}")
-    videos, planes, phases = map(_all_or, (videos, planes, phases))
+    videos, planes, phases = map(unless_all, (videos, planes, phases))
     with new_file(path) as hidden:
         labelled = list(Phase) if phases is None else phases
         table = table_without(dataset, exclude, videos, planes, labelled)

@@ -258,7 +258,8 @@ class _Archives(_Locked):
             paths = [self._paths[entry] for entry in new]
             for entry, path, index in zip(new, paths, indices(paths), strict=True):
                 self._opened[entry] = archive = Archive(path, index, self.tolerant)
-                if fault := archive.note.get("fault"):
+                # what is refused is an error at every access, which says the same
+                if (fault := archive.note.get("fault")) and not archive.note.get("refused"):
                     warnings.warn(one_line(f"{fault} (in {self.root})"), stacklevel=2)
 
     def _archive(self, path: str) -> Archive | None:
