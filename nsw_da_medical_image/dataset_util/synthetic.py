@@ -634,7 +634,9 @@ def adopt_batch(
         told = _some([f"{name} ({why})" for name, why in skipped.items()])
         if skipped and not skip_unreadable:
             many = f"{len(skipped):,} of {len(skipped) + len(names):,} images cannot be adopted"
-            raise DataError(f"{source}: {many}: {told}; mend or remove them, or skip them with skip_unreadable")
+            raise DataError(
+                f"{source}: {many}: {told}; mend or remove them, or skip them (skip_unreadable=True, --skip-unreadable)"
+            )
         if not names:
             inside = [name for name in left if any(map(_is_image_name, _names_in(source / name)))]
             hint = (
@@ -1009,7 +1011,7 @@ def main(argv: list[str] | None = None) -> int:
     _check_adopting(parser, args)
     if args.adopt is None:
         return run_command(lambda: _check(args), stopped="not all runs were looked at")
-    return run_command(lambda: _adopt(args))
+    return run_command(lambda: _adopt(args), wrong=2)
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #d4dfd804
 #| eval: false
