@@ -254,6 +254,14 @@ def test_parquet_holds_what_csv_holds(ds: EmbryoDataset, tmp_path: Path) -> None
     assert not (tmp_path / "t.parquet").exists()
 
 
+def test_the_path_of_an_exclusion_list_may_be_text(ds: EmbryoDataset, tmp_path: Path) -> None:
+    (file := tmp_path / "exclude.csv").write_text("video,plane,runs\nSAM1-2,,\n")
+    assert ds.table(exclude=str(file)).equals(ds.table(exclude=file))
+    assert "SAM1-2" not in set(ds.table(exclude=str(file)).video)
+    with pytest.raises(FileNotFoundError):
+        ds.table(exclude="nowhere.csv")
+
+
 def test_parquet_without_pyarrow_says_what_to_install(ds: EmbryoDataset, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr("nsw_da_medical_image.dataset_util.dataset.find_spec", lambda name: None)
     assert dataset_command([ds.path, "--table", str(tmp_path / "t.parquet")]) == 1

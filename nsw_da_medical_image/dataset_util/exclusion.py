@@ -120,7 +120,7 @@ def _named(names: Iterable[Any], known: Collection[str] | None) -> pd.DataFrame:
     asked = [str(getattr(name, "name", name)) for name in names]
     for name in asked:
         if known is not None and name not in known and name not in released_videos():
-            hint = "; a file is given as pathlib.Path" if name.endswith(".csv") else nearest(name, known)
+            hint = "; a file is given alone, not in a list" if name.endswith(".csv") else nearest(name, known)
             raise UnknownName(f"exclude= names {name!r}, which is no video of this data set nor of the release{hint}")
     return _listed(pd.DataFrame({"video": asked}, dtype=object))
 
@@ -152,19 +152,19 @@ def _read(path: str | os.PathLike) -> pd.DataFrame:
 def exclusion_list(exclude: Exclude, known: Collection[str] | None = None) -> pd.DataFrame:
     """What is to be left out, a row a stretch: video, plane ('' for all planes), runs ('' for all runs), all of them text.
 
-    `exclude` is a report (its method `exclude()` is asked), a table with these columns, the path of a CSV file, or names of videos, which must be
+    `exclude` is a report (its method `exclude()` is asked), a table with these columns, the path of a CSV file (a text that ends in .csv is one), or names of videos, which must be
     among `known`, where that is given, or in the release. Videos of a list need not be. `ValueError` or `DataError` for what is not understood.
     """
     if exclude is None:
         return _listed(pd.DataFrame(columns=list(_COLUMNS)))
     if isinstance(exclude, pd.DataFrame):
         return _listed(exclude)
-    if isinstance(exclude, os.PathLike):
+    if isinstance(exclude, os.PathLike) or (isinstance(exclude, str) and exclude.lower().endswith(".csv")):
         return _read(exclude)
     if callable(ask := getattr(exclude, "exclude", None)):
         return exclusion_list(ask())
     if not isinstance(exclude, Iterable) and not hasattr(exclude, "name"):
-        kinds = 'a report, a table video, plane, runs, pathlib.Path("exclude.csv"), or names of videos'
+        kinds = 'a report, a table video, plane, runs, "exclude.csv", or names of videos'
         raise TypeError(f"exclude= takes {kinds}; not {exclude!r}")
     names: Any = [exclude] if isinstance(exclude, str) or not isinstance(exclude, Iterable) else exclude
     return _named(names, known)
