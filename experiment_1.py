@@ -295,7 +295,7 @@ def main(argv: list[str] | None = None) -> int:
             given.error("--weights: the frames are those of the part train, which has no weight")
     except ValueError as fault:
         given.error(str(fault))
-    return run_command(lambda: work(args))
+    return run_command(lambda: work(args), wrong=2)
 
 
 if __name__ == "__main__":

@@ -425,6 +425,31 @@ def test_no_cell_is_a_formula_and_names_come_back(hostile: Path, tmp_path: Path,
         assert FORMULA not in set(table["video"])
 
 
+@pytest.mark.parametrize(
+    ("name", "work_of"),
+    [
+        ("dataset", "write_ground_truth"),
+        ("split", "make_split"),
+        ("synthetic", "adopt_batch"),
+        ("compare", "comparison_page"),
+        ("experiment_1", "experiment"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_wrong_usage(
+    work: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, name: str, work_of: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ValueError("'F99' is not a FocalPlane")
+
+    monkeypatch.setattr(module(name), work_of, refuse)
+    argv = arguments(name, work, tmp_path / "out")
+    if name == "synthetic":
+        argv = [str(tmp_path / "runs"), "--adopt", str(work / "runs" / "one"), "--phase", "t4"]
+    assert run(name, argv) == 2
+    assert capsys.readouterr().err == "error: 'F99' is not a FocalPlane\n"
+    assert not list(tmp_path.iterdir())
+
+
 # --- names that are not UTF-8 --------------------------------------------------------------------------------------------
 
 

@@ -254,6 +254,14 @@ def test_parquet_holds_what_csv_holds(ds: EmbryoDataset, tmp_path: Path) -> None
     assert not (tmp_path / "t.parquet").exists()
 
 
+def test_the_path_of_an_exclusion_list_may_be_text(ds: EmbryoDataset, tmp_path: Path) -> None:
+    (file := tmp_path / "exclude.csv").write_text("video,plane,runs\nSAM1-2,,\n")
+    assert ds.table(exclude=str(file)).equals(ds.table(exclude=file))
+    assert "SAM1-2" not in set(ds.table(exclude=str(file)).video)
+    with pytest.raises(FileNotFoundError):
+        ds.table(exclude="nowhere.csv")
+
+
 def test_parquet_without_pyarrow_says_what_to_install(ds: EmbryoDataset, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr("nsw_da_medical_image.dataset_util.dataset.find_spec", lambda name: None)
     assert dataset_command([ds.path, "--table", str(tmp_path / "t.parquet")]) == 1
@@ -262,26 +270,26 @@ def test_parquet_without_pyarrow_says_what_to_install(ds: EmbryoDataset, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "status", "says"),
     [
-        (["--table", "there.csv"], "exists already"),
-        (["--table", "new.xlsx"], "must end in .csv or .parquet"),
-        (["--table", "no/such/folder/new.csv"], "no such folder"),
-        (["--table", "new.csv", "--phases", "t2,<b>t99</b>"], "'<b>t99</b>' is not a Phase"),
-        (["--table", "new.csv", "--videos", "SAM1-3"], "has no video 'SAM1-3'; nearest: SAM1-"),
-        (["--table", "new.csv", "--planes", "F16"], "choose from F-45"),
-        (["--table", "new.csv", "--exclude", "list.csv"], "row 1 of the exclusion list"),
-        (["--table", "new.csv", "--exclude", "nowhere.csv"], "nowhere.csv"),
-        (["--table", "new.csv", "--videos", "SAM3-6"], "no labelled frame"),
+        (["--table", "there.csv"], 1, "exists already"),
+        (["--table", "new.xlsx"], 2, "must end in .csv or .parquet"),
+        (["--table", "no/such/folder/new.csv"], 1, "no such folder"),
+        (["--table", "new.csv", "--phases", "t2,<b>t99</b>"], 2, "'<b>t99</b>' is not a Phase"),
+        (["--table", "new.csv", "--videos", "SAM1-3"], 1, "has no video 'SAM1-3'; nearest: SAM1-"),
+        (["--table", "new.csv", "--planes", "F16"], 2, "choose from F-45"),
+        (["--table", "new.csv", "--exclude", "list.csv"], 1, "row 1 of the exclusion list"),
+        (["--table", "new.csv", "--exclude", "nowhere.csv"], 1, "nowhere.csv"),
+        (["--table", "new.csv", "--videos", "SAM3-6"], 1, "no labelled frame"),
     ],
 )
 def test_the_command_says_no_in_one_line_and_writes_nothing(
-    ds: EmbryoDataset, tmp_path: Path, monkeypatch, capsys, arguments: list[str], says: str
+    ds: EmbryoDataset, tmp_path: Path, monkeypatch, capsys, arguments: list[str], status: int, says: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("there.csv").write_text("mine")
     Path("list.csv").write_text("video,plane,runs\nSAM1-2,F0,from 3 to 9\n")
-    assert dataset_command([ds.path, *arguments]) == 1
+    assert dataset_command([ds.path, *arguments]) == status
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("error: ")

@@ -1411,7 +1411,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not args.table and any(getattr(args, name) for name in (*_CHOICES, "exclude", "form")):
         parser.error("--videos, --planes, --phases, --exclude and --form are about the table; give --table too")
-    return run_command(lambda: _write_table(args) if args.table else _summarise(args))
+    if args.table:
+        return run_command(lambda: _write_table(args), wrong=2)
+    return run_command(lambda: _summarise(args))
 
 # %% ../../nbs/dataset_util/04_dataset.ipynb #12bb7d90
 #| eval: false

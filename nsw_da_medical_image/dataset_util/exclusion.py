@@ -120,7 +120,7 @@ def _named(names: Iterable[Any], known: Collection[str] | None) -> pd.DataFrame:
     asked = [str(getattr(name, "name", name)) for name in names]
     for name in asked:
         if known is not None and name not in known and name not in released_videos():
-            hint = "; the path of a list is given alone" if name.endswith(".csv") else nearest(name, known)
+            hint = "; a file is given alone, not in a list" if name.endswith(".csv") else nearest(name, known)
             raise UnknownName(f"exclude= names {name!r}, which is no video of this data set nor of the release{hint}")
     return _listed(pd.DataFrame({"video": asked}, dtype=object))
 
@@ -152,7 +152,7 @@ def _read(path: str | os.PathLike) -> pd.DataFrame:
 def exclusion_list(exclude: Exclude, known: Collection[str] | None = None) -> pd.DataFrame:
     """What is to be left out, a row a stretch: video, plane ('' for all planes), runs ('' for all runs), all of them text.
 
-    `exclude` is a report (its method `exclude()` is asked), a table with these columns, the path of a CSV file, as a text one that ends in .csv, or names of videos, which must be
+    `exclude` is a report (its method `exclude()` is asked), a table with these columns, the path of a CSV file (a text that ends in .csv is one), or names of videos, which must be
     among `known`, where that is given, or in the release. Videos of a list need not be. `ValueError` or `DataError` for what is not understood.
     """
     if exclude is None:

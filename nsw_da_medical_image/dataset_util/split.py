@@ -602,7 +602,7 @@ def main(argv: list[str] | None = None) -> int:
         parse_weights(",".join(args.weights))
     except ValueError as fault:
         parser.error(str(fault))
-    return run_command(lambda: _check(args) if args.out is None else _make(args))
+    return run_command(lambda: _check(args) if args.out is None else _make(args), wrong=1 if args.out is None else 2)
 
 # %% ../../nbs/dataset_util/05_split.ipynb #e65ba874
 #| eval: false

@@ -1011,7 +1011,7 @@ def main(argv: list[str] | None = None) -> int:
     _check_adopting(parser, args)
     if args.adopt is None:
         return run_command(lambda: _check(args), stopped="not all runs were looked at")
-    return run_command(lambda: _adopt(args))
+    return run_command(lambda: _adopt(args), wrong=2)
 
 # %% ../../nbs/dataset_util/06_synthetic.ipynb #d4dfd804
 #| eval: false

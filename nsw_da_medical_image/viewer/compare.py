@@ -557,7 +557,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.most < 1:
         parser.error(f"--most is {args.most}; it must be 1 or more")
-    return run_command(lambda: _compare(args))
+    return run_command(lambda: _compare(args), wrong=2)
 
 # %% ../../nbs/viewer/04_compare.ipynb #c50da0e1
 #| eval: false
