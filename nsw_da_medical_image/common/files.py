@@ -11,7 +11,6 @@ import ctypes
 import errno
 import io
 import os
-import platform
 import re
 import secrets
 import shutil
@@ -223,7 +222,8 @@ _HIDDEN = re.compile(r"\..*\.nsw-([0-9a-f]{4})[0-9a-f]{12}")
 
 def _host() -> str:
     """Return four digits for this machine: on some network disks, locks hold among the processes of one machine only."""
-    return sha256(platform.node().encode()).hexdigest()[:4]
+    name = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    return sha256(name.encode()).hexdigest()[:4]
 
 
 def _hidden(path: Path) -> Path:

@@ -263,15 +263,14 @@ class ArchiveFile(io.RawIOBase):
         self._raw = io.FileIO(open_regular(path), "rb")
         self.facts = _facts(os.fstat(self._raw.fileno()))
         self.position = 0  # bytes read
-        self._crc, self._adler = 0, 1
+        self._crc = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int:
         got = self._raw.readinto(buffer) or 0
-        piece = memoryview(buffer)[:got]
-        self._crc, self._adler = isal_zlib.crc32(piece, self._crc), isal_zlib.adler32(piece, self._adler)
+        self._crc = isal_zlib.crc32(memoryview(buffer)[:got], self._crc)
         self.position += got
         return got
 
@@ -281,8 +280,8 @@ class ArchiveFile(io.RawIOBase):
 
     @property
     def checksum(self) -> str:
-        """The checksum (CRC-32 and Adler-32) of all bytes so far, and their number."""
-        return f"{self._crc:08x}{self._adler:08x} {self.position}"
+        """The checksum (CRC-32) of all bytes so far, and their number."""
+        return f"{self._crc:08x} {self.position}"
 
     @property
     def is_whole(self) -> bool:
