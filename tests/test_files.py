@@ -2,7 +2,6 @@
 
 import errno
 import os
-import platform
 import stat
 import subprocess
 import sys
@@ -147,14 +146,11 @@ def test_what_a_killed_process_left_is_swept_and_the_empty_folder_is_still_there
 
 def test_leftovers_of_other_machines_stay_for_a_week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Locks on some network disks hold on one machine only: the process may be alive on the other."""
-    with monkeypatch.context() as patch:
-        patch.setattr(platform, "node", lambda: "another")
-        subprocess.run(
-            [sys.executable, "-c", f"import platform; platform.node = lambda: 'another'\n{KILLED}", tmp_path],
-            check=False,
-            timeout=60,
-        )
+    other = f"{int(files._host(), 16) ^ 1:04x}"
+    elsewhere = f"from nsw_da_medical_image.common import files; files._host = lambda: '{other}'\n"
+    subprocess.run([sys.executable, "-c", elsewhere + KILLED, tmp_path], check=False, timeout=60)
     left = sorted(os.listdir(tmp_path))
+    assert len(left) == 3
     with old_enough():
         assert sweep(tmp_path) == []
     monkeypatch.setattr(files.time, "time", lambda now=time.time: now() + 8 * 86_400)
