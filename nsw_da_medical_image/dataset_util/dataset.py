@@ -218,7 +218,8 @@ def decode(data: bytes, size: int | None = None, tolerant: bool = False) -> np.n
             raise DataError(f"cannot be decoded: {fault}") from fault
 
 # %% ../../nbs/dataset_util/12_dataset.ipynb #f6bbd0c2
-from .util import FocalPlane, UnknownName, code_of, cores, natural_key, nearest, run_of
+from ..common.text import nearest
+from .util import FocalPlane, UnknownName, code_of, cores, natural_key, run_of
 
 
 class Listing(NamedTuple):

@@ -18,15 +18,8 @@ import numpy as np
 import pandas as pd
 
 from ..common.files import read_utf8
-from ..common.text import DataError
-from nsw_da_medical_image.dataset_util.util import (
-    FocalPlane,
-    UnknownName,
-    is_system_folder,
-    nearest,
-    released_videos,
-    runs_ranges,
-)
+from ..common.text import DataError, nearest, runs_ranges
+from .util import FocalPlane, UnknownName, is_system_folder, released_videos
 
 # %% ../../nbs/dataset_util/10_exclusion.ipynb #ce14f5a5
 class Excluding(Protocol):

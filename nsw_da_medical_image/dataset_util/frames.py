@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from ..common.text import nearest
 from .dataset import PHASE_TYPE, PLANE_TYPE, Video
-from .util import FocalPlane, nearest
+from .util import FocalPlane
 
 # %% ../../nbs/dataset_util/11_frames.ipynb #2f761f63
 class FrameRecord(NamedTuple):

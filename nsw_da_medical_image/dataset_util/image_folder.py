@@ -21,7 +21,7 @@ import pandas as pd
 from PIL import Image
 
 from ..common.files import expanded, new_folder
-from ..common.text import DataError
+from ..common.text import DataError, nearest
 from nsw_da_medical_image.dataset_util.dataset import (
     END_OF_IMAGE,
     START_OF_IMAGE,
@@ -34,7 +34,7 @@ from nsw_da_medical_image.dataset_util.dataset import (
 from .frames import DatasetSource, Frames, require_frames
 from .source import FolderSource
 from .synthetic import SyntheticRuns, sound_frames
-from .util import FocalPlane, Phase, cores, nearest, progress
+from .util import FocalPlane, Phase, cores, progress
 
 # %% ../../nbs/dataset_util/17_image_folder.ipynb #23fc2d38
 def describe(phase: str, plane: str | None = None) -> str:

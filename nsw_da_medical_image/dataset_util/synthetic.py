@@ -43,18 +43,8 @@ from .source import _is_folder
 
 # %% ../../nbs/dataset_util/16_synthetic.ipynb #df0cdab5
 from ..common.files import expanded, flush_name, new_folder, read_file
-from ..common.text import DataError, one_line, printable, tell
-from nsw_da_medical_image.dataset_util.util import (
-    FocalPlane,
-    Phase,
-    UnknownName,
-    cores,
-    natural_key,
-    nearest,
-    progress,
-    runs_ranges,
-    runs_text,
-)
+from ..common.text import DataError, nearest, one_line, printable, runs_ranges, runs_text, tell
+from .util import FocalPlane, Phase, UnknownName, cores, natural_key, progress
 
 # %% ../../nbs/dataset_util/16_synthetic.ipynb #2aa66fa4
 class Fault(NamedTuple):
