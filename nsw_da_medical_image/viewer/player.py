@@ -27,7 +27,7 @@ import traitlets
 from PIL import Image
 
 from ..common.files import expanded, new_file
-from ..common.text import DataError
+from ..common.text import DataError, nearest
 from nsw_da_medical_image.dataset_util.dataset import (
     END_OF_IMAGE,
     Plane,
@@ -37,7 +37,7 @@ from nsw_da_medical_image.dataset_util.dataset import (
     require_video,
     why_no_frame,
 )
-from ..dataset_util.util import FocalPlane, UnknownName, nearest, one_or_several, run_number
+from ..dataset_util.util import FocalPlane, UnknownName, one_or_several, run_number
 
 # %% ../../nbs/viewer/01_player.ipynb #92612960
 def pack_runs(runs: Iterable[int]) -> list[list[int]]:
