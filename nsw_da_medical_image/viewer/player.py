@@ -305,19 +305,16 @@ def sheet_frames(video: Video, plane: FocalPlane, most: int = 16) -> list[tuple[
 def contact_sheet(videos: Sequence[Video], plane: Plane) -> str:
     """Return one picture per phase of each video, as HTML of less than 80 KB."""
     plane = FocalPlane.parse(plane)
+
+    def picture(video: Video, run: int, caption: str, size: int) -> str:
+        return captioned(
+            lambda: decode(video.jpeg(run, plane), size, tolerant=True), caption, size, 60, alt=f"run {run}"
+        )
+
     for size, most in (96, 16), (72, 16), (64, 8), (48, 4), (40, 2), (32, 1):
         cards = []
         for video in videos:
-            pictures = [
-                captioned(
-                    lambda video=video, run=run: decode(video.jpeg(run, plane), size, tolerant=True),  # noqa: B023
-                    caption,
-                    size,
-                    quality=60,
-                    alt=f"run {run}",
-                )
-                for run, caption in sheet_frames(video, plane, most)
-            ]
+            pictures = [picture(video, run, caption, size) for run, caption in sheet_frames(video, plane, most)]
             cards.append(card(video.name, pictures=pictures, note=f", plane {plane}"))
         if len(text := tag("div", cards)) < SHEET_BYTES:
             return text
