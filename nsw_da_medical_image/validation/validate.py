@@ -213,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pixels", action="store_true", help="decode and measure every frame too")
     add("--checks", action=Several, metavar="CHECK", help="only these checks")
     for kind in ("json", "csv", "html"):
-        add(f"--{kind}", metavar="FILE", help=f"write the report as {kind.upper()} to a new file")
+        add(f"--{kind}", type=str, metavar="FILE", help=f"write the report as {kind.upper()} to a new file")
     add(
         "--workers",
         type=int,
