@@ -31,7 +31,16 @@ import traitlets
 from ..common.command import Parser, Several, filled, run_command
 from ..common.files import expanded, new_file, refuse_existing, refuse_inside
 from ..common.html import captioned, card, page, script_json, tag
-from ..common.text import DataError, complain, nearest, one_line, printable, tell, without_folder
+from nsw_da_medical_image.common.text import (
+    DataError,
+    complain,
+    join_ranges,
+    nearest,
+    one_line,
+    printable,
+    tell,
+    without_folder,
+)
 from nsw_da_medical_image.dataset_util.dataset import (
     END_OF_IMAGE,
     EmbryoDataset,
@@ -46,14 +55,8 @@ from ..dataset_util.util import FocalPlane, UnknownName, one_or_several, run_num
 
 # %% ../../nbs/viewer/01_player.ipynb #92612960
 def pack_runs(runs: Iterable[int]) -> list[list[int]]:
-    """Return ascending run numbers as inclusive ranges: [[1, 94], [96, 480]]."""
-    ranges: list[list[int]] = []
-    for run in map(int, runs):
-        if ranges and ranges[-1][1] == run - 1:
-            ranges[-1][1] = run
-        else:
-            ranges.append([run, run])
-    return ranges
+    """Return run numbers as inclusive ranges: [[1, 94], [96, 480]]."""
+    return [[first, last] for first, last in join_ranges((int(run), int(run)) for run in runs)]
 
 # %% ../../nbs/viewer/01_player.ipynb #e79bc258
 def pack_hours(hours: Any) -> dict[str, Any]:
