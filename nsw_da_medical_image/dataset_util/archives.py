@@ -35,7 +35,7 @@ from isal import isal_zlib
 from ..common import cache
 from ..common.files import READ_LIMIT, open_regular
 from ..common.text import DataError, one_line
-from nsw_da_medical_image.dataset_util.extract_dataset import (
+from nsw_da_medical_image.dataset_util.tar import (
     FAULTS,
     Member,
     Stream,
