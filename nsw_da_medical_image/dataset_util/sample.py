@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ..common.text import DataError
+from ..common.text import DataError, nearest
 from nsw_da_medical_image.dataset_util.util import (
     ANNOTATIONS,
     ARCHIVES,
@@ -30,7 +30,6 @@ from nsw_da_medical_image.dataset_util.util import (
     Grade,
     Phase,
     natural_key,
-    nearest,
     progress,
     run_of,
 )
