@@ -26,8 +26,8 @@ from power_cut import after_power_cuts, assert_survives, recorded_calls
 
 from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util import extract_dataset as module
-from nsw_da_medical_image.dataset_util.archives import build
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_archive, extract_dataset
+from nsw_da_medical_image.dataset_util.seek import build
 from nsw_da_medical_image.dataset_util.util import ARCHIVES, GRADES, FocalPlane
 
 VICTIM = "embryo_dataset_F15.tar.gz"

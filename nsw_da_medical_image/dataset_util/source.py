@@ -19,7 +19,8 @@ from typing import Any, NamedTuple, Protocol
 
 from ..common.files import OPEN_FLAGS, READ_LIMIT, expanded, open_regular, read_file
 from ..common.text import DataError
-from .archives import Archive, indices
+from .archives import Archive
+from .seek import indices
 from .tar import describe_surplus, why_unfit
 from .util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, is_system_folder
 
