@@ -252,7 +252,7 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     """The options that choose frames."""
     parser.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help="these videos, or all (all)")
     parser.add_argument("--split", type=filled, metavar="SPLIT.json", help="the videos of a part of this split")
-    parser.add_argument("--part", help="which part of the split (train)")
+    parser.add_argument("--part", type=str, help="which part of the split (train)")
     parser.add_argument(
         "--planes", action=Several, metavar="PLANE", help="these focal planes, F-45 to F45, or all (all)"
     )

@@ -924,9 +924,9 @@ def _adopt_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that make a batch of images."""
     adopt = "make a batch of the images in this folder, which is only read"
     parser.add_argument("--adopt", type=filled, metavar="IMAGES", help=adopt)
-    parser.add_argument("--phase", help="with --adopt: the phase that the images show, such as t4")
-    parser.add_argument("--plane", help="with --adopt: their focal plane, F-45 to F45 (F0)")
-    parser.add_argument("--prompt", metavar="TEXT", help="with --adopt: what the generator was told")
+    parser.add_argument("--phase", type=str, help="with --adopt: the phase that the images show, such as t4")
+    parser.add_argument("--plane", type=str, help="with --adopt: their focal plane, F-45 to F45 (F0)")
+    parser.add_argument("--prompt", type=str, metavar="TEXT", help="with --adopt: what the generator was told")
     parser.add_argument("--name", type=filled, help="with --adopt: the name of the batch (that of the folder IMAGES)")
     skip = "with --adopt: skip images that cannot be read, and list them"
     parser.add_argument("--skip-unreadable", action="store_true", help=skip)
