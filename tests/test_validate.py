@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset, TimeRow, list_frames, parse_phases
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
-from nsw_da_medical_image.dataset_util.sample import Planted, make_archives
+from nsw_da_medical_image.dataset_util.sample import make_archives
+from nsw_da_medical_image.dataset_util.sample_defects import Planted
 from nsw_da_medical_image.dataset_util.util import (
     ANNOTATIONS,
     ARCHIVES,
