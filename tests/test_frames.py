@@ -17,12 +17,12 @@ from conftest import Shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsw_da_medical_image.common.text import DataError
+from nsw_da_medical_image.common.text import DataError, runs_text
 from nsw_da_medical_image.dataset_util.dataset import PHASE_TYPE, EmbryoDataset, ground_truth, write_ground_truth
 from nsw_da_medical_image.dataset_util.dataset import main as dataset_command
 from nsw_da_medical_image.dataset_util.exclusion import excluded, exclusion_list
 from nsw_da_medical_image.dataset_util.frames import FrameRecord, Frames, picked
-from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, released_videos, runs_text
+from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, released_videos
 
 QUIRKS = ("run-gap@SAM1-7", "missing-time@SAM2-4", "missing-annotation@SAM3-6")
 

@@ -14,10 +14,11 @@ import pytest
 from PIL import Image, ImageFilter
 
 from nsw_da_medical_image.common.cache import CacheWarning
+from nsw_da_medical_image.common.text import runs_text
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import Sample, make_archives
-from nsw_da_medical_image.dataset_util.util import FocalPlane, natural_key, run_of, runs_text
+from nsw_da_medical_image.dataset_util.util import FocalPlane, natural_key, run_of
 from nsw_da_medical_image.validation.checks import CHECKS, findings_table
 from nsw_da_medical_image.validation.pixels import (
     PixelFacts,

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from lab import page_errors, run_all, screenshot
 from nbformat.v4 import new_code_cell, new_notebook
 
+from nsw_da_medical_image.common.text import runs_ranges, runs_text
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
-from nsw_da_medical_image.dataset_util.util import FocalPlane, released_videos, runs_ranges, runs_text
+from nsw_da_medical_image.dataset_util.util import FocalPlane, released_videos
 from nsw_da_medical_image.validation.checks import FINDING_COLUMNS, Finding, Severity, findings_table
 from nsw_da_medical_image.validation.report import Report, heat_map, notebook_html, worst_frames
 from nsw_da_medical_image.validation.validate import validate

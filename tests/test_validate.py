@@ -20,20 +20,12 @@ from conftest import Shared
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nsw_da_medical_image.common.text import DataError
+from nsw_da_medical_image.common.text import DataError, runs_text
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset, TimeRow, list_frames, parse_phases
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.sample_defects import Planted
-from nsw_da_medical_image.dataset_util.util import (
-    ANNOTATIONS,
-    ARCHIVES,
-    GRADES,
-    TIMES,
-    FocalPlane,
-    released_videos,
-    runs_text,
-)
+from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, FocalPlane, released_videos
 from nsw_da_medical_image.validation.checks import (
     CHECKS,
     DatasetFacts,

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from ..common.text import nearest
 from .sample_embryo import SPAN, SampleVideo, Shot, encode_jpeg
-from .util import FocalPlane, FrameName, nearest, run_of
+from .util import FocalPlane, FrameName, run_of
 
 # %% ../../nbs/dataset_util/03_sample_defects.ipynb #525de8fe
 _Touched = tuple[FocalPlane | None, Iterable[int]]

@@ -374,8 +374,8 @@ def _photograph(
     seen = shot.embryo and shot.well
     waves = np.fft.rfft2(_Drawing(scene).embryo(shot, side), norm="ortho") if seen else np.zeros(0)
     down, right = 0.03 * optics.unit * np.sin(shot.hour / 13 + 1), 0.03 * optics.unit * np.sin(shot.hour / 19)
-    drift = (np.exp(-1j * optics.y * down) * np.exp(-1j * optics.x * right)).astype(np.complex64)
-    kernel = optics.relief * drift
+    # one expression, in which NumPy reuses the temporary array: with a new one it would round differently
+    kernel = optics.relief * (np.exp(-1j * optics.y * down) * np.exp(-1j * optics.x * right)).astype(np.complex64)
     pictures = {}
     for plane in planes:
         picture = scene.well[plane.rank].copy() if shot.well else np.full_like(scene.well[0], 90)

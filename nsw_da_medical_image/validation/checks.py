@@ -30,7 +30,7 @@ import pandas as pd
 
 # %% ../../nbs/validation/01_checks.ipynb #393c9057
 from ..common.files import TEXT_LIMIT
-from ..common.text import DataError
+from ..common.text import DataError, nearest, runs_text
 from nsw_da_medical_image.dataset_util.dataset import (
     END_OF_IMAGE,
     EmbryoDataset,
@@ -59,10 +59,8 @@ from nsw_da_medical_image.dataset_util.util import (
     code_of,
     is_system_folder,
     natural_key,
-    nearest,
     released_videos,
     run_of,
-    runs_text,
 )
 
 # %% ../../nbs/validation/01_checks.ipynb #c4a4395b

@@ -22,7 +22,7 @@ from PIL import Image
 
 # %% ../../nbs/validation/02_pixels.ipynb #daa13265
 from ..common.cache import load, report_damage, save
-from ..common.text import DataError, one_line
+from ..common.text import DataError, one_line, runs_ranges, runs_text
 from nsw_da_medical_image.dataset_util.dataset import (
     END_OF_IMAGE,
     PLANE_TYPE,
@@ -34,7 +34,7 @@ from nsw_da_medical_image.dataset_util.dataset import (
     require_dataset,
 )
 from ..dataset_util.source import Source
-from ..dataset_util.util import FocalPlane, cores, one_or_several, runs_ranges, runs_text
+from ..dataset_util.util import FocalPlane, cores, one_or_several
 from .checks import Finding, Severity, check
 from ..viewer.plots import DPI, FAINT, INK, PALE, PAPER, PlotFigure
 

@@ -20,8 +20,9 @@ from typing import Any, NamedTuple, TypeAlias
 import pandas as pd
 
 from ..common.files import expanded, new_file
+from ..common.text import runs_ranges, runs_text
 from ..dataset_util.dataset import EmbryoDataset
-from ..dataset_util.util import FocalPlane, natural_key, runs_ranges, runs_text
+from ..dataset_util.util import FocalPlane, natural_key
 from .checks import FINDING_COLUMNS, NO_VIDEO, Severity
 
 # %% ../../nbs/validation/04_report.ipynb #1d8e1aa3

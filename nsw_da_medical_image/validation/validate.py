@@ -21,9 +21,9 @@ import pandas as pd
 
 # %% ../../nbs/validation/05_validate.ipynb #4046475c
 from ..common.files import new_file, refuse_inside
-from ..common.text import DataError, one_line, tell
+from ..common.text import DataError, nearest, one_line, tell
 from ..dataset_util.dataset import EmbryoDataset, Planes, require_dataset
-from ..dataset_util.util import FocalPlane, UnknownName, cores, nearest, one_or_several, progress
+from ..dataset_util.util import FocalPlane, UnknownName, cores, one_or_several, progress
 from nsw_da_medical_image.validation.checks import (
     CHECKS,
     DatasetFacts,
@@ -190,7 +190,7 @@ def validate(
     return _report(dataset, facts, chosen, _run(tasks, executor, workers))
 
 # %% ../../nbs/validation/05_validate.ipynb #191ecb78
-from ..common.command import Parser, Several, begin_worker, filled, run_command
+from ..common.command import Parser, Several, begin_worker, filled, run_command, undisturbed
 
 # %% ../../nbs/validation/05_validate.ipynb #5a85683b
 def _parser() -> argparse.ArgumentParser:
@@ -268,10 +268,11 @@ def _processes(videos: int, workers: int) -> Iterator[Executor | None]:
         return
     pool = ProcessPoolExecutor(workers, get_context("spawn"), begin_worker)
     try:
-        before = signal(SIGINT, SIG_IGN)  # which processes inherit: Ctrl-C is for the one that waits for them
-        for _ in range(workers):
-            pool.submit(abs, 0)  # each starts one
-        signal(SIGINT, before)
+        with undisturbed():  # a process that is not given all of its first task prints a traceback
+            before = signal(SIGINT, SIG_IGN)  # which processes inherit: Ctrl-C is for the one that waits for them
+            for _ in range(workers):
+                pool.submit(abs, 0)  # each starts one
+            signal(SIGINT, before)
         yield pool
     except BaseException:
         for process in list((getattr(pool, "_processes", None) or {}).values()):  # a video may take half a minute
