@@ -29,10 +29,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
+from ..common.files import is_folder
 from .contents import Plane
 from .frames import PHASE_TYPE, PLANE_TYPE, Form, Frames
 from .images import END_OF_IMAGE, MOST_PIXELS, decode
-from .source import _is_folder
 
 # %% ../../nbs/dataset_util/18_synthetic.ipynb #df0cdab5
 from ..common.files import expanded, flush_name, new_folder, read_file
@@ -694,7 +694,7 @@ class _Runs(Mapping[str, SyntheticRun]):
     @cached_property
     def _known(self) -> dict[str, SyntheticRun]:
         with os.scandir(self.root) as entries:
-            names = [entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith(".")]
+            names = [entry.name for entry in entries if is_folder(entry) and not entry.name.startswith(".")]
         texts = sorted(filter(is_text, names), key=natural_key)
         if lost := [name for name in names if not is_text(name)]:
             told = f"{self.path}: left out, since its name is not UTF-8: {', '.join(lost)}"
@@ -780,7 +780,7 @@ def _stray(name: str, is_folder: bool) -> Fault | None:
 def _stray_rows(root: str) -> list[tuple[str, ...]]:
     """Findings about what lies beside the runs."""
     with os.scandir(root) as entries:
-        found = sorted(((entry.name, _is_folder(entry)) for entry in entries), key=lambda entry: natural_key(entry[0]))
+        found = sorted(((entry.name, is_folder(entry)) for entry in entries), key=lambda entry: natural_key(entry[0]))
     faults = filter(None, (_stray(name, is_folder) for name, is_folder in found))
     return [(f.check, f.severity, "", "", "", _printable(f.message), REMEDIES[f.check], "", "") for f in faults]
 
