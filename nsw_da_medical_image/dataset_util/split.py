@@ -32,16 +32,11 @@ from .. import __version__
 from ..common.command import Parser, Several, run_command
 from ..common.files import expanded, new_file, read_utf8, refuse_inside
 from ..common.text import DataError, complain, first_few, one_line, plural, tell
-from nsw_da_medical_image.dataset_util.dataset import (
-    PHASE_TYPE,
-    EmbryoDataset,
-    frame_table,
-    names_patient,
-    patients,
-    require_dataset,
-    why_no_frame,
-)
+from .contents import names_patient, patients, require_dataset, why_no_frame
+from .dataset import EmbryoDataset
 from .exclusion import Exclude, excluded, exclusion_list, whole_planes, whole_videos
+from .frames import PHASE_TYPE
+from .ground_truth import frame_table
 from .util import code_of, natural_key, released_videos
 
 # %% ../../nbs/dataset_util/17_split.ipynb #c945333e

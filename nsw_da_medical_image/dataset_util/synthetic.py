@@ -29,22 +29,23 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
-from nsw_da_medical_image.dataset_util.dataset import (
-    END_OF_IMAGE,
-    MOST_PIXELS,
-    PHASE_TYPE,
-    PLANE_TYPE,
-    Plane,
-    _each,
-    decode,
-)
-from .frames import Form, Frames
+from .contents import Plane
+from .frames import PHASE_TYPE, PLANE_TYPE, Form, Frames
+from .images import END_OF_IMAGE, MOST_PIXELS, decode
 from .source import _is_folder
 
 # %% ../../nbs/dataset_util/18_synthetic.ipynb #df0cdab5
 from ..common.files import expanded, flush_name, new_folder, read_file
 from ..common.text import DataError, nearest, one_line, printable, runs_ranges, runs_text, tell
-from .util import FocalPlane, Phase, UnknownName, cores, natural_key, progress
+from nsw_da_medical_image.dataset_util.util import (
+    FocalPlane,
+    Phase,
+    UnknownName,
+    cores,
+    natural_key,
+    one_or_several,
+    progress,
+)
 
 # %% ../../nbs/dataset_util/18_synthetic.ipynb #2aa66fa4
 class Fault(NamedTuple):
@@ -759,9 +760,9 @@ class _Tables(_Runs):
 
         Runs whose metadata is not understood have no rows. `exclude` leaves out what findings of severity error name.
         """
-        wanted = list(self) if names is None else [self[name].name for name in _each(names)]
-        phase = set(Phase) if phases is None else {Phase.parse(each) for each in _each(phases)}
-        plane = set(FocalPlane) if planes is None else {FocalPlane.parse(each) for each in _each(planes)}
+        wanted = list(self) if names is None else [self[name].name for name in one_or_several(names)]
+        phase = set(Phase) if phases is None else {Phase.parse(each) for each in one_or_several(phases)}
+        plane = set(FocalPlane) if planes is None else {FocalPlane.parse(each) for each in one_or_several(planes)}
         left_out = _excluded(exclude)
         sound = [run for run in map(self.__getitem__, wanted) if run.described[0] and (run.name, "") not in left_out]
         return _run_table((run for run in sound if run.phase in phase and run.plane in plane), left_out)

@@ -31,22 +31,18 @@ import pandas as pd
 # %% ../../nbs/validation/01_checks.ipynb #393c9057
 from ..common.files import TEXT_LIMIT
 from ..common.text import DataError, nearest, runs_text
-from nsw_da_medical_image.dataset_util.dataset import (
-    END_OF_IMAGE,
-    EmbryoDataset,
-    Listing,
+from ..dataset_util.contents import Listing, list_frames, names_patient, patients, why_no_frame
+from ..dataset_util.dataset import EmbryoDataset
+from ..dataset_util.images import END_OF_IMAGE
+from ..dataset_util.source import Source, Tail
+from nsw_da_medical_image.dataset_util.textfiles import (
     Parsed,
     TimeRow,
-    list_frames,
-    names_patient,
     parse_grades,
     parse_phases,
     parse_times,
-    patients,
     phase_ranks,
-    why_no_frame,
 )
-from ..dataset_util.source import Source, Tail
 from nsw_da_medical_image.dataset_util.util import (
     ANNOTATIONS,
     ARCHIVES,

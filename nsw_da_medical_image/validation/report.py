@@ -303,7 +303,7 @@ from PIL import Image
 
 from .. import __version__
 from ..common.text import DataError, one_line, without_folder
-from ..dataset_util.dataset import decode
+from ..dataset_util.images import decode
 from .checks import CHECKS
 
 # %% ../../nbs/validation/04_report.ipynb #f7a70171

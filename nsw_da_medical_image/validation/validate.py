@@ -22,7 +22,8 @@ import pandas as pd
 # %% ../../nbs/validation/05_validate.ipynb #4046475c
 from ..common.files import new_file, refuse_inside
 from ..common.text import DataError, nearest, one_line, tell
-from ..dataset_util.dataset import EmbryoDataset, Planes, require_dataset
+from ..dataset_util.contents import Planes, require_dataset
+from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.util import FocalPlane, UnknownName, cores, one_or_several, progress
 from nsw_da_medical_image.validation.checks import (
     CHECKS,
