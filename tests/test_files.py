@@ -26,6 +26,11 @@ def fill(hidden: Path) -> None:
     (hidden / "x" if hidden.is_dir() else hidden).write_text("ours")
 
 
+def hidden_name(path: Path) -> Path:
+    """Return a name as `new_file` and `new_folder` give it to what they make beside `path`."""
+    return path.with_name(f".{path.name}.nsw-{files._HOST}{'0' * 12}")
+
+
 @contextmanager
 def old_enough() -> Iterator[None]:
     """Let the clock of `sweep` be an hour ahead."""
@@ -35,7 +40,7 @@ def old_enough() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
-@pytest.mark.parametrize("failing", ["_fsync", "flush_tree", "_lock", "_name_new", "flush_name", "_set_mode"])
+@pytest.mark.parametrize("failing", ["_fsync", "flush_tree", "lock", "_name_new", "flush_name", "os.fchmod"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(errno.EIO, "Input/output error"), MemoryError])
 def test_nothing_is_left_whatever_fails(make: Maker, failing: str, error: BaseException, tmp_path: Path) -> None:
     def fail(*_: object) -> None:
@@ -43,12 +48,27 @@ def test_nothing_is_left_whatever_fails(make: Maker, failing: str, error: BaseEx
 
     made = False
     with pytest.MonkeyPatch.context() as patch, suppress(KeyboardInterrupt, OSError, MemoryError):
-        patch.setattr(files, failing, fail)
+        patch.setattr(f"{files.__name__}.{failing}", fail)
         with make(tmp_path / "made") as hidden:
             fill(hidden)
         made = True
     late = failing == "flush_name" or (failing == "_fsync" and make is not new_file)  # after it has its name
     assert os.listdir(tmp_path) == (["made"] if made or late else [])
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_signal_during_the_clean_up_leaves_nothing(make: Maker, tmp_path: Path) -> None:
+    """It arrives while what another error left is being removed, and ends the work after that."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        patch.undo()
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files.shutil, "rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt), make(tmp_path / "made"):
+            raise ZeroDivisionError
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
@@ -146,8 +166,8 @@ def test_what_a_killed_process_left_is_swept_and_the_empty_folder_is_still_there
 
 def test_leftovers_of_other_machines_stay_for_a_week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Locks on some network disks hold on one machine only: the process may be alive on the other."""
-    other = f"{int(files._host(), 16) ^ 1:04x}"
-    elsewhere = f"from nsw_da_medical_image.common import files; files._host = lambda: '{other}'\n"
+    other = f"{int(files._HOST, 16) ^ 1:04x}"
+    elsewhere = f"from nsw_da_medical_image.common import files; files._HOST = '{other}'\n"
     subprocess.run([sys.executable, "-c", elsewhere + KILLED, tmp_path], check=False, timeout=60)
     left = sorted(os.listdir(tmp_path))
     assert len(left) == 3
@@ -162,7 +182,7 @@ def test_a_renamed_folder_of_the_user_is_not_swept(tmp_path: Path) -> None:
     work = tmp_path / "thesis"
     work.mkdir()
     (work / "chapter").write_text("years of work")
-    name = files._hidden(tmp_path / "thesis")
+    name = hidden_name(tmp_path / "thesis")
     work.rename(name)
     with old_enough():
         assert sweep(tmp_path) == []
@@ -176,7 +196,7 @@ def test_nothing_else_is_swept(trap: str, tmp_path: Path) -> None:
     (victim / "letter").write_text("dear")
     victim.chmod(0o1700)
     (tmp_path / "shared").mkdir()
-    name = files._hidden(tmp_path / "shared" / "made")
+    name = hidden_name(tmp_path / "shared" / "made")
     if trap == "link to a folder":
         name.symlink_to(victim)
     elif trap == "link to a file":

@@ -49,9 +49,9 @@ class Several(argparse.Action):
 
 
 def _begin_in_utf8() -> None:
-    """Begin the process again in Python's UTF-8 mode where names of files are read in another encoding, mostly ASCII.
+    """Restart the process in Python's UTF-8 mode if names of files are read in another encoding, mostly ASCII.
 
-    The names of videos could be neither printed nor put into a table otherwise. What is printed keeps its encoding.
+    Otherwise names of videos could be neither printed nor put into a table. Printed text keeps its encoding.
     """
     if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
         return
@@ -61,7 +61,7 @@ def _begin_in_utf8() -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """Parse arguments; messages are printable, help passes an ASCII terminal, and lists are read as `Several` describes."""
+    """Parse arguments: values may not be empty, messages are printable, and lists are read as `Several` describes."""
 
     latest: Several | None = None  # the list that was read last
 
@@ -69,13 +69,23 @@ class Parser(argparse.ArgumentParser):
         if sys.version_info >= (3, 14):  # escape sequences would be shown as such
             options.setdefault("color", False)
         super().__init__(**options)
+        self.register("type", None, filled)  # arguments that may be empty have the type str
+        self.least: dict[str, int] = {}
         self._negative_number_matcher = re.compile(r"-[0-9][0-9,.F+-]*$")  # values too, not options
+
+    def add_data_set(self) -> None:
+        """Add the positional argument `folder`: a data set, extracted or as archives, or a part of one."""
+        folder = "the folder of an extracted data set, or of the archives, or of a part of them"
+        self.add_argument("folder", help=folder)
+
+    def add_number(self, name: str, least: int = 1, **options: Any) -> None:
+        """Add an option that takes a whole number of at least `least`."""
+        self.least[self.add_argument(name, type=int, **options).dest] = least
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Return the arguments, or exit with status 2."""
         if args is None:  # the arguments of the process
             _begin_in_utf8()
-        lists = [action for action in self._actions if isinstance(action, Several)]
         single = [action for action in self._get_positional_actions() if action.required and action.nargs is None]
         self.latest = None
         for action in single:
@@ -86,21 +96,42 @@ class Parser(argparse.ArgumentParser):
             for action in single:
                 action.required = True
         for action in reversed(single):
-            if getattr(found, action.dest) is None:
-                self._take_from_list(found, action)
-        for several in lists:
-            if (texts := getattr(found, several.dest)) is not several.default:
-                if not (names := several.divided(texts)) and several.type is filled:
-                    self.error(f"argument {'/'.join(several.option_strings) or several.dest}: it is empty")
-                setattr(found, several.dest, names)
+            self._take_from_list(found, action)
+        for action in self._actions:
+            self._finish(found, action)
         return found
 
     def _take_from_list(self, found: argparse.Namespace, action: argparse.Action) -> None:
-        """Give a positional argument the last value of the list that was read last."""
+        """Give a positional argument without a value the last value of the list that was read last."""
+        if getattr(found, action.dest) is not None:
+            return
         texts = getattr(found, self.latest.dest) if self.latest and self.latest.option_strings else []
         if len(texts) < 2:
             self.error(f"the following arguments are required: {action.metavar or action.dest}")
         setattr(found, action.dest, texts.pop())
+
+    def _finish(self, found: argparse.Namespace, action: argparse.Action) -> None:
+        """Divide the value of a list, and refuse a number that is too small."""
+        value: Any = getattr(found, action.dest, None)
+        if isinstance(action, Several) and value is not action.default:
+            if not (names := action.divided(value)) and action.type is filled:
+                self.error(f"argument {'/'.join(action.option_strings) or action.dest}: it is empty")
+            setattr(found, action.dest, names)
+        elif value is not None and value < (least := self.least.get(action.dest, value)):
+            self.error(f"{action.option_strings[0]} is {value}; it must be {least} or more")
+
+    @contextmanager
+    def refusing(self, option: str = "") -> Iterator[None]:
+        """Exit with status 2 if the block raises a `ValueError` or an `UnknownName`, such as one about `option`."""
+        try:
+            yield
+        except (ValueError, KeyError) as error:
+            self.error(f"{option}: {error}" if option else str(error))
+
+    def run(self, work: Callable[[Any], int | None], args: Any = None, **options: Any) -> int:
+        """Parse `args`, do `work` with what was found, and return the exit status; `options` are those of `run_command`."""
+        found = self.parse_args(args)
+        return run_command(lambda: work(found), **options)
 
     def error(self, message: str) -> Any:
         """Exit with status 2 and the message in one printable line."""
@@ -127,6 +158,22 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
+def _handling(handler: Callable[[int, Any], None], replaces: Callable[[Any], bool]) -> Iterator[None]:
+    """Handle the signals that end a command, in the main thread, unless `replaces` rejects the handler of today."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in "SIGINT", "SIGTERM", "SIGHUP":
+            signum = getattr(signal, name, None)  # Windows has no SIGHUP
+            if signum is not None and replaces(signal.getsignal(signum)):
+                before[signum] = signal.signal(signum, handler)
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+@contextmanager
 def _stoppable() -> Iterator[None]:
     """Raise `Stopped` in the main thread at the first signal that would end the process, and ignore the next ones."""
     arrived = False
@@ -146,19 +193,14 @@ def _stoppable() -> Iterator[None]:
         arrived = False
         threading.Timer(0.05, os.kill, (os.getpid(), unraisable.exc_value.signum)).start()
 
-    hook, before = sys.unraisablehook, {}
-    if threading.current_thread() is threading.main_thread():
-        for name in "SIGINT", "SIGTERM", "SIGHUP":
-            signum = getattr(signal, name, None)  # Windows has no SIGHUP
-            if signum is not None and signal.getsignal(signum) in (signal.SIG_DFL, signal.default_int_handler):
-                before[signum] = signal.signal(signum, stop)
-        sys.unraisablehook = retry
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-        sys.unraisablehook = hook
+    hook = sys.unraisablehook
+    with _handling(stop, lambda today: today in (signal.SIG_DFL, signal.default_int_handler)):
+        if threading.current_thread() is threading.main_thread():
+            sys.unraisablehook = retry
+        try:
+            yield
+        finally:
+            sys.unraisablehook = hook
 
 
 def _one_line_warnings() -> None:
@@ -176,9 +218,9 @@ def _one_line_warnings() -> None:
 
 
 def run_command(work: Callable[[], int | None], *, stopped: str = "nothing was written", wrong: int = 1) -> int:
-    """Do the work of a command and return its exit status: that of `work`, 0 for None, or that of an error or a signal.
+    """Do the work of a command and return its exit status: that of `work` (0 for None), or that of an error or a signal.
 
-    `wrong` is the status of a `ValueError`, 2 if it means wrong usage; `stopped` says after a signal what was not done.
+    `wrong` is the status after a `ValueError`, 2 if it means wrong usage; `stopped` is the message about what a signal prevented.
     """
     status = 1
     try:
@@ -204,17 +246,10 @@ def run_command(work: Callable[[], int | None], *, stopped: str = "nothing was w
 def undisturbed() -> Iterator[None]:
     """Keep signals, Ctrl-C too, until the end of the block; for steps that are short and must not be torn."""
     arrived: list[int] = []
-    before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for name in "SIGINT", "SIGTERM", "SIGHUP":
-            signum = getattr(signal, name, None)
-            if signum is not None and callable(signal.getsignal(signum)):
-                before[signum] = signal.signal(signum, lambda number, _: arrived.append(number))
     try:
-        yield
+        with _handling(lambda signum, _: arrived.append(signum), callable):
+            yield
     finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
         if arrived:
             signal.raise_signal(arrived[0])
 

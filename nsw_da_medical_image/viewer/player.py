@@ -5,15 +5,18 @@
 # %% auto #0
 __all__ = ['Frame', 'MESSAGE_FRAMES', 'SPARE_FRAMES', 'MESSAGE_BYTES', 'PUSH_BYTES', 'SHEET_BYTES', 'STATIC', 'PAGE_STYLE',
            'pack_runs', 'pack_hours', 'describe_video', 'describe_series', 'coarse_to_fine', 'planes_from', 'needed',
-           'spare', 'read_frame', 'message', 'Delivery', 'sheet_frames', 'contact_sheet', 'PlaneName', 'EmbryoPlayer']
+           'spare', 'read_frame', 'message', 'Delivery', 'sheet_frames', 'contact_sheet', 'PlaneName', 'EmbryoPlayer',
+           'main']
 
 # %% ../../nbs/viewer/01_player.ipynb #701e7c42
-import io
+import argparse
+import contextlib
 import itertools
-import json
-import math
 import os
+import sys
+import tempfile
 import threading
+import webbrowser
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,12 +27,23 @@ from typing import Any, SupportsIndex, TypeAlias
 import anywidget
 import numpy as np
 import traitlets
-from PIL import Image
 
-from ..common.files import expanded, new_file
-from ..common.text import DataError, nearest
+from ..common.command import Parser, Several, filled, run_command
+from ..common.files import expanded, new_file, refuse_existing, refuse_inside
+from ..common.html import captioned, card, page, script_json, tag
+from nsw_da_medical_image.common.text import (
+    DataError,
+    complain,
+    join_ranges,
+    nearest,
+    one_line,
+    printable,
+    tell,
+    without_folder,
+)
 from nsw_da_medical_image.dataset_util.dataset import (
     END_OF_IMAGE,
+    EmbryoDataset,
     Plane,
     Planes,
     Video,
@@ -41,60 +55,45 @@ from ..dataset_util.util import FocalPlane, UnknownName, one_or_several, run_num
 
 # %% ../../nbs/viewer/01_player.ipynb #92612960
 def pack_runs(runs: Iterable[int]) -> list[list[int]]:
-    """Ascending run numbers as inclusive ranges: [[1, 94], [96, 480]]."""
-    ranges: list[list[int]] = []
-    for run in map(int, runs):
-        if ranges and ranges[-1][1] == run - 1:
-            ranges[-1][1] = run
-        else:
-            ranges.append([run, run])
-    return ranges
+    """Return run numbers as inclusive ranges: [[1, 94], [96, 480]]."""
+    return [[first, last] for first, last in join_ranges((int(run), int(run)) for run in runs)]
 
 # %% ../../nbs/viewer/01_player.ipynb #e79bc258
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-
-
 def pack_hours(hours: Any) -> dict[str, Any]:
-    """A Series of hours by run as {"runs": ranges, "unit": units an hour, "steps": text, all but the first relative}."""
+    """Return a Series of hours by run as {"runs": ranges, "unit": units per hour, "steps": text, all but the first relative}."""
     hours = hours.sort_index()
     unit = 10 if np.allclose(hours * 10, np.rint(hours * 10), atol=1e-6) else 1000
     steps = np.diff(np.rint(hours.to_numpy(float) * unit).astype(int), prepend=0).tolist()
-    text = "".join(_DIGITS[step] if 0 <= step < len(_DIGITS) else f"({step})" for step in steps)
+    text = "".join(np.base_repr(step, 36).lower() if 0 <= step < 36 else f"({step})" for step in steps)
     return {"runs": pack_runs(hours.index), "unit": unit, "steps": text}
 
-# %% ../../nbs/viewer/01_player.ipynb #38a4365e
-from ..common.html import escape, script_json
-from ..common.html import page as html_page
-from ..common.text import one_line, printable, without_folder
-
 # %% ../../nbs/viewer/01_player.ipynb #93913ee1
-def _or_fault(faults: list[str], otherwise: Any, read: Callable[[], Any]) -> Any:
-    """What `read` returns; where it fails, `otherwise`, and the fault is noted."""
-    try:
-        return read()
-    except (DataError, OSError) as fault:
-        faults.append(one_line(fault))
-        return otherwise
-
-
 def describe_video(video: Video) -> dict[str, Any]:
-    """Name, phases [[name, meaning, first, last], ...], packed hours, grade [TE, ICM] or None, and `faults`."""
+    """Return name, phases [[name, meaning, first, last], ...], packed hours, grade [TE, ICM] or None, and `faults`."""
     faults: list[str] = []
-    rows = _or_fault(faults, [], lambda: video.dataset.phase_rows(video.name))
-    grade = _or_fault(faults, None, lambda: video.grade)
+
+    def read_or(otherwise: Any, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except (DataError, OSError) as fault:
+            faults.append(one_line(fault))
+            return otherwise
+
+    rows = read_or([], lambda: video.dataset.phase_rows(video.name))
+    grade = read_or(None, lambda: video.grade)
     return {
         "name": printable(video.name),
         "phases": [[str(phase), phase.meaning, first, last] for phase, first, last in rows],
-        "hours": _or_fault(faults, {"runs": [], "unit": 10, "steps": ""}, lambda: pack_hours(video.hours)),
+        "hours": read_or({"runs": [], "unit": 10, "steps": ""}, lambda: pack_hours(video.hours)),
         "grade": [str(grade.TE), str(grade.ICM)] if grade else None,
         "faults": faults,
     }
 
 # %% ../../nbs/viewer/01_player.ipynb #be312ec2
 def describe_series(videos: Sequence[Video]) -> dict[str, Any]:
-    """The videos, their planes from the lowest to the highest, and {plane: index in "runs"} for each video."""
+    """Return the videos, their planes from the lowest to the highest, and {plane: index in "runs"} for each video."""
     lists: list[list[list[int]]] = []
-    told = []
+    described = []
     for video in videos:
         lists_of: dict[str, int] = {}
         for plane in video.planes:
@@ -103,53 +102,53 @@ def describe_series(videos: Sequence[Video]) -> dict[str, Any]:
                 lists.append(packed)
             if packed:
                 lists_of[str(plane)] = lists.index(packed)
-        told.append({**describe_video(video), "planes": lists_of})
-    planes = [str(plane) for plane in FocalPlane if any(str(plane) in video["planes"] for video in told)]
-    return {"videos": told, "planes": planes, "runs": lists}
+        described.append({**describe_video(video), "planes": lists_of})
+    planes = [str(plane) for plane in FocalPlane if any(str(plane) in video["planes"] for video in described)]
+    return {"videos": described, "planes": planes, "runs": lists}
 
 # %% ../../nbs/viewer/01_player.ipynb #04447dfa
 Frame: TypeAlias = tuple[int, str, int]  # index of the video, plane, run
 
 
 def coarse_to_fine(places: Sequence[Any], stride: int = 32) -> Iterator[Any]:
-    """Every 32nd of `places`, then what lies halfway between, and so on; each once."""
+    """Yield every 32nd of `places`, then those halfway between, and so on; each once."""
     yield from places[::stride]
     while stride > 1:
         stride //= 2
         yield from places[stride :: 2 * stride]
 
 # %% ../../nbs/viewer/01_player.ipynb #4c643559
-def _woven(videos: Sequence[Video], plane: FocalPlane) -> Iterator[Frame]:
-    """A plane of all videos from coarse to fine, the videos in turn."""
+def planes_from(videos: Sequence[Video], plane: Plane) -> list[FocalPlane]:
+    """Return the planes of `videos`, the nearest in focus to `plane` first."""
+    here = FocalPlane.parse(plane).micrometres
+    planes = {p for video in videos for p in video.planes}
+    return sorted(planes, key=lambda p: (abs(p.micrometres - here), p.rank))
+
+
+def _whole_plane(videos: Sequence[Video], plane: FocalPlane) -> Iterator[Frame]:
+    """Yield a plane of all videos from coarse to fine, the videos in turn."""
     runs = [video.runs(plane).tolist() if plane in video.planes else [] for video in videos]
     queues = [[(i, str(plane), run) for run in coarse_to_fine(some)] for i, some in enumerate(runs)]
     for frames in itertools.zip_longest(*queues):
         yield from filter(None, frames)
 
 
-def planes_from(videos: Sequence[Video], plane: Plane) -> list[FocalPlane]:
-    """The planes of `videos`, the nearest in focus to `plane` first."""
-    here = FocalPlane.parse(plane).micrometres
-    planes = {p for video in videos for p in video.planes}
-    return sorted(planes, key=lambda p: (abs(p.micrometres - here), p.rank))
-
-
 def needed(videos: Sequence[Video], plane: Plane, run: int) -> Iterator[Frame]:
-    """What is looked at: `run` in all planes, then all of `plane`; frames of `run` come twice."""
+    """Yield what is looked at now: `run` in all planes, then all of `plane`; frames of `run` come twice."""
     for p, (i, video) in itertools.product(planes_from(videos, plane), enumerate(videos)):
         if p in video.planes and run in video.runs(p):
             yield i, str(p), run
-    yield from _woven(videos, FocalPlane.parse(plane))
+    yield from _whole_plane(videos, FocalPlane.parse(plane))
 
 
 def spare(videos: Sequence[Video], plane: Plane) -> Iterator[Frame]:
-    """What may be looked at later: the other planes, one after the other."""
+    """Yield what may be looked at later: the other planes, one after the other."""
     for p in planes_from(videos, plane)[1:]:
-        yield from _woven(videos, p)
+        yield from _whole_plane(videos, p)
 
 # %% ../../nbs/viewer/01_player.ipynb #884d921c
 def read_frame(video: Video, plane: str, run: int) -> tuple[bytes, str]:
-    """The file's bytes, and what is wrong with them ('' where nothing is)."""
+    """Return the bytes of the file, and what is wrong with them ('' if nothing is)."""
     try:
         data = video.jpeg(run, plane)
     except (DataError, OSError, KeyError) as fault:
@@ -162,157 +161,139 @@ def read_frame(video: Video, plane: str, run: int) -> tuple[bytes, str]:
 MESSAGE_FRAMES = 32
 SPARE_FRAMES = 8
 MESSAGE_BYTES = 1_000_000
-PUSH_BYTES = 200_000_000  # the browser holds 256 MB; what is beyond this it asks for when it is looked at
+PUSH_BYTES = 200_000_000  # the browser holds 256 MB; it asks for the rest when the rest is looked at
 
 
 def message(frames: Sequence[tuple[Frame, bytes, str]], base64: bool) -> tuple[dict[str, Any], list[bytes]]:
-    """The message that carries `frames`: its content and its buffers; without buffers where the host drops them."""
+    """Return the content and the buffers of the message that carries `frames`; no buffers, if the host drops them (`base64`)."""
     head = [[*frame, len(data), fault] for frame, data, fault in frames]
     data = b"".join(data for _, data, _ in frames)
     if base64:
         return {"kind": "frames", "frames": head, "data": b64encode(data).decode()}, []
     return {"kind": "frames", "frames": head}, [data]
 
-# %% ../../nbs/viewer/01_player.ipynb #d5670aa4
-class _Queue:
-    """What is still to be sent; the thread that sends, and those that ask, share its lock."""
+# %% ../../nbs/viewer/01_player.ipynb #8e6bdb60
+class Delivery:
+    """Deliver frames in a thread: what the browser asked for, then a plan, then what may be looked at later.
 
-    def __init__(self) -> None:
-        self.changed = threading.Condition()
-        self.wanted: deque[Frame] = deque()
-        self.plan: Iterator[Frame] = iter(())
-        self.spare: Iterator[Frame] = iter(())
-        self.room = 0  # bytes that plan and spare may still take
-        self.sent: set[Frame] = set()  # of plan and spare
-        self.size = 2  # frames in a message: a small one first, so that something is seen at once
-        self.relaxed = False  # whether the last frame was a spare one
+    `read(frame)` returns the bytes and what is wrong with them, `send(content, buffers)` sends a message. Set `base64` if the
+    host drops buffers.
+    """
 
-    def next(self) -> Frame | None:
-        """The next frame to be sent, or None."""
-        with self.changed:
-            self.relaxed = False
-            if self.wanted:
-                return self.wanted.popleft()
-            for frames in (self.plan, self.spare) if self.room > 0 else ():
-                for frame in frames:
-                    if frame not in self.sent:
-                        self.sent.add(frame)
-                        return frame
-                self.relaxed = True
-        return None
-
-# %% ../../nbs/viewer/01_player.ipynb #3bb8d098
-class _Window(_Queue):
-    """How many messages are on their way."""
-
-    WINDOW = 4  # messages
+    WINDOW = 4  # messages on their way
     PATIENCE, PACE = 2.0, 0.02  # seconds to wait for a browser that answers, and for one that does not
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.seq = self.acked = 0
-        self.answers = self.stopped = False
-
-    @property
-    def free(self) -> bool:
-        """Whether another message may go."""
-        return self.seq - self.acked < (1 if self.relaxed else self.WINDOW)
-
-    def ack(self, seq: int) -> None:
-        """The browser has message `seq`."""
-        with self.changed:
-            self.acked, self.answers = max(self.acked, seq), True
-            self.changed.notify_all()
-
-    def wait(self) -> None:
-        """Return when another message may go."""
-        with self.changed:
-            patience = self.PATIENCE if self.answers else self.PACE * (3 if self.relaxed else 1)
-            if not self.changed.wait_for(lambda: self.free or self.wanted or self.stopped, patience):
-                self.answers = False
-
-# %% ../../nbs/viewer/01_player.ipynb #a5e09a07
-class _Sender(_Window):
-    """Sends frames in a thread of its own. `read(frame)` gives bytes and fault; `send(content, buffers)` delivers."""
-
     def __init__(self, read: Callable[[Frame], tuple[bytes, str]], send: Callable[[dict, list[bytes]], None]):
-        super().__init__()
-        self.read, self.send = read, send
-        self.base64 = False
-        self.thread: threading.Thread | None = None
-
-    def batch(self) -> list[tuple[Frame, bytes, str]]:
-        """The frames of the next message, read; [] where nothing is left."""
-        frames: list[tuple[Frame, bytes, str]] = []
-        size = 0
-        while len(frames) < self.size and size < MESSAGE_BYTES and not self.stopped and (frame := self.next()):
-            frames.append((frame, *self.read(frame)))
-            size += len(frames[-1][1])
-            if self.relaxed and len(frames) >= SPARE_FRAMES:
-                break
-        self.size = min(MESSAGE_FRAMES, 2 * self.size)
-        self.room -= size
-        return frames
-
-# %% ../../nbs/viewer/01_player.ipynb #4f581465
-class _Thread(_Sender):
-    """The thread, and who may start and stop it."""
-
-    def work(self) -> None:
-        while True:
-            frames = self.batch()
-            if frames:
-                self.seq += 1
-                content, buffers = message(frames, self.base64)
-                self.send({**content, "seq": self.seq, "spare": self.relaxed}, buffers)
-                self.wait()
-                continue
-            with self.changed:
-                if not self.wanted or self.stopped:
-                    self.thread = None
-                    break
-        if not self.stopped:
-            self.send({"kind": "done"}, [])
-
-    def wake(self) -> None:
-        """Start the thread unless it runs."""
-        with self.changed:
-            if self.thread is None and not self.stopped:
-                self.thread = threading.Thread(target=self.work, name="EmbryoPlayer", daemon=True)
-                self.thread.start()
-
-# %% ../../nbs/viewer/01_player.ipynb #8e6bdb60
-class Delivery(_Thread):
-    """Delivers frames to the browser: a whole plan, and what is asked for before everything else."""
+        self.read, self.send, self.base64 = read, send, False
+        self._changed = threading.Condition()  # the lock of everything below
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+        self._wanted: deque[Frame] = deque()
+        self._plan: Iterator[Frame] = iter(())
+        self._spare: Iterator[Frame] = iter(())
+        self._room = 0  # bytes that plan and spare may still take
+        self._sent: set[Frame] = set()  # of plan and spare
+        self._size = 2  # frames in the next message: few at first, so that something is seen at once
+        self._relaxed = False  # whether the last frame was a spare one
+        self._seq = self._acked = 0  # messages that were sent, and that have arrived
+        self._answers = False  # whether the browser acknowledges
 
     def push(self, plan: Iterable[Frame], spare: Iterable[Frame] = (), room: int = PUSH_BYTES) -> None:
-        """Send `plan` and then `spare` instead of what was planned before, as far as `room` bytes go."""
-        with self.changed:
-            self.plan, self.spare, self.room, self.size = iter(plan), iter(spare), room, 2
-            self.sent = set()
+        """Send `plan` and then `spare` instead of the previous plan, up to `room` bytes."""
+        with self._changed:
+            self._plan, self._spare, self._room, self._size = iter(plan), iter(spare), room, 2
+            self._sent = set()
         self.wake()
 
     def want(self, frames: Iterable[Frame]) -> None:
         """Send `frames` next, instead of what was asked for before."""
-        with self.changed:
-            self.wanted = deque(frames)
+        with self._changed:
+            self._wanted = deque(frames)
         self.wake()
+
+    def ack(self, seq: int) -> None:
+        """Note that the browser has message `seq`."""
+        with self._changed:
+            self._acked, self._answers = max(self._acked, seq), True
+            self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Start the thread unless it runs."""
+        with self._changed:
+            if self._thread is None and not self._stopped:
+                self._thread = threading.Thread(target=self._work, name="EmbryoPlayer", daemon=True)
+                self._thread.start()
 
     def stop(self) -> None:
         """End the thread after the message that it is sending."""
-        with self.changed:
-            self.stopped = True
-            self.changed.notify_all()
-            thread = self.thread
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+            thread = self._thread
         if thread and thread is not threading.current_thread():
             thread.join(1)
+
+    def _work(self) -> None:
+        """Send messages until nothing is left."""
+        while True:
+            if frames := self._batch():
+                self._seq += 1
+                content, buffers = message(frames, self.base64)
+                self.send({**content, "seq": self._seq, "spare": self._relaxed}, buffers)
+                self._wait()
+                continue
+            with self._changed:
+                if not self._wanted or self._stopped:
+                    self._thread = None
+                    break
+        if not self._stopped:
+            self.send({"kind": "done"}, [])
+
+    def _batch(self) -> list[tuple[Frame, bytes, str]]:
+        """Return the frames of the next message, read; [] if nothing is left."""
+        frames: list[tuple[Frame, bytes, str]] = []
+        size = 0
+        while len(frames) < self._size and size < MESSAGE_BYTES and not self._stopped and (frame := self._next()):
+            frames.append((frame, *self.read(frame)))
+            size += len(frames[-1][1])
+            if self._relaxed and len(frames) >= SPARE_FRAMES:
+                break
+        self._size = min(MESSAGE_FRAMES, 2 * self._size)
+        self._room -= size
+        return frames
+
+    def _next(self) -> Frame | None:
+        """Return the next frame to send, or None."""
+        with self._changed:
+            self._relaxed = False
+            if self._wanted:
+                return self._wanted.popleft()
+            for frames in (self._plan, self._spare) if self._room > 0 else ():
+                for frame in frames:
+                    if frame not in self._sent:
+                        self._sent.add(frame)
+                        return frame
+                self._relaxed = True
+        return None
+
+    def _wait(self) -> None:
+        """Return when another message may be sent."""
+        with self._changed:
+            patience = self.PATIENCE if self._answers else self.PACE * (3 if self._relaxed else 1)
+            if not self._changed.wait_for(self._may_send, patience):
+                self._answers = False
+
+    def _may_send(self) -> bool:
+        """Return whether another message may be sent: few are on their way, or something is urgent."""
+        window = 1 if self._relaxed else self.WINDOW
+        return self._seq - self._acked < window or bool(self._wanted) or self._stopped
 
 # %% ../../nbs/viewer/01_player.ipynb #0a0837f2
 SHEET_BYTES = 80_000
 
 
 def sheet_frames(video: Video, plane: FocalPlane, most: int = 16) -> list[tuple[int, str]]:
-    """(run, caption) of the frames that stand for a video: the middle of each phase, else runs evenly apart."""
+    """Return (run, caption) of the frames that represent a video: the middle of each phase, else runs evenly apart."""
     runs = video.runs(plane) if plane in video.planes else np.empty(0, int)
     chosen = []
     for phase, _, first, last in describe_video(video)["phases"]:
@@ -323,102 +304,91 @@ def sheet_frames(video: Video, plane: FocalPlane, most: int = 16) -> list[tuple[
         chosen = [(int(run), f"run {run}") for run in runs[np.unique(np.linspace(0, len(runs) - 1, 8).astype(int))]]
     return [chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, min(most, len(chosen))).astype(int))]
 
-# %% ../../nbs/viewer/01_player.ipynb #4cc2cee6
-def _thumbnail(video: Video, plane: FocalPlane, run: int, caption: str, size: int) -> str:
-    """A small picture with its caption, as HTML."""
-    try:
-        picture = Image.fromarray(decode(video.jpeg(run, plane), size, tolerant=True))
-        picture.save(buffer := io.BytesIO(), "JPEG", quality=60)
-        data = b64encode(buffer.getvalue()).decode()
-        image = f"<img src='data:image/jpeg;base64,{data}' width='{size}' height='{size}' style='border-radius:3px' alt='run {run}'>"
-    except (DataError, OSError):
-        image = f"<span style='display:inline-block;width:{size}px;line-height:{size}px'>not readable</span>"
-    return f"<span style='display:inline-block;margin:2px;text-align:center;font-size:11px'>{image}<br>{escape(caption)}</span>"
-
 
 def contact_sheet(videos: Sequence[Video], plane: Plane) -> str:
-    """A picture a phase of each video, as HTML of less than 80 KB."""
+    """Return one picture per phase of each video, as HTML of less than 80 KB."""
     plane = FocalPlane.parse(plane)
-    for size, most in (96, 16), (72, 16), (64, 8), (48, 4), (40, 2), (32, 1):
-        rows = []
-        for video in videos:
-            pictures = (
-                _thumbnail(video, plane, run, caption, size) for run, caption in sheet_frames(video, plane, most)
-            )
-            rows.append(
-                f"<div><div><strong>{escape(video.name)}</strong>, plane {plane}</div>{''.join(pictures)}</div>"
-            )
-        text = f"<div>{''.join(rows)}</div>"
-        if len(text) < SHEET_BYTES:
-            return text
-    return f"<div>{escape(', '.join(video.name for video in videos))}</div>"
 
-# %% ../../nbs/viewer/01_player.ipynb #d4e7a2ab
+    def picture(video: Video, run: int, caption: str, size: int) -> str:
+        return captioned(
+            lambda: decode(video.jpeg(run, plane), size, tolerant=True), caption, size, 60, alt=f"run {run}"
+        )
+
+    for size, most in (96, 16), (72, 16), (64, 8), (48, 4), (40, 2), (32, 1):
+        cards = []
+        for video in videos:
+            pictures = [picture(video, run, caption, size) for run, caption in sheet_frames(video, plane, most)]
+            cards.append(card(video.name, pictures=pictures, note=f", plane {plane}"))
+        if len(text := tag("div", cards)) < SHEET_BYTES:
+            return text
+    return tag("div", ", ".join(video.name for video in videos))
+
+# %% ../../nbs/viewer/01_player.ipynb #e7c7f639
+STATIC = files("nsw_da_medical_image.viewer") / "static"
+
+
 class PlaneName(traitlets.Unicode):
-    """The name of a focal plane, given as any that `FocalPlane.parse` takes: FocalPlane.F_15, "F-15", -15."""
+    """The name of a focal plane, given as anything that `FocalPlane.parse` accepts: FocalPlane.F_15, "F-15", -15."""
 
     def validate(self, obj: Any, value: Any) -> str:
         return super().validate(obj, str(FocalPlane.parse(value)))
 
 
-STATIC = files("nsw_da_medical_image.viewer") / "static"
+class EmbryoPlayer(anywidget.AnyWidget):
+    """Play one video, or several side by side with one playhead: `EmbryoPlayer(ds["AA83-7"], plane="F0", fps=25)`.
 
+    `value` is the RUN number shown, `plane` the focal plane; both may be assigned and observed. Further keywords are
+    traits (`value`, `playing`, `speed`, `loop`, `bounds`, `every_frame`, `all_planes`) and those of any ipywidget.
+    Raise `UnknownName` for a plane or run that does not exist, `DataError` if there is no frame.
+    """
 
-class _Traits(anywidget.AnyWidget):
-    """What the kernel and the browser share."""
+    MOST = 16  # videos; more cannot be distinguished on a screen
 
     _esm = (STATIC / "player.js").read_text(encoding="utf-8")
     _css = (STATIC / "player.css").read_text(encoding="utf-8")
     _series = traitlets.Dict().tag(sync=True)
-    #: RUN number at the playhead; at most ten a second arrive here while it plays, and exactly where it rests.
-    value = traitlets.Int(1).tag(sync=True)
-    plane = PlaneName("F0").tag(sync=True)
-    playing = traitlets.Bool(False).tag(sync=True)
-    #: Frames a second at speed 1.
-    fps = traitlets.Float(25.0).tag(sync=True)
-    #: What `fps` is multiplied by, 0.25 to 16; negative backwards.
-    speed = traitlets.Float(1.0).tag(sync=True)
-    loop = traitlets.Bool(False).tag(sync=True)
-    #: First and last run of the loop, or [] for all.
-    bounds = traitlets.List(traitlets.Int()).tag(sync=True)
-    #: False keeps the time and may skip frames, True shows every frame and may be slower.
-    every_frame = traitlets.Bool(False).tag(sync=True)
-    #: All focal planes beside each other.
-    all_planes = traitlets.Bool(False).tag(sync=True)
+    value = traitlets.Int(1, help="RUN number shown; at most ten per second arrive while playing.").tag(sync=True)
+    plane = PlaneName("F0", help="Focal plane.").tag(sync=True)
+    playing = traitlets.Bool(False, help="Whether the video is playing.").tag(sync=True)
+    fps = traitlets.Float(25.0, help="Frames per second at speed 1.").tag(sync=True)
+    speed = traitlets.Float(1.0, help="Factor of `fps`, 0.25 to 16; negative: backwards.").tag(sync=True)
+    loop = traitlets.Bool(False, help="Start again at the end, or at that of `bounds`.").tag(sync=True)
+    bounds = traitlets.List(traitlets.Int(), help="First and last run of the loop, or [] for all.").tag(sync=True)
+    every_frame = traitlets.Bool(False, help="False: keep the time, may skip. True: may slow down.").tag(sync=True)
+    all_planes = traitlets.Bool(False, help="Show all focal planes side by side.").tag(sync=True)
 
-# %% ../../nbs/viewer/01_player.ipynb #6d1339c5
-class _Checked(_Traits):
-    """Which values are taken."""
-
-    videos: tuple[Video, ...] = ()
-    runs: np.ndarray = np.empty(0, int)
-
-    def _nearest(self, run: int) -> tuple[int, ...]:
-        """`run` where it exists; else the runs before and after it."""
-        place = int(np.searchsorted(self.runs, run))
-        around = self.runs[max(0, place - 1) : place + 1].tolist()
-        return (run,) if run in around else tuple(around)
+    def __init__(self, videos: Video | Sequence[Video], plane: Plane = "F0", fps: float = 25, **kwargs: Any):
+        self.videos = _checked_videos(self, videos, plane, kwargs)
+        self._names = ", ".join(video.name for video in self.videos)
+        series = describe_series(self.videos)
+        self.runs = np.unique([run for ranges in series["runs"] for a, b in ranges for run in range(a, b + 1)]).astype(
+            int
+        )
+        if not len(self.runs):
+            dataset = self.videos[0].dataset
+            why = f": {why_no_frame(dataset, [video.name for video in self.videos])}" if dataset.planes else ""
+            raise DataError(f"{self._names} has no frame{why}")
+        self._delivery = Delivery(self._read, self.send)
+        self._pushed = self._met = False  # whether the frames were pushed, and whether a browser has said hello
+        value = run_number(kwargs.pop("value", self.runs[0]), "EmbryoPlayer(video, value=12)")
+        super().__init__(_series=series, value=value, plane=plane, fps=fps, **kwargs)
+        self.on_msg(self._heard)
 
     @traitlets.validate("value")
     def _check_value(self, proposal: Any) -> int:
-        near = self._nearest(proposal["value"])
-        if near[0] == proposal["value"]:
-            return near[0]
+        run = proposal["value"]
+        place = int(np.searchsorted(self.runs, run))
+        around = self.runs[max(0, place - 1) : place + 1].tolist()
+        if run in around:
+            return run
         if "value" in self._property_lock:  # it comes from the browser
-            return min(near, key=lambda run: abs(run - proposal["value"]))
-        names = ", ".join(video.name for video in self.videos)
-        raise UnknownName(f"there is no RUN {proposal['value']} in {names}; nearest: {' and '.join(map(str, near))}")
-
-# %% ../../nbs/viewer/01_player.ipynb #e047ad9b
-class _Valid(_Checked):
-    """The values of the other traits."""
+            return min(around, key=lambda each: abs(each - run))
+        raise UnknownName(f"there is no RUN {run} in {self._names}; nearest: {' and '.join(map(str, around))}")
 
     @traitlets.validate("plane")
     def _check_plane(self, proposal: Any) -> str:
-        plane = proposal["value"]
-        if plane not in (planes := self._series["planes"]):
-            names = ", ".join(video.name for video in self.videos)
-            raise UnknownName(f"{names} has no plane {plane}; there is {', '.join(planes)}")
+        if (plane := proposal["value"]) not in (planes := self._series["planes"]):
+            raise UnknownName(f"{self._names} has no plane {plane}; there is {', '.join(planes)}")
         return plane
 
     @traitlets.validate("fps", "speed")
@@ -436,14 +406,6 @@ class _Valid(_Checked):
             raise ValueError(f"bounds must be [] or [first run, last run], not {bounds}")
         return bounds
 
-# %% ../../nbs/viewer/01_player.ipynb #feb723fa
-class _Delivered(_Valid):
-    """How the frames come to the browser."""
-
-    _delivery: Delivery
-    _pushed = False  # at the first display, before any browser has said hello
-    _met = False  # whether one has
-
     def _read(self, frame: Frame) -> tuple[bytes, str]:
         return read_frame(self.videos[frame[0]], *frame[1:])
 
@@ -451,7 +413,7 @@ class _Delivered(_Valid):
         self._delivery.push(needed(self.videos, self.plane, self.value), spare(self.videos, self.plane))
 
     def _heard(self, _: Any, content: dict[str, Any], buffers: list) -> None:
-        """A message from the browser."""
+        """Answer a message from the browser."""
         if content["kind"] == "ack":
             self._delivery.ack(content["seq"])
         elif content["kind"] == "want":
@@ -469,13 +431,8 @@ class _Delivered(_Valid):
             self._delivery.stop()
         super().close()
 
-# %% ../../nbs/viewer/01_player.ipynb #e1f6570d
-class _Displayed(_Delivered):
-    """How a player is shown."""
-
     def __repr__(self) -> str:
-        names = ", ".join(video.name for video in self.videos)
-        return printable(f"<EmbryoPlayer {names}: plane {self.plane}, RUN {self.value} of {self.runs[-1]}>")
+        return printable(f"<EmbryoPlayer {self._names}: plane {self.plane}, RUN {self.value} of {self.runs[-1]}>")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         if not self._met:
@@ -485,7 +442,39 @@ class _Displayed(_Delivered):
         sheet = contact_sheet(self.videos, self.plane)
         return {**data, "text/plain": repr(self), "text/html": sheet}, metadata
 
-# %% ../../nbs/viewer/01_player.ipynb #699669b8
+    def to_html(self, path: str | os.PathLike | None = None, planes: Planes = None) -> Any:
+        """Return the player as one self-contained HTML page, with the frames of `planes` (by default the current one).
+
+        If `path` is given, write the page there, whole or not at all, and return the `Path`. Raise `FileExistsError` if
+        `path` exists.
+        """
+        asked = one_or_several(self.plane if planes is None else planes) or [self.plane]
+        chosen = {str(self.videos[0].dataset.plane(plane)) for plane in asked}
+        if path is None:
+            return _page_of(self, chosen)
+        with new_file(path) as hidden:
+            hidden.write_text(_page_of(self, chosen), encoding="utf-8", newline="\n")
+        return expanded(path)
+
+
+def _checked_videos(player: EmbryoPlayer, videos: Any, plane: Any, options: Mapping[str, Any]) -> tuple[Video, ...]:
+    """Return the videos of a player; raise if one of its arguments is of the wrong kind."""
+    one = isinstance(videos, str | Video | Mapping) or not isinstance(videos, Iterable)
+    several = (videos,) if one else tuple(videos)
+    for video in several:
+        require_video(video, 'EmbryoPlayer(ds["NAME"], plane="F0")')
+    for name in options.keys() - player.trait_names():
+        like = nearest(name, [*player.trait_names(), "videos", "plane", "fps"], n=1)
+        raise TypeError(
+            f'EmbryoPlayer takes no argument {name!r}{like}; as in EmbryoPlayer(ds["AA83-7"], plane="F0", fps=25)'
+        )
+    if several and not isinstance(plane, str | SupportsIndex):
+        several[0].dataset.plane(plane)  # raises, showing what a plane is
+    if not 0 < len(several) <= player.MOST:
+        raise ValueError(f"give 1 to {player.MOST} videos, not {len(several)}")
+    return several
+
+
 PAGE_STYLE = """
 :root { color-scheme: light dark; --jp-layout-color1: #fff; --jp-content-font-color1: #1c1c1e; }
 @media (prefers-color-scheme: dark) { :root { --jp-layout-color1: #17181a; --jp-content-font-color1: #e6e6e8; --jp-brand-color1: #64b5f6; } }
@@ -493,102 +482,79 @@ body { margin: 0; padding: 24px; background: var(--jp-layout-color1); }
 .embryo-player { margin: 0 auto; }
 """
 
-# %% ../../nbs/viewer/01_player.ipynb #148c6084
-def _frames_html(frames: Iterable[Frame], read: Callable[[Frame], tuple[bytes, str]]) -> Iterator[str]:
-    """The frames as `script` elements of 32 that hold JSON."""
-    frames = iter(dict.fromkeys(frames))
-    while some := list(itertools.islice(frames, MESSAGE_FRAMES)):
-        read_ones = ((frame, *read(frame)) for frame in some)
-        rows = [[*frame, fault, b64encode(data).decode()] for frame, data, fault in read_ones]
-        yield f'<script type="application/json" class="frames">{script_json(rows)}</script>\n'
 
-# %% ../../nbs/viewer/01_player.ipynb #690d28b8
-class _Framed(_Displayed):
-    """A player as text."""
+def _page_of(player: EmbryoPlayer, chosen: set[str]) -> str:
+    """Return a page with the frames of the planes `chosen` and without any path of this machine."""
+    videos, roots = player.videos, [video.dataset.root for video in player.videos]
+    traits = ("value", "plane", "fps", "speed", "loop", "bounds", "every_frame", "all_planes")
+    state: dict[str, Any] = {name: getattr(player, name) for name in traits}
+    state["plane"] = player.plane if player.plane in chosen else min(chosen)
+    described = [
+        {
+            **video,
+            "planes": {plane: i for plane, i in video["planes"].items() if plane in chosen},
+            "faults": [without_folder(fault, root) for fault in video["faults"]],
+        }
+        for video, root in zip(player._series["videos"], roots, strict=True)
+    ]
+    planes = [plane for plane in player._series["planes"] if plane in chosen]
+    state |= {"playing": False, "_series": {**player._series, "videos": described, "planes": planes}}
 
-    def _page(self, chosen: set[str]) -> str:
-        """The page with the frames of the planes `chosen`."""
-        traits = ("value", "plane", "fps", "speed", "loop", "bounds", "every_frame", "all_planes")
-        state: dict[str, Any] = {name: getattr(self, name) for name in traits}
-        state["plane"] = self.plane if self.plane in chosen else min(chosen)
-        told = [
-            {
-                **told,
-                "planes": {plane: i for plane, i in told["planes"].items() if plane in chosen},
-                "faults": [without_folder(fault, video.dataset.root) for fault in told["faults"]],
-            }
-            for video, told in zip(self.videos, self._series["videos"], strict=True)
-        ]
-        kept = [plane for plane in self._series["planes"] if plane in chosen]
-        state |= {"playing": False, "_series": {**self._series, "videos": told, "planes": kept}}
-        every = itertools.chain(needed(self.videos, state["plane"], self.value), spare(self.videos, state["plane"]))
-        frames = (frame for frame in every if frame[1] in chosen)
-        body = f'<main id="player"></main>\n{"".join(_frames_html(frames, self._read_for_others))}'
-        frames_of_page = 'document.querySelectorAll("script.frames")'
-        start = f'standalone(document.getElementById("player"), {script_json(state)}, {frames_of_page});'
-        title = ", ".join(video.name for video in self.videos)
-        return html_page(title, body, style=PAGE_STYLE + self._css, script=f"\n{self._esm}\n{start}\n")
+    def frames_html() -> Iterator[str]:
+        every = itertools.chain(needed(videos, state["plane"], player.value), spare(videos, state["plane"]))
+        frames = iter(dict.fromkeys(frame for frame in every if frame[1] in chosen))
+        while some := list(itertools.islice(frames, MESSAGE_FRAMES)):
+            read = ((frame, *player._read(frame)) for frame in some)
+            rows = [[*at, without_folder(why, roots[at[0]]), b64encode(data).decode()] for at, data, why in read]
+            yield f'<script type="application/json" class="frames">{script_json(rows)}</script>\n'
 
-    def _read_for_others(self, frame: Frame) -> tuple[bytes, str]:
-        """A frame for a page that leaves this machine: what is wrong with it names no folder of this machine."""
-        data, fault = self._read(frame)
-        return data, without_folder(fault, self.videos[frame[0]].dataset.root)
+    body = f'<main id="player"></main>\n{"".join(frames_html())}'
+    start = f'standalone(document.getElementById("player"), {script_json(state)}, document.querySelectorAll("script.frames"));'
+    return page(player._names, body, style=PAGE_STYLE + player._css, script=f"\n{player._esm}\n{start}\n")
 
-# %% ../../nbs/viewer/01_player.ipynb #c150b66a
-class _Paged(_Framed):
-    """A player as a page of its own."""
-
-    def to_html(self, path: str | os.PathLike | None = None, planes: Planes = None) -> Any:
-        """The player as one self-contained HTML page, with the frames of `planes` (by default the current one).
-
-        Returns the text; or writes it to `path`, whole or not at all, and returns the `Path`. `FileExistsError` where
-        `path` exists.
-        """
-        asked = one_or_several(self.plane if planes is None else planes) or [self.plane]
-        chosen = {str(self.videos[0].dataset.plane(plane)) for plane in asked}
-        if path is None:
-            return self._page(chosen)
-        with new_file(path) as hidden:
-            hidden.write_text(self._page(chosen), encoding="utf-8", newline="\n")
-        return expanded(path)
-
-# %% ../../nbs/viewer/01_player.ipynb #e7c7f639
-class EmbryoPlayer(_Paged):
-    """Plays one video, or several beside each other on one playhead: `EmbryoPlayer(ds["AA83-7"], plane="F0", fps=25)`.
-
-    `value` is the RUN number shown, `plane` the focal plane; both may be assigned and observed. Further keywords are
-    traits (`value`, `playing`, `speed`, `loop`, `bounds`, `every_frame`, `all_planes`) and those of any ipywidget.
-    Raises `UnknownName` for a plane or run that does not exist, `DataError` where there is no frame.
-    """
-
-    MOST = 16  # videos; more than that cannot be told apart on a screen
-
-    def __init__(self, videos: Video | Sequence[Video], plane: Plane = "F0", fps: float = 25, **kwargs: Any):
-        one: Any = isinstance(videos, str | Video | Mapping) or not isinstance(videos, Iterable)
-        self.videos: tuple[Video, ...] = (videos,) if one else tuple(videos)  # type: ignore[assignment, arg-type]
-        for video in self.videos:
-            require_video(video, 'EmbryoPlayer(ds["NAME"], plane="F0")')
-        for name in kwargs.keys() - self.trait_names():
-            like = nearest(name, [*self.trait_names(), "videos", "plane", "fps"], n=1)
-            raise TypeError(
-                f'EmbryoPlayer takes no argument {name!r}{like}; as in EmbryoPlayer(ds["AA83-7"], plane="F0", fps=25)'
-            )
-        if self.videos and not isinstance(plane, str | SupportsIndex):
-            self.videos[0].dataset.plane(plane)  # raises, showing what a plane is
-        if not 0 < len(self.videos) <= self.MOST:
-            raise ValueError(f"give 1 to {self.MOST} videos, not {len(self.videos)}")
-        series = describe_series(self.videos)
-        runs = {run for ranges in series["runs"] for first, last in ranges for run in range(first, last + 1)}
-        if not runs:
-            raise DataError(f"{', '.join(video.name for video in self.videos)} has no frame{_why(self.videos)}")
-        self.runs = np.array(sorted(runs))
-        self._delivery = Delivery(self._read, self.send)
-        value = run_number(kwargs.pop("value", self.runs[0]), "EmbryoPlayer(video, value=12)")
-        super().__init__(_series=series, value=value, plane=plane, fps=fps, **kwargs)
-        self.on_msg(self._heard)
+# %% ../../nbs/viewer/01_player.ipynb #6244e81d
+def main(argv: list[str] | None = None, prog: str = "python play_video.py") -> int:
+    """Run the command and return its exit status: 0 done, 1 if there is no such video, plane or data set, or the page exists, 2 wrong usage."""
+    parser = Parser(
+        prog=prog,
+        description="Write videos of a data set, extracted or as archives, into one self-contained page, and open it in the browser.",
+        epilog="Exit status: 0 done, 1 there is no such video, plane or data set, or the page exists, 2 wrong usage.",
+    )
+    folder = "the folder of an extracted data set, or of the archives, or of a part of them"
+    parser.add_argument("folder", type=filled, help=folder)
+    video = "a video such as AA83-7; several show side by side"
+    parser.add_argument("video", action=Several, spaces=True, help=video)
+    parser.add_argument("--plane", type=filled, default="F0", help="focal plane, F-45 to F45 (F0)")
+    parser.add_argument("--fps", type=float, default=25, help="frames a second (25)")
+    out = "the page to write, which must not exist (a new temporary file)"
+    parser.add_argument("--out", type=filled, help=out)
+    parser.add_argument("--no-open", action="store_true", help="do not open the page")
+    args = parser.parse_args(argv)
+    return run_command(lambda: _play(args), wrong=2)
 
 
-def _why(videos: Sequence[Video]) -> str:
-    """Why videos have no frame, as the end of a message."""
-    dataset = videos[0].dataset
-    return f": {why_no_frame(dataset, [video.name for video in videos])}" if dataset.planes else ""
+def _play(args: argparse.Namespace) -> None:
+    """Write the page into `args.out` or a new temporary folder, and open it."""
+    if args.out is not None:
+        refuse_inside(args.out, args.folder)
+        if os.path.lexists(expanded(args.out)):
+            raise FileExistsError(f"{args.out} exists; give another name after --out")
+        refuse_existing(expanded(args.out))
+    folder = Path(tempfile.mkdtemp(prefix="embryo-")) if args.out is None else None
+    try:
+        out = folder / f"{'_'.join(args.video[:4])}.html" if folder else expanded(args.out)
+        dataset = EmbryoDataset(args.folder, planes=args.plane)  # only the archive of this plane is opened
+        player = EmbryoPlayer([dataset[name] for name in args.video], plane=args.plane, fps=args.fps)
+        player.to_html(out)
+        tell(f"{out}: {', '.join(args.video)}, plane {player.plane}, {os.path.getsize(out) / 1e6:.1f} MB")
+        if not args.no_open and not webbrowser.open(out.resolve().as_uri()):
+            complain("no browser was found; open the page yourself")
+    finally:
+        if folder:
+            with contextlib.suppress(OSError):  # it is kept if the page was written
+                folder.rmdir()
+
+# %% ../../nbs/viewer/01_player.ipynb #27c8775f
+#| eval: false
+if __name__ == "__main__":
+    sys.exit(main(prog="python -m nsw_da_medical_image.viewer.player"))
