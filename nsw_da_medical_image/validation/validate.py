@@ -154,7 +154,7 @@ def validate(
     return Report(found, table, dataset if whole else None, chosen, facts.videos, dataset.path)
 
 # %% ../../nbs/validation/06_validate.ipynb #191ecb78
-from ..common.command import Parser, Several, begin_worker, filled, run_command
+from ..common.command import Parser, Several, begin_worker, filled, run_command, undisturbed
 
 # %% ../../nbs/validation/06_validate.ipynb #5a85683b
 def _parser() -> argparse.ArgumentParser:
@@ -177,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pixels", action="store_true", help="decode and measure every frame too")
     add("--checks", action=Several, metavar="CHECK", help="only these checks")
     for kind in ("json", "csv", "html"):
-        add(f"--{kind}", metavar="FILE", help=f"write the report as {kind.upper()} to a new file")
+        add(f"--{kind}", type=str, metavar="FILE", help=f"write the report as {kind.upper()} to a new file")
     add(
         "--workers",
         type=int,
@@ -232,10 +232,11 @@ def _processes(videos: int, workers: int) -> Iterator[Executor | None]:
         return
     pool = ProcessPoolExecutor(workers, get_context("spawn"), begin_worker)
     try:
-        before = signal(SIGINT, SIG_IGN)  # which processes inherit: Ctrl-C is for the one that waits for them
-        for _ in range(workers):
-            pool.submit(abs, 0)  # each starts one
-        signal(SIGINT, before)
+        with undisturbed():  # a process that is not given all of its first task prints a traceback
+            before = signal(SIGINT, SIG_IGN)  # which processes inherit: Ctrl-C is for the one that waits for them
+            for _ in range(workers):
+                pool.submit(abs, 0)  # each starts one
+            signal(SIGINT, before)
         yield pool
     except BaseException:
         for process in list((getattr(pool, "_processes", None) or {}).values()):  # a video may take half a minute
