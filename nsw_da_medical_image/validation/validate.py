@@ -154,79 +154,12 @@ def validate(
     return Report(found, table, dataset if whole else None, chosen, facts.videos, dataset.path)
 
 # %% ../../nbs/validation/06_validate.ipynb #191ecb78
-from ..common.command import Parser, Several, begin_worker, filled, run_command, undisturbed
+from ..common.command import Parser, Several, begin_worker, run_command, undisturbed
 
-# %% ../../nbs/validation/06_validate.ipynb #5a85683b
-def _parser() -> argparse.ArgumentParser:
-    """The command's options; --help lists the checks."""
-    wide = max(map(len, CHECKS))
-    listing = "\n".join(f"  {name:<{wide}}  {check.rule.partition('. ')[0]}" for name, check in CHECKS.items())
-    parser = Parser(
-        prog="python -m nsw_da_medical_image.validation.validate",
-        description="Find the known defects of a data set, and the unknown ones.",
-        epilog=f"checks:\n{listing}\n\nExit status: 0 nothing above info, 1 findings or the job failed, 2 wrong usage.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add(
-        "folder",
-        type=filled,
-        metavar="DIR",
-        help="the folder of an extracted data set, of its archives, or of a part of either",
-    )
-    add("--pixels", action="store_true", help="decode and measure every frame too")
-    add("--checks", action=Several, metavar="CHECK", help="only these checks")
-    for kind in ("json", "csv", "html"):
-        add(f"--{kind}", type=str, metavar="FILE", help=f"write the report as {kind.upper()} to a new file")
-    add(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="number of threads, or for the pixels of many videos processes (one a core)",
-    )
-    return parser
-
-# %% ../../nbs/validation/06_validate.ipynb #f78e2acf
-class _Asked(NamedTuple):
-    """What the command line asks for, understood."""
-
-    folder: str
-    pixels: bool
-    checks: tuple[str, ...]
-    workers: int | None
-    files: dict[str, str]  # 'json', 'csv', 'html' -> file
-
-# %% ../../nbs/validation/06_validate.ipynb #2744dfd9
-def _ask(argv: list[str] | None) -> _Asked:
-    """The options, or exit with status 2."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    try:
-        checks = chosen_checks(args.checks, args.pixels)
-    except (UnknownName, ValueError) as fault:
-        parser.error(str(fault))
-    if left := set(args.checks or ()) - set(checks):
-        parser.error(f"{', '.join(sorted(left))} looks at pixels; give --pixels too")
-    if args.workers is not None and args.workers < 1:
-        parser.error(f"--workers is {args.workers}; it must be 1 or more")
-    files = {kind: path for kind in ("json", "csv", "html") if (path := getattr(args, kind)) is not None}
-    if unnamed := [kind for kind, path in files.items() if not path]:
-        parser.error(f"--{unnamed[0]} names no file; an unset variable, perhaps")
-    if len({os.path.realpath(os.path.expanduser(path)) for path in files.values()}) < len(files):
-        parser.error("two reports cannot go into one file")
-    return _Asked(args.folder, args.pixels, checks, args.workers, files)
-
-# %% ../../nbs/validation/06_validate.ipynb #33170cc0
-def _to_measure(dataset: EmbryoDataset, pixels: bool) -> int:
-    """How many videos there are to measure; 0 where they cannot be listed, which is a finding later."""
-    with suppress(DataError, OSError):
-        return len(dataset.videos) if pixels else 0
-    return 0
-
-
+# %% ../../nbs/validation/06_validate.ipynb #22626644
 @contextmanager
 def _processes(videos: int, workers: int) -> Iterator[Executor | None]:
-    """Processes for so many videos; None where they would not repay their start."""
+    """Yield processes for so many videos; None if they would not repay their start."""
     if workers == 1 or videos < 3 * workers:
         yield None
         return
@@ -245,27 +178,61 @@ def _processes(videos: int, workers: int) -> Iterator[Executor | None]:
     finally:
         pool.shutdown(cancel_futures=True)
 
-# %% ../../nbs/validation/06_validate.ipynb #22626644
-def _validate(asked: _Asked) -> int:
-    """Validate and write what the command line asks for; return the exit status."""
-    for file in asked.files.values():
-        refuse_inside(file, asked.folder)
+
+def _files(parser: Parser, args: argparse.Namespace) -> dict[str, str]:
+    """Return the files to write by their kind, 'json', 'csv' or 'html'; exit with status 2 if they cannot be meant."""
+    files = {kind: path for kind in ("json", "csv", "html") if (path := getattr(args, kind)) is not None}
+    if unnamed := [kind for kind, path in files.items() if not path]:
+        parser.error(f"--{unnamed[0]} names no file; an unset variable, perhaps")
+    if len({os.path.realpath(os.path.expanduser(path)) for path in files.values()}) < len(files):
+        parser.error("two reports cannot go into one file")
+    return files
+
+
+def _validate(args: argparse.Namespace, checks: tuple[str, ...], files: dict[str, str]) -> int:
+    """Validate, write what the command line asks for, and return the exit status."""
+    for file in files.values():
+        refuse_inside(file, args.folder)
     with ExitStack() as stack:
-        hidden = {kind: stack.enter_context(new_file(path)) for kind, path in asked.files.items()}
-        dataset = EmbryoDataset(asked.folder)
-        pool = stack.enter_context(_processes(_to_measure(dataset, asked.pixels), asked.workers or cores()))
-        report = validate(dataset, asked.checks, asked.pixels, pool, asked.workers)
+        hidden = {kind: stack.enter_context(new_file(path)) for kind, path in files.items()}
+        dataset, videos = EmbryoDataset(args.folder), 0
+        with suppress(DataError, OSError):  # that they cannot be listed is a finding later
+            videos = len(dataset.videos) if args.pixels else 0
+        pool = stack.enter_context(_processes(videos, args.workers or cores()))
+        report = validate(dataset, checks, args.pixels, pool, args.workers)
         for kind, path in hidden.items():
             text = getattr(report, f"to_{kind}")()
             path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
     tell(report.summary())
-    return int((report.findings["severity"] != Severity.info).any())
+    return int(any(finding.severity != Severity.info for finding in report.found))
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status: 0 nothing above info, 1 findings or the job failed, 2 wrong usage."""
-    asked = _ask(argv)
-    return run_command(lambda: _validate(asked), stopped="no report was written")
+    wide = max(map(len, CHECKS))
+    listing = "\n".join(f"  {name:<{wide}}  {check.rule.partition('. ')[0]}" for name, check in CHECKS.items())
+    parser = Parser(
+        prog="python -m nsw_da_medical_image.validation.validate",
+        description="Find the known defects of a data set, and the unknown ones.",
+        epilog=f"checks:\n{listing}\n\nExit status: 0 nothing above info, 1 findings or the job failed, 2 wrong usage.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    folder = "the folder of an extracted data set, of its archives, or of a part of either"
+    parser.add_argument("folder", metavar="DIR", help=folder)
+    parser.add_argument("--pixels", action="store_true", help="decode and measure every frame too")
+    parser.add_argument("--checks", action=Several, metavar="CHECK", help="only these checks")
+    for kind in ("json", "csv", "html"):
+        written = f"write the report as {kind.upper()} to a new file"
+        parser.add_argument(f"--{kind}", type=str, metavar="FILE", help=written)
+    workers = "number of threads, or for the pixels of many videos processes (one a core)"
+    parser.add_number("--workers", metavar="N", help=workers)
+    args = parser.parse_args(argv)
+    with parser.refusing():
+        checks = chosen_checks(args.checks, args.pixels)
+    if left := set(args.checks or ()) - set(checks):
+        parser.error(f"{', '.join(sorted(left))} looks at pixels; give --pixels too")
+    files = _files(parser, args)
+    return run_command(lambda: _validate(args, checks, files), stopped="no report was written")
 
 # %% ../../nbs/validation/06_validate.ipynb #3e28770e
 #| eval: false
