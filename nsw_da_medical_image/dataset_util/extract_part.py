@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..common.files import READ_LIMIT, TEXT_LIMIT, expanded, new_folder
+from ..common.files import READ_LIMIT, TEXT_LIMIT, check_destination, expanded, new_folder
 from ..common.text import DataError, tell
 from nsw_da_medical_image.dataset_util.dataset import (
     START_OF_IMAGE,
@@ -28,8 +28,8 @@ from nsw_da_medical_image.dataset_util.dataset import (
     unless_all,
     why_no_frame,
 )
-from .extract_dataset import check_destination, why_unfit
 from .source import Source
+from .tar import why_unfit
 from .util import ANNOTATIONS, GRADES, TIMES, FocalPlane, cores, progress, run_of
 
 # %% ../../nbs/dataset_util/15_extract_part.ipynb #f0986a89
