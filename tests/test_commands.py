@@ -502,7 +502,7 @@ def test_warnings_are_lines_even_if_they_were_to_be_errors(work: Path, tmp_path:
 @pytest.mark.slow
 def test_dollar_signs_are_drawn(work: Path, tmp_path: Path, name: str) -> None:
     """Every figure, with a video whose name would be a formula, and a bad one at that."""
-    from nsw_da_medical_image.validation.checks import findings_table
+    from nsw_da_medical_image.common.findings import findings_table
     from nsw_da_medical_image.validation.pixels import measure_video, plot_measurements
     from nsw_da_medical_image.validation.validate import validate
     from nsw_da_medical_image.viewer.compare import compare_sheet

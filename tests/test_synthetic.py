@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from nsw_da_medical_image.common.findings import FINDING_COLUMNS, Severity
 from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util import synthetic
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, adopt_batch, parse_metadata, write_run
-from nsw_da_medical_image.validation.checks import FINDING_COLUMNS, Severity
 from nsw_da_medical_image.viewer.compare import compare_sheet
 
 ROOT = Path(__file__).parent.parent
