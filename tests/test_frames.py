@@ -18,10 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsw_da_medical_image.common.text import DataError, runs_text
-from nsw_da_medical_image.dataset_util.dataset import PHASE_TYPE, EmbryoDataset, ground_truth, write_ground_truth
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.dataset import main as dataset_command
 from nsw_da_medical_image.dataset_util.exclusion import excluded, exclusion_list
-from nsw_da_medical_image.dataset_util.frames import FrameRecord, Frames, picked
+from nsw_da_medical_image.dataset_util.frames import PHASE_TYPE, FrameRecord, Frames, picked
+from nsw_da_medical_image.dataset_util.ground_truth import ground_truth, write_ground_truth
 from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, released_videos
 
 QUIRKS = ("run-gap@SAM1-7", "missing-time@SAM2-4", "missing-annotation@SAM3-6")
@@ -263,7 +264,7 @@ def test_the_path_of_an_exclusion_list_may_be_text(ds: EmbryoDataset, tmp_path: 
 
 
 def test_parquet_without_pyarrow_says_what_to_install(ds: EmbryoDataset, tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("nsw_da_medical_image.dataset_util.dataset.find_spec", lambda name: None)
+    monkeypatch.setattr("nsw_da_medical_image.dataset_util.ground_truth.find_spec", lambda name: None)
     assert dataset_command([ds.path, "--table", str(tmp_path / "t.parquet")]) == 1
     assert "pip install pyarrow" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -21,8 +21,9 @@ from nsw_da_medical_image.dataset_util import (
     split,
     synthetic,
 )
-from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset, write_ground_truth
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.exclusion import exclusion_list
+from nsw_da_medical_image.dataset_util.ground_truth import write_ground_truth
 from nsw_da_medical_image.dataset_util.source import open_source
 from nsw_da_medical_image.validation import validate
 from nsw_da_medical_image.viewer import compare

@@ -22,9 +22,11 @@ from nsw_da_medical_image.dataset_util import dataset as dataset_command
 from nsw_da_medical_image.dataset_util import extract_part as part_command
 from nsw_da_medical_image.dataset_util import image_folder as folder_command
 from nsw_da_medical_image.dataset_util import split as split_command
-from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset, patients, write_ground_truth
+from nsw_da_medical_image.dataset_util.contents import patients
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.extract_part import extract_part
+from nsw_da_medical_image.dataset_util.ground_truth import write_ground_truth
 from nsw_da_medical_image.dataset_util.image_folder import make_image_folder
 from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.split import Split, check, leaks, make_split, read_split, write_split

@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsw_da_medical_image.common.text import DataError
-from nsw_da_medical_image.dataset_util.dataset import PHASE_TYPE, EmbryoDataset
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
+from nsw_da_medical_image.dataset_util.frames import PHASE_TYPE
 from nsw_da_medical_image.dataset_util.split import (
     UNLABELLED,
     Split,

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DataError', 'printable', 'is_text', 'one_line', 'tell', 'complain', 'warn', 'spreadsheet_safe', 'from_spreadsheet',
-           'without_folder', 'plural', 'first_few', 'nearest', 'shortened', 'join_ranges', 'ranges_text', 'runs_text',
-           'runs_ranges']
+           'without_folder', 'plural', 'first_few', 'brief', 'nearest', 'shortened', 'join_ranges', 'ranges_text',
+           'runs_text', 'runs_ranges']
 
 # %% ../../nbs/common/00_text.ipynb #ab6b6062
 import errno
@@ -121,6 +121,12 @@ def first_few(names: Iterable[str], most: int = 5, between: str = ", ") -> str:
     """Return the first names of a list, and how many more there are: 'a, b and 3 more'."""
     known = list(names)
     return between.join(known[:most]) + (f" and {len(known) - most:,} more" if known[most:] else "")
+
+
+def brief(value: object) -> str:
+    """Return a value as an error message shows it: its `repr` if that is short, else its type: 'this DataFrame'."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"this {type(value).__name__}"
 
 
 def nearest(name: object, names: Iterable[object], n: int = 3) -> str:

@@ -22,16 +22,10 @@ from PIL import Image
 
 from ..common.files import expanded, new_folder
 from ..common.text import DataError, nearest
-from nsw_da_medical_image.dataset_util.dataset import (
-    END_OF_IMAGE,
-    START_OF_IMAGE,
-    EmbryoDataset,
-    decode,
-    open_jpeg,
-    unless_all,
-    why_no_frame,
-)
-from .frames import DatasetSource, Frames, require_frames
+from .contents import unless_all, why_no_frame
+from .dataset import DatasetSource, EmbryoDataset
+from .frames import Frames, require_frames
+from .images import END_OF_IMAGE, START_OF_IMAGE, decode, open_jpeg
 from .source import FolderSource
 from .synthetic import SyntheticRuns, sound_frames
 from .util import FocalPlane, Phase, cores, progress
@@ -79,7 +73,7 @@ def _link(file: str, target: Path) -> None:
 # %% ../../nbs/dataset_util/19_image_folder.ipynb #2d0bcc18
 def _file(frames: Frames, index: int) -> str:
     """The path of the file that holds a frame; `DataError` where there is none."""
-    source, row = frames._part(index).source, frames._row(index)
+    source, row = frames.origin(index)
     if isinstance(source, SyntheticRuns):
         return source[row["origin"]].file(row["run"])
     video = source.dataset[row["video"]] if isinstance(source, DatasetSource) else None

@@ -28,15 +28,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
-from nsw_da_medical_image.dataset_util.dataset import (
-    END_OF_IMAGE,
-    MOST_PIXELS,
-    PHASE_TYPE,
-    PLANE_TYPE,
-    Plane,
-    decode,
-)
-from .frames import Form, Frames
+from .contents import Plane
+from .frames import PHASE_TYPE, PLANE_TYPE, Form, Frames
+from .images import END_OF_IMAGE, MOST_PIXELS, decode
 
 # %% ../../nbs/dataset_util/18_synthetic.ipynb #df0cdab5
 from ..common.command import Parser, run_command

@@ -28,23 +28,19 @@ import numpy as np
 # %% ../../nbs/validation/01_checks.ipynb #393c9057
 from ..common.files import TEXT_LIMIT
 from ..common.findings import Finding, Ranges, Severity, noted, ranges_of
-from ..common.text import DataError, first_few, is_text, join_ranges, nearest, printable
-from nsw_da_medical_image.dataset_util.dataset import (
-    END_OF_IMAGE,
-    EmbryoDataset,
-    Listing,
+from ..common.text import DataError, first_few, is_text, join_ranges, nearest, printable, runs_text
+from ..dataset_util.contents import Listing, list_frames, names_patient, patients, why_no_frame
+from ..dataset_util.dataset import EmbryoDataset
+from ..dataset_util.images import END_OF_IMAGE
+from ..dataset_util.source import Source, Tail
+from nsw_da_medical_image.dataset_util.textfiles import (
     Parsed,
     TimeRow,
-    list_frames,
-    names_patient,
     parse_grades,
     parse_phases,
     parse_times,
-    patients,
     phase_ranks,
-    why_no_frame,
 )
-from ..dataset_util.source import Source, Tail
 from nsw_da_medical_image.dataset_util.util import (
     ANNOTATIONS,
     ARCHIVES,

@@ -31,7 +31,8 @@ from nsw_da_medical_image.common.text import (
     shortened,
     without_folder,
 )
-from ..dataset_util.dataset import EmbryoDataset, decode
+from ..dataset_util.dataset import EmbryoDataset
+from ..dataset_util.images import decode
 from ..dataset_util.util import FocalPlane, natural_key
 from .checks import CHECKS, NO_VIDEO
 

@@ -23,7 +23,8 @@ import pandas as pd
 from ..common.files import new_file, refuse_inside
 from ..common.findings import Finding, Severity, noted
 from ..common.text import DataError, nearest, one_line, tell
-from ..dataset_util.dataset import EmbryoDataset, Planes, require_dataset
+from ..dataset_util.contents import Planes, require_dataset
+from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.util import FocalPlane, UnknownName, cores, one_or_several, progress
 from .checks import CHECKS, VideoFacts, read_dataset, read_video
 from .pixels import PixelFacts, measure_video

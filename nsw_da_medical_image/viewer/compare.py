@@ -269,7 +269,7 @@ def _tile(frames: Frames, index: int, size: int) -> _Tile:
         image = Image.fromarray(np.asarray(frames[index].image)).resize((size, size), Image.Resampling.BOX)
         shown: Any = np.asarray(image)
     except (DataError, OSError, TypeError) as fault:
-        source: Any = frames._part(index).source
+        source: Any = frames.origin(index)[0]
         shown = without_folder(one_line(fault), getattr(source, "dataset", source).root)
     label, room = frames.label(index), size // 5  # characters
     caption = label if len(label) <= room else f"{label[: room - 1]}\u2026"
@@ -423,7 +423,7 @@ def _runs_html(synthetic: Frames) -> str:
     indices = synthetic.table.groupby("origin", observed=True).indices
     for origin in sorted(indices, key=lambda name: natural_key(str(name))):
         places = indices[origin]
-        source, row = synthetic._part(places[0]).source, synthetic.table.iloc[places[0]]
+        source, row = synthetic.origin(places[0])
         prompt = source[str(origin)].prompt if isinstance(source, SyntheticRuns) else ""
         rows.append(_cells([origin, row["phase"], row["plane"], len(places), prompt]))
     head = _cells(["run", "phase", "plane", "images", "prompt"], "th")

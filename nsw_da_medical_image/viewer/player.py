@@ -41,16 +41,9 @@ from nsw_da_medical_image.common.text import (
     tell,
     without_folder,
 )
-from nsw_da_medical_image.dataset_util.dataset import (
-    END_OF_IMAGE,
-    EmbryoDataset,
-    Plane,
-    Planes,
-    Video,
-    decode,
-    require_video,
-    why_no_frame,
-)
+from ..dataset_util.contents import Plane, Planes, why_no_frame
+from ..dataset_util.dataset import EmbryoDataset, Video, require_video
+from ..dataset_util.images import END_OF_IMAGE, decode
 from ..dataset_util.util import FocalPlane, UnknownName, one_or_several, run_number
 
 # %% ../../nbs/viewer/01_player.ipynb #92612960

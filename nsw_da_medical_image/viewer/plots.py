@@ -20,15 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..common.text import DataError
-from nsw_da_medical_image.dataset_util.dataset import (
-    EmbryoDataset,
-    Plane,
-    Planes,
-    Video,
-    phase_ranks,
-    require_dataset,
-    require_video,
-)
+from ..dataset_util.contents import Plane, Planes, require_dataset
+from ..dataset_util.dataset import EmbryoDataset, Video, require_video
+from ..dataset_util.textfiles import phase_ranks
 from ..dataset_util.util import FocalPlane, Phase, UnknownName, one_or_several, run_number
 
 # %% ../../nbs/viewer/00_plots.ipynb #ad5163f5
