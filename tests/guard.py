@@ -1324,7 +1324,10 @@ def look_at_report(library: Library, path: Path) -> dict[str, Any]:
 def look_at_view(report: Any) -> dict[str, Any]:
     """Open frames in the widget of a report, as a click does."""
     view = report.view()
-    found = {"buttons": re.findall(r'data-frame="([^"]*)"', view.panel.html), "said": words(view.panel.said)}
+    buttons = re.findall(
+        r'data-frame="([^"]*)"', view.panel.html.replace("&#x27;", "'")
+    )  # an apostrophe, escaped or not
+    found = {"buttons": buttons, "said": words(view.panel.said)}
     bundle = view._repr_mimebundle_()
     found["bundle"] = sorted(bundle)
     found["plain"] = words(bundle["text/plain"])

@@ -24,12 +24,17 @@ from PIL import Image
 from ..common.cache import load, report_damage, save
 from ..common.findings import Finding, Findings, Severity, as_findings, ranges_of
 from ..common.text import DataError, first_few, one_line, plural, printable, runs_text
-from ..dataset_util.contents import Plane, require_dataset
-from ..dataset_util.dataset import EmbryoDataset, Video
-from ..dataset_util.frames import PLANE_TYPE
-from ..dataset_util.images import END_OF_IMAGE, open_jpeg
+from nsw_da_medical_image.dataset_util.dataset import (
+    END_OF_IMAGE,
+    PLANE_TYPE,
+    EmbryoDataset,
+    PhaseRow,
+    Plane,
+    Video,
+    open_jpeg,
+    require_dataset,
+)
 from ..dataset_util.source import Source
-from ..dataset_util.textfiles import PhaseRow
 from ..dataset_util.util import FocalPlane, cores, one_or_several
 from .checks import check
 from ..viewer.plots import DPI, FAINT, INK, PALE, PAPER, PlotFigure
@@ -78,15 +83,15 @@ def _look(data: bytes) -> _Look:
         return _Look(0, 0, "", f"cannot be decoded: {one_line(broken)}", None)
     return look._replace(pixels=_filled(pixels) if fault else pixels)
 
-# %% ../../nbs/validation/02_pixels.ipynb #e1e57eec
+# %% ../../nbs/validation/02_pixels.ipynb #198274bd
 def _summed(pictures: np.ndarray) -> np.ndarray:
-    """Sums of 2 x 2 pixels: (n, 2 h, 2 w) to (n, h, w)."""
+    """Return sums of 2 x 2 pixels: (n, 2 h, 2 w) to (n, h, w)."""
     rows = pictures[:, ::2] + pictures[:, 1::2]
     return rows[:, :, ::2] + rows[:, :, 1::2]
 
-# %% ../../nbs/validation/02_pixels.ipynb #198274bd
+
 def _contrast(pictures: np.ndarray) -> np.ndarray:
-    """Difference of four times each pixel and its four neighbours, without sign; 0 along the edges."""
+    """Return the difference of four times each pixel and its four neighbours, without sign; 0 along the edges."""
     flat, width = pictures.reshape(-1), pictures.shape[2]
     contrast = np.zeros_like(flat)
     inner = contrast[width:-width]
@@ -98,17 +103,17 @@ def _contrast(pictures: np.ndarray) -> np.ndarray:
     contrast[:, [0, -1]] = contrast[:, :, [0, -1]] = 0
     return contrast
 
-# %% ../../nbs/validation/02_pixels.ipynb #9a78c441
+# %% ../../nbs/validation/02_pixels.ipynb #0edd88a8
 _CELLS = 32  # a side of the grid
 _CELL = 4 / SIDE  # a cell's width, in parts of the picture's
 _MARGIN = 4  # cells beyond the picture, for wells that it cuts off
 _REACH = 8  # cells between the middles of the well and of the picture, at most
 _RADII = np.arange(11, 16)  # cells: 176 to 240 of 500 pixels
 
-# %% ../../nbs/validation/02_pixels.ipynb #1b47318c
+
 @cache
 def _rings() -> np.ndarray:
-    """The rings of each radius, positive inside and negative outside, as their transforms (radii, 40, 21)."""
+    """Return the rings of each radius, positive inside and negative outside, as their transforms (radii, 40, 21)."""
     side = _CELLS + 2 * _MARGIN
     y, x = np.mgrid[:side, :side]
     away = np.hypot((y + side / 2) % side - side / 2, (x + side / 2) % side - side / 2)
@@ -120,9 +125,9 @@ def _rings() -> np.ndarray:
     rings = [ring(radius - 1.5, radius) - ring(radius, radius + 1.5) for radius in _RADII.tolist()]
     return np.conj(np.fft.rfft2(np.array(rings))).astype(np.complex64)
 
-# %% ../../nbs/validation/02_pixels.ipynb #36866654
+
 def _summit(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where (n, 3) and how high (n,) the summit of each of `scores` (n, a, b, c) is, refined between the places."""
+    """Return place (n, 3) and height (n,) of the summit of each of `scores` (n, a, b, c), refined between the places."""
     n = len(scores)
     best = np.array(np.unravel_index(scores.reshape(n, -1).argmax(1), scores.shape[1:]))
     around = np.pad(scores, ((0, 0), (1, 1), (1, 1), (1, 1)), "edge")
@@ -135,9 +140,9 @@ def _summit(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         place[axis] += np.clip((high - low) / bend / 2, -0.5, 0.5)
     return place.T, middle
 
-# %% ../../nbs/validation/02_pixels.ipynb #0edd88a8
+
 def _locate(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The wells in grey `cells` (n, 32, 32): (n, 3) x, y and radius in parts of the width, and the rims' scores (n,)."""
+    """Return the wells in grey `cells` (n, 32, 32): (n, 3) x, y and radius in parts of the width, and the rims' scores (n,)."""
     root = np.sqrt(cells)
     level = root.mean((1, 2), keepdims=True)
     wide = np.pad(root - level, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))  # beyond the picture: its mean
@@ -150,40 +155,38 @@ def _locate(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     radius, y, x = place.T + np.array([[_RADII[0]], [near.start - _MARGIN + 0.5], [near.start - _MARGIN + 0.5]])
     return np.column_stack([x, y, radius]) * _CELL, height / np.maximum(level[:, 0, 0], 1e-3)
 
-# %% ../../nbs/validation/02_pixels.ipynb #73a0ec35
+# %% ../../nbs/validation/02_pixels.ipynb #cb1599d4
 #: The lowest score of a rim that counts as a well. Real wells have 0.50 or more, the real frame without one 0.15.
 RIM = 0.25
 
 _MEASURES = ("mean", "spread", "well_x", "well_y", "well_radius", "rim", "texture", "sharpness", "shade")
 
-# %% ../../nbs/validation/02_pixels.ipynb #5986e600
+
 def _inside(wells: np.ndarray, rim: np.ndarray) -> np.ndarray:
-    """Which cells (n, 1024) lie well inside the well; inside a disc in the middle, where there is none."""
+    """Return which cells (n, 1024) are well inside the well; inside a disc in the middle if there is none."""
     x, y, radius = np.where(rim[:, None] >= RIM, wells, (0.5, 0.5, 0.42)).T.astype(np.float32)
     middle = (np.arange(_CELLS, dtype=np.float32) + np.float32(0.5)) * np.float32(_CELL)
     squared = (middle - x[:, None])[:, None, :] ** 2 + (middle - y[:, None])[:, :, None] ** 2
     return (squared <= (np.float32(0.78) * radius[:, None, None]) ** 2).reshape(len(wells), -1)
 
-# %% ../../nbs/validation/02_pixels.ipynb #860c7815
-@cache
-def _axes() -> np.ndarray:
-    """The columns and rows of the cells (1024, 2), from -1 to 1."""
-    return np.indices((_CELLS, _CELLS), dtype=np.float32).reshape(2, -1).T[:, ::-1] / np.float32(_CELLS / 2) - 1
+
+#: The columns and rows of the cells (1024, 2), from -1 to 1.
+_AXES = np.indices((_CELLS, _CELLS), dtype=np.float32).reshape(2, -1).T[:, ::-1] / np.float32(_CELLS / 2) - 1
 
 
 def _light_inside(inside: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (n,) of the brightness of the cells inside, and its standard deviation (n,) beside an even slope."""
+    """Return the mean (n,) of the brightness of the cells inside, and its standard deviation (n,) beside an even slope."""
     weight = inside / inside.sum(1, keepdims=True, dtype=np.float32)
     level = np.einsum("nc,nc->n", weight, light)
     differ = light - level[:, None]
     weighted = weight * differ
-    spread = weight @ _axes() ** 2 - (weight @ _axes()) ** 2  # of the places; in a disc the two axes do not mix
-    slope = (weighted @ _axes()) ** 2 / spread
+    spread = weight @ _AXES**2 - (weight @ _AXES) ** 2  # of the places; in a disc the two axes do not mix
+    slope = (weighted @ _AXES) ** 2 / spread
     return level, np.sqrt(np.maximum(np.einsum("nc,nc->n", weighted, differ) - slope.sum(1), 0))
 
 
 def _in_the_well(inside: np.ndarray, light: np.ndarray, coarse: np.ndarray, fine: np.ndarray) -> Iterator[np.ndarray]:
-    """Texture, sharpness and shade (n,) from the brightness and the contrasts, in grey levels, of the cells (n, 1024)."""
+    """Yield texture, sharpness and shade (n,) from the brightness and the contrasts, in grey levels, of the cells (n, 1024)."""
     level, shade = _light_inside(inside, light)
     percent = 100 / np.maximum(level, 1e-3)
     ranked = np.sort(np.where(inside, -coarse, 1), axis=1)  # the outside comes last
@@ -193,9 +196,9 @@ def _in_the_well(inside: np.ndarray, light: np.ndarray, coarse: np.ndarray, fine
     yield np.einsum("nc,nc->n", fine, most) / np.maximum(np.einsum("nc,nc->n", coarse, most), 1e-3)
     yield percent * shade
 
-# %% ../../nbs/validation/02_pixels.ipynb #cb1599d4
+
 def _measure(pictures: np.ndarray) -> np.ndarray:
-    """The `_MEASURES` of uint8 pictures (n, SIDE, SIDE): float32 (n, 9), lengths in parts of the picture's width."""
+    """Return the `_MEASURES` of uint8 pictures (n, SIDE, SIDE): float32 (n, 9), lengths in parts of the picture's width."""
     n, over = len(pictures), 4 * _CELLS - SIDE
     whole = np.pad(pictures, ((0, 0), (0, over), (0, over)), "edge").astype(np.int16)
     half = _summed(whole)
@@ -209,7 +212,7 @@ def _measure(pictures: np.ndarray) -> np.ndarray:
     columns = [pictures.mean((1, 2)), spread, *wells.T, rim, *own]
     return np.column_stack(columns).astype(np.float32)
 
-# %% ../../nbs/validation/02_pixels.ipynb #0733c199
+# %% ../../nbs/validation/02_pixels.ipynb #484e7279
 #: The columns of measurements beside `video` and `plane`. Lengths are in pixels of the frame, fractions of grey levels in percent.
 FRAME_ROW = np.dtype(
     [
@@ -224,7 +227,7 @@ FRAME_ROW = np.dtype(
     ]
 )
 
-# %% ../../nbs/validation/02_pixels.ipynb #8954ff0e
+
 def _measure_files(source: Source, paths: dict[int, str]) -> np.ndarray:
     """Return the rows of some frames, given as {run: path}: read, decoded and measured together."""
     told: list[tuple[int | str, ...]] = []
@@ -249,7 +252,7 @@ def _measure_files(source: Source, paths: dict[int, str]) -> np.ndarray:
     rows["sharpness"][rows["width"] < SIDE] = np.nan  # enlarged, every picture is soft
     return rows
 
-# %% ../../nbs/validation/02_pixels.ipynb #484e7279
+
 _TOGETHER = 12  # frames that a thread measures in one go: enough to amortise calls, few enough for its cache
 
 
