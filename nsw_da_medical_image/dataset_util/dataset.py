@@ -312,7 +312,7 @@ def _dataset_card(dataset: EmbryoDataset) -> Markup:
         facts["read tolerantly"] = f"{sum(map(len, dataset.tolerated.values()))} damaged frames"
     return card(dataset.path, facts)
 
-
+# %% ../../nbs/dataset_util/16_dataset.ipynb #6c500f8e
 class DatasetSource(NamedTuple):
     """The frames of a data set, as a `FrameSource`."""
 
@@ -324,7 +324,7 @@ class DatasetSource(NamedTuple):
     def pixels(self, row: Mapping[str, Any]) -> np.ndarray:
         return self.dataset[row["video"]].frame(row["run"], row["plane"])
 
-
+# %% ../../nbs/dataset_util/16_dataset.ipynb #f580d13b
 def _trying(faults: list[str], otherwise: Any, read: Callable[..., Any], *args: Any) -> Any:
     """Return `read(*args)`; if it fails, note the fault and return `otherwise`."""
     try:
@@ -461,7 +461,7 @@ def summary_text(facts: dict[str, Any]) -> str:
     remarks = [f"{name:<9}{text}" for name, text in _remarks(facts)]
     return "\n".join([title, "", *(_counts(facts) if facts["frames"] else []), "", *remarks])
 
-
+# %% ../../nbs/dataset_util/16_dataset.ipynb #635c1ce4
 _CHOICES = {"videos": "AA83-7,AB028-6", "planes": "F0,F15", "phases": "t2,t4"}
 
 
