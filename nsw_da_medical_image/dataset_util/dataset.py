@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -214,14 +215,11 @@ def _video_card(video: Video) -> Markup:
             if len(within):
                 run = int(within[len(within) // 2])
                 caption = f"{row.phase} {row.first}" + (f"\u2013{row.last}" if row.last > row.first else "")
-                pictures.append(_thumbnail(video, run, plane, caption))
+                read = partial(video.frame, run, plane, size=84, tolerant=False)
+                pictures.append(captioned(read, caption, 84, alt=f"RUN {run}"))
     except (DataError, OSError) as fault:
         pictures.append(one_line(fault))
     return card(video.name, {"planes": planes, "frames": frames, "hours": hours, "grade": grade}, pictures)
-
-
-def _thumbnail(video: Video, run: int, plane: FocalPlane, caption: str) -> Markup:
-    return captioned(lambda: video.frame(run, plane, size=84, tolerant=False), caption, 84, alt=f"RUN {run}")
 
 
 def require_video(video: Any, call: str) -> None:
