@@ -55,7 +55,7 @@ def make(folder: Path, frames: int) -> int:
 
 MODULE = "nsw_da_medical_image.dataset_util.extract_dataset"
 UNFLUSHED = f"from {MODULE[: MODULE.rindex('.')]} import extract_dataset as m; m.flush_tree = m.flush_name = lambda *_: None; m.main()"
-KILLED = f"import os; from {MODULE[: MODULE.rindex('.')]} import extract_dataset as m; m._publish = lambda *_: os._exit(9); m.main()"
+KILLED = f"import os; from {MODULE[: MODULE.rindex('.')]} import extract_dataset as m; m._Staging.publish = lambda *_: os._exit(9); m.main()"
 
 
 def ours(archives: Path, out: Path, workers: int, how: tuple[str, str] = ("-m", MODULE)) -> None:

@@ -176,8 +176,12 @@ def told(value: Any, name: str = "") -> Any:
         return {"raised": type(value).__name__, "says": words(value.args[0] if len(value.args) == 1 else str(value))}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if type(value).__name__ == "Finding" and hasattr(value, "batch"):
+        value = as_row(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         value = dict(zip(value._fields, value, strict=True))
+        if isinstance(value.get("runs"), tuple):  # ranges; before, their text
+            value["runs"] = ranges(value["runs"])
     if isinstance(value, dict):
         return {PLACE.plain(str(key)): told(each, str(key)) for key, each in value.items()}
     if isinstance(value, set | frozenset):
@@ -187,6 +191,20 @@ def told(value: Any, name: str = "") -> Any:
     if isinstance(value, type):
         return {"class": value.__name__}
     return {"object": type(value).__name__}
+
+
+def ranges(runs: tuple[tuple[int, int], ...]) -> str:
+    """Return ranges of runs as text."""
+    return ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in runs)
+
+
+def as_row(finding: Any) -> dict[str, Any]:
+    """Turn a finding, before it had a type of its own, into the row of text or the fault of a batch that it was."""
+    row = {**finding._asdict(), "runs": ranges(finding.runs)}
+    del row["batch"]
+    if finding.check.startswith("synthetic-"):
+        return {name: row[name] for name in ("check", "severity", "message")} | {"numbers": row["runs"]}
+    return row
 
 
 def told_table(table: Any) -> dict[str, Any]:
@@ -1306,7 +1324,10 @@ def look_at_report(library: Library, path: Path) -> dict[str, Any]:
 def look_at_view(report: Any) -> dict[str, Any]:
     """Open frames in the widget of a report, as a click does."""
     view = report.view()
-    found = {"buttons": re.findall(r'data-frame="([^"]*)"', view.panel.html), "said": words(view.panel.said)}
+    buttons = re.findall(
+        r'data-frame="([^"]*)"', view.panel.html.replace("&#x27;", "'")
+    )  # an apostrophe, escaped or not
+    found = {"buttons": buttons, "said": words(view.panel.said)}
     bundle = view._repr_mimebundle_()
     found["bundle"] = sorted(bundle)
     found["plain"] = words(bundle["text/plain"])
@@ -1355,7 +1376,8 @@ def look_at_batches(library: Library, path: Path) -> dict[str, Any]:
 
 def told_fault(fault: Any) -> Any:
     """Turn a fault of a batch into its check, severity and numbers, and its sentence."""
-    return [fault.check, str(fault.severity), fault.numbers, words(fault.message)]
+    numbers = fault.numbers if hasattr(fault, "numbers") else ranges(fault.runs)
+    return [fault.check, str(fault.severity), numbers, words(fault.message)]
 
 
 def python_cases(library: Library, folder: Path) -> Iterator[Case]:

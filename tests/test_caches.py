@@ -26,8 +26,8 @@ from isal import isal_zlib
 
 from nsw_da_medical_image.common import cache
 from nsw_da_medical_image.common.text import DataError
-from nsw_da_medical_image.dataset_util import archives as archives_module
-from nsw_da_medical_image.dataset_util.archives import Index
+from nsw_da_medical_image.dataset_util import seek
+from nsw_da_medical_image.dataset_util.archives import Archive
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
@@ -241,7 +241,7 @@ def test_a_bomb_of_names_inflates_to_what_files_can_be_called(archives, fresh, o
     place = one_file(own_cache, "archives")
     forged(place, "archives", change)
     tracemalloc.start()
-    assert archives_module.load(archives / f"{PLANE}.tar.gz") is None
+    assert seek.load(archives / f"{PLANE}.tar.gz") is None
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20_000_000
@@ -278,9 +278,9 @@ def test_any_arrays_make_an_index_that_fits_or_one_that_does_not(archives, fresh
     """Whatever the arrays hold, an index is taken or not, and one that is taken can be read: bytes, or an error in words."""
     path = archives / f"{PLANE}.tar.gz"
     with cache_at(fresh["archives"][1]):
-        index = archives_module.load(path)
+        index = seek.load(path)
     for _ in range(data.draw(st.integers(1, 3), label="changes")):
-        field = data.draw(st.sampled_from(Index._fields), label="field")
+        field = data.draw(st.sampled_from(seek.Index._fields), label="field")
         array = getattr(index, field).copy()
         if array.size and data.draw(st.booleans(), label="one value"):
             value = data.draw(st.integers(-3, 2**40) | st.integers(-(2**63), 2**63 - 1), label="value")
@@ -291,11 +291,11 @@ def test_any_arrays_make_an_index_that_fits_or_one_that_does_not(archives, fresh
             ]
         index = index._replace(**{field: array})
     with tempfile.TemporaryDirectory() as top, cache_at(Path(top)):
-        archives_module.save(path, index)
-        kept = archives_module._kept(path)
+        seek.save(path, index)
+        kept = seek._kept(path)
         if kept is None:
             return
-        archive = archives_module.Archive(path, kept)
+        archive = Archive(path, kept)
         for folder in list(archive._folders):
             assert folder.split("/")[0] == PLANE
             for name in archive.files(folder):
@@ -570,9 +570,9 @@ def test_nine_archives_that_have_changed_are_one_line(archives, own_cache, tmp_p
 LIMITED = """
 import sys
 from nsw_da_medical_image.common.text import DataError
-from nsw_da_medical_image.dataset_util import archives
+from nsw_da_medical_image.dataset_util import seek
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
-archives._SMALL = float(sys.argv[2])
+seek._SMALL = float(sys.argv[2])
 try:
     ds = EmbryoDataset(sys.argv[1])
     print(len(ds.table()), len(ds[ds.videos[0]].jpeg(3)) > 1000)

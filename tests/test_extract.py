@@ -26,8 +26,8 @@ from power_cut import after_power_cuts, assert_survives, recorded_calls
 
 from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util import extract_dataset as module
-from nsw_da_medical_image.dataset_util.archives import build
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_archive, extract_dataset
+from nsw_da_medical_image.dataset_util.seek import build
 from nsw_da_medical_image.dataset_util.util import ARCHIVES, GRADES, FocalPlane
 
 VICTIM = "embryo_dataset_F15.tar.gz"
@@ -647,7 +647,7 @@ def test_a_download_that_goes_on_is_no_damage(archives, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit(143)], ids=["Ctrl-C", "SystemExit"])
-@pytest.mark.parametrize("moment", ["_check_space", "_extract_all", "_await", "flush_tree", "_check_unchanged"])
+@pytest.mark.parametrize("moment", ["_Job.check_space", "_extract_all", "_await", "flush_tree", "_Job.check_unchanged"])
 @pytest.mark.slow
 def test_an_exception_at_any_moment_leaves_nothing_half(archives, tmp_path, monkeypatch, raised, moment):
     """No worker, no descriptor and no destination remain, and the next run has all."""
@@ -658,7 +658,7 @@ def test_an_exception_at_any_moment_leaves_nothing_half(archives, tmp_path, monk
     extract_dataset(archives, tmp_path / "before", workers=2)
     others = running_workers(psutil.Process())  # such as those of `multiprocessing`, which other tests leave
     descriptors = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
-    monkeypatch.setattr(module, moment, raising)
+    monkeypatch.setattr(f"{module.__name__}.{moment}", raising)
     with pytest.raises(type(raised) if isinstance(raised, BaseException) else raised):
         extract_dataset(archives, tmp_path / "extracted", workers=2)
     monkeypatch.undo()
@@ -699,7 +699,7 @@ import encodings.ascii, json, os, sys
 from nsw_da_medical_image.dataset_util import extract_dataset as module
 
 def here(job, staging, noted, done):
-    for task in module._tasks(job, staging.fd, noted):
+    for task in job.tasks(staging.fd, noted):
         answer = module._obey(task)
         if "fault" in answer:
             raise module.DataError(answer["fault"])

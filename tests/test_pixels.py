@@ -14,12 +14,13 @@ import pytest
 from PIL import Image, ImageFilter
 
 from nsw_da_medical_image.common.cache import CacheWarning
+from nsw_da_medical_image.common.findings import findings_table
 from nsw_da_medical_image.common.text import runs_text
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import Sample, make_archives
 from nsw_da_medical_image.dataset_util.util import FocalPlane, natural_key, run_of
-from nsw_da_medical_image.validation.checks import CHECKS, findings_table
+from nsw_da_medical_image.validation.checks import CHECKS
 from nsw_da_medical_image.validation.pixels import (
     PixelFacts,
     _look,
@@ -54,7 +55,7 @@ def findings(dataset: EmbryoDataset, video: str) -> pd.DataFrame:
     """What the checks on pixels find in a video."""
     facts = PixelFacts(video, dataset.phase_rows(video), measure_video(dataset, video))
     rules = [rule for rule in CHECKS.values() if rule.scope == "pixels"]
-    return findings_table((rule.name, finding) for rule in rules for finding in rule.find(facts))
+    return findings_table(finding for rule in rules for finding in rule.find(facts))
 
 
 def told(table: pd.DataFrame) -> set[tuple[str, ...]]:

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from lab import page_errors, run_all, screenshot
 from nbformat.v4 import new_code_cell, new_notebook
 
+from nsw_da_medical_image.common.findings import FINDING_COLUMNS, Finding, Severity, findings_table
 from nsw_da_medical_image.common.text import runs_ranges, runs_text
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.util import FocalPlane, released_videos
-from nsw_da_medical_image.validation.checks import FINDING_COLUMNS, Finding, Severity, findings_table
-from nsw_da_medical_image.validation.report import Report, heat_map, notebook_html, worst_frames
+from nsw_da_medical_image.validation.report import Report
+from nsw_da_medical_image.validation.report_page import heat_map, notebook_html, worst_frames
 from nsw_da_medical_image.validation.validate import validate
 
 HERE = Path(__file__).parent
@@ -56,8 +57,11 @@ def planted(shared: Callable[..., Shared]) -> tuple[Path, list[list[Any]]]:
     return sample.extracted, [*rows, ["run-gap", "info", "SAM2-4", "", "7", "missing"]]
 
 
-def findings_of(rows: list[list[Any]]) -> pd.DataFrame:
-    return findings_table((check, Finding(Severity(s), *rest)) for check, s, *rest in rows)
+def findings_of(rows: list[list[Any]]) -> list[Finding]:
+    return [
+        Finding(check, Severity(severity), video, plane, tuple(runs_ranges(runs)), message)
+        for check, severity, video, plane, runs, message in rows
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -92,8 +96,11 @@ def release() -> Report:
         for video in draw.sample(released_videos(), draw.randint(1, 704 if n >= 30 else 60)):
             runs = "" if draw.random() < 0.3 else runs_text(draw.sample(range(1, 500), draw.choice([1, 40])))
             rows.append([f"a-check-with-a-name-{n}", severity, video, draw.choice(["", "F0"]), runs, "evidence " * 9])
-    findings = findings_of(rows).assign(remedy="leave the video out, or see what the authors of the audit say about it")
-    return Report(findings, checks=dict.fromkeys(findings["check"]), videos=released_videos(), path="data/extracted")
+    remedy = "leave the video out, or see what the authors of the audit say about it"
+    findings = [each._replace(remedy=remedy) for each in findings_of(rows)]
+    return Report(
+        findings, checks=dict.fromkeys(each.check for each in findings), videos=released_videos(), path="data/extracted"
+    )
 
 
 # --- text ----------------------------------------------------------------------------------------
@@ -123,7 +130,7 @@ def test_many_findings_of_a_kind_are_one_line() -> None:
 
 
 def test_a_report_of_nothing() -> None:
-    report = Report(findings_table([]), videos=["AA83-7"], checks=["run-gap"])
+    report = Report([], videos=["AA83-7"], checks=["run-gap"])
     assert "nothing was found" in report.summary()
     assert report.exclude("info").empty
     assert list(report.exclude().columns) == ["video", "plane", "runs"]
@@ -161,7 +168,7 @@ def meant(rows: Any) -> set[tuple[str, str, int]]:
 @settings(deadline=None)
 @given(FINDINGS, st.sampled_from(list(Severity)))
 def test_what_is_left_out_is_what_was_found(found: list[tuple], severity: Severity) -> None:
-    report = Report(findings_table(("a-check", Finding(*row, "")) for row in found))
+    report = Report([Finding("a-check", *where, tuple(runs_ranges(runs))) for *where, runs in found])
     out = report.exclude(severity).values.tolist()
     asked = [row[1:] for row in found if row[0].rank <= severity.rank and row[1]]
     assert meant(out) == meant(asked)
@@ -435,11 +442,14 @@ def test_on_paper_everything_is_open(show: Any, small: Report) -> None:
 SETUP = """
 import json
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
-from nsw_da_medical_image.validation.checks import Finding, Severity, findings_table
+from nsw_da_medical_image.common.findings import Finding, Severity
+from nsw_da_medical_image.common.text import runs_ranges
 from nsw_da_medical_image.validation.report import Report
-rows = json.loads({rows!r})
-findings = findings_table((check, Finding(Severity(s), *rest)) for check, s, *rest in rows)
-report = Report(findings, dataset=EmbryoDataset({path!r}), checks=["frame-name"])
+found = [
+    Finding(check, Severity(severity), video, plane, tuple(runs_ranges(runs)), message)
+    for check, severity, video, plane, runs, message in json.loads({rows!r})
+]
+report = Report(found, dataset=EmbryoDataset({path!r}), checks=["frame-name"])
 """
 
 

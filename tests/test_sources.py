@@ -29,10 +29,12 @@ from test_extract import HARMLESS, HOSTILE, TOP, VICTIM, digest, files, member
 
 from nsw_da_medical_image.common.cache import CacheWarning
 from nsw_da_medical_image.common.text import DataError
-from nsw_da_medical_image.dataset_util.archives import Archive, build, indices
+from nsw_da_medical_image.dataset_util.archives import Archive
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset, main, summary_text
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_archive, extract_dataset
-from nsw_da_medical_image.dataset_util.sample import QUIRK_HELP, make_archives
+from nsw_da_medical_image.dataset_util.sample import make_archives
+from nsw_da_medical_image.dataset_util.sample_defects import QUIRK_HELP
+from nsw_da_medical_image.dataset_util.seek import build, indices
 from nsw_da_medical_image.dataset_util.source import ArchivesSource, open_source
 from nsw_da_medical_image.dataset_util.util import ARCHIVES, GRADES, FocalPlane
 from nsw_da_medical_image.validation.validate import validate

@@ -24,7 +24,8 @@ from nsw_da_medical_image.common.text import DataError, runs_text
 from nsw_da_medical_image.dataset_util.contents import list_frames
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
-from nsw_da_medical_image.dataset_util.sample import Planted, make_archives
+from nsw_da_medical_image.dataset_util.sample import make_archives
+from nsw_da_medical_image.dataset_util.sample_defects import Planted
 from nsw_da_medical_image.dataset_util.textfiles import TimeRow, parse_phases
 from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, FocalPlane, released_videos
 from nsw_da_medical_image.validation.checks import (

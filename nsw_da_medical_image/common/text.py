@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DataError', 'printable', 'is_text', 'one_line', 'tell', 'complain', 'warn', 'spreadsheet_safe', 'from_spreadsheet',
-           'without_folder', 'plural', 'first_few', 'brief', 'nearest', 'join_ranges', 'ranges_text', 'runs_text',
-           'runs_ranges']
+           'without_folder', 'plural', 'first_few', 'brief', 'nearest', 'shortened', 'join_ranges', 'ranges_text',
+           'runs_text', 'runs_ranges']
 
 # %% ../../nbs/common/00_text.ipynb #ab6b6062
 import errno
@@ -134,6 +134,11 @@ def nearest(name: object, names: Iterable[object], n: int = 3) -> str:
     by_folded = {str(other).casefold(): str(other) for other in names}
     close = get_close_matches(str(name).casefold(), by_folded, n=n)
     return f"; nearest: {', '.join(by_folded[c] for c in close)}" if close else ""
+
+# %% ../../nbs/common/00_text.ipynb #9191552d
+def shortened(text: str, width: int) -> str:
+    """Return at most `width` characters of a text, with dots if some are missing."""
+    return text if len(text) <= width else f"{text[: width - 3].rstrip()}..."
 
 # %% ../../nbs/common/00_text.ipynb #ad159ba0
 def join_ranges(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

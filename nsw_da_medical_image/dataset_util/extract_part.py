@@ -14,12 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..common.files import READ_LIMIT, TEXT_LIMIT, expanded, new_folder
+from ..common.files import READ_LIMIT, TEXT_LIMIT, check_destination, expanded, new_folder
 from ..common.text import DataError, tell
 from .contents import Contents, Planes, require_dataset, unless_all, why_no_frame
-from .extract_dataset import check_destination, why_unfit
 from .images import START_OF_IMAGE
 from .source import Source
+from .tar import why_unfit
 from .textfiles import parse_grades, parse_phases, parse_times
 from nsw_da_medical_image.dataset_util.util import (
     ANNOTATIONS,

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple, Protocol
 
 from ..common.files import OPEN_FLAGS, READ_LIMIT, expanded, open_regular, read_file
 from ..common.text import DataError
-from .archives import Archive, indices
-from .extract_dataset import describe_surplus, why_unfit
+from .archives import Archive
+from .seek import indices
+from .tar import describe_surplus, why_unfit
 from .util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, is_system_folder
 
 # %% ../../nbs/dataset_util/08_source.ipynb #544eb0b2

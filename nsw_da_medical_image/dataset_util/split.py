@@ -29,8 +29,9 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
+from ..common.command import Parser, Several, run_command
 from ..common.files import expanded, new_file, read_utf8, refuse_inside
-from ..common.text import DataError, one_line, tell
+from ..common.text import DataError, complain, first_few, one_line, plural, tell
 from .contents import names_patient, patients, require_dataset, why_no_frame
 from .dataset import EmbryoDataset
 from .exclusion import Exclude, excluded, exclusion_list, whole_planes, whole_videos
@@ -45,7 +46,7 @@ MADE = "made"
 
 
 def _pairs(weights: Weights) -> list[tuple[str, Any]]:
-    """The names of the parts, each with its weight as it was given."""
+    """Return the names of the parts, each with its weight as it was given."""
     if isinstance(weights, Mapping):
         return list(weights.items())
     try:
@@ -58,26 +59,23 @@ def _pairs(weights: Weights) -> list[tuple[str, Any]]:
         raise ValueError(f"{len(given)} weights; give three, for {', '.join(PARTS)}, or name them: train=0.8,test=0.2")
     return list(zip(PARTS, given, strict=True))
 
-# %% ../../nbs/dataset_util/17_split.ipynb #2dc632a4
-def _exact(name: str, weight: Any) -> Fraction:
-    """A weight as the fraction that its decimals say; `ValueError` where it is no number from 0."""
-    try:
-        number = float(weight)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0 <= number <= 1e9:
-        raise ValueError(f"the weight of {name} is {weight!r}; it must be a number from 0 to 1e9, such as 0.8")
-    return Fraction(str(number))
 
-# %% ../../nbs/dataset_util/17_split.ipynb #b7ccbcb7
 def parse_weights(weights: Weights) -> dict[str, Fraction]:
-    """The share of each part, which together are 1; `ValueError` where weights or names cannot be used."""
+    """Return the share of each part, which together are 1; `ValueError` if weights or names cannot be used."""
     pairs = _pairs(weights)
     names = [name for name, _ in pairs]
     if not all(names) or len(set(names)) < len(names) or MADE in names:
         told = ", ".join(map(repr, names))
         raise ValueError(f"the parts {told} need names that differ, none of them empty or {MADE!r}")
-    exact = {name: _exact(name, weight) for name, weight in pairs}
+    exact = {}
+    for name, weight in pairs:
+        try:
+            number = float(weight)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not 0 <= number <= 1e9:
+            raise ValueError(f"the weight of {name} is {weight!r}; it must be a number from 0 to 1e9, such as 0.8")
+        exact[name] = Fraction(str(number))  # the fraction of its decimals
     if not (total := sum(exact.values())):
         raise ValueError("all weights are 0; give one part at least a weight above it")
     return {name: share / total for name, share in exact.items()}
@@ -106,7 +104,7 @@ def phase_counts(dataset: EmbryoDataset, exclude: Exclude = None) -> pd.DataFram
 
 
 def _counted(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """The frames of a table by video and phase."""
+    """Return the frames of a table by video and phase."""
     columns = [*PHASE_TYPE.categories, UNLABELLED]
     phase = np.where(table.phase.isna(), len(columns) - 1, table.phase.cat.codes)
     video = pd.Index(names, dtype=str).get_indexer(table.video.cat.categories)[table.video.cat.codes]
@@ -114,19 +112,18 @@ def _counted(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(counts.reshape(len(names), len(columns)), pd.Index(names, dtype=str, name="video"), columns)
 
 # %% ../../nbs/dataset_util/17_split.ipynb #d80406c4
-_WHOLE = 1 << 20
-
-
 Patients: TypeAlias = Mapping[str, str] | None
+_WHOLE = 1 << 20
+_ATTEMPTS = 8
 
 
 def _patient(video: str, known: Patients) -> str:
-    """The patient of a video: what is known, or else the code in its name."""
+    """Return the patient of a video: what is known, or else the code in its name."""
     return (known or {}).get(video) or code_of(video)
 
 
 def _shares(counts: pd.DataFrame, known: Patients = None) -> tuple[list[str], np.ndarray]:
-    """The codes in natural order, and their shares of each column that is not empty, and of the videos: int64 (codes, columns)."""
+    """Return the codes in natural order, and their shares of each column that is not empty, and of the videos: int64 (codes, columns)."""
     columns = counts.assign(videos=1)
     by_code = columns.groupby([_patient(str(name), known) for name in counts.index]).sum()
     codes = sorted(by_code.index, key=natural_key)
@@ -134,14 +131,9 @@ def _shares(counts: pd.DataFrame, known: Patients = None) -> tuple[list[str], np
     totals = numbers.sum(axis=0)
     return codes, numbers[:, totals > 0] * _WHOLE // totals[totals > 0]
 
-# %% ../../nbs/dataset_util/17_split.ipynb #8d5c2191
-def _order(codes: Iterable[str], seed: int, attempt: int) -> list[str]:
-    """The codes in an order that depends on them, `seed` and `attempt` alone."""
-    return sorted(codes, key=lambda code: hashlib.sha256(f"{seed}/{attempt}/{code}".encode()).digest())
 
-# %% ../../nbs/dataset_util/17_split.ipynb #baec8c32
 def _cut(n: int, weights: Sequence[Fraction]) -> np.ndarray:
-    """The part of each of `n` places in proportion to the weights, none of which is 0; no part is empty where `n` suffices."""
+    """Return the part of each of `n` places in proportion to the weights, none of which is 0; no part is empty if `n` suffices."""
     ends = list(accumulate(weights))
     middles = (Fraction(2 * place + 1, 2 * n) for place in range(n))
     parts = np.array([sum(middle >= end for end in ends[:-1]) for middle in middles], np.int64)
@@ -150,16 +142,16 @@ def _cut(n: int, weights: Sequence[Fraction]) -> np.ndarray:
             parts[np.flatnonzero(parts == np.argmax(np.bincount(parts)))[-1]] = part
     return parts
 
-# %% ../../nbs/dataset_util/17_split.ipynb #b02a425a
+
 def _distance(shares: np.ndarray, parts: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """What each part has more than it should have, column by column: int64 (parts, columns)."""
+    """Return what each part has more than it should have, column by column: int64 (parts, columns)."""
     return np.array([shares[parts == part].sum(axis=0) - target for part, target in enumerate(targets)])
 
-# %% ../../nbs/dataset_util/17_split.ipynb #c6d67c60
+
 def _best_exchange(
     shares: np.ndarray, gram: np.ndarray, here: np.ndarray, there: np.ndarray, pull: np.ndarray
 ) -> tuple[int, int, int]:
-    """The exchange between two parts that helps most: the change (half of it; 0 or more: none helps), and the codes.
+    """Return the exchange between two parts that helps most: the change (half of it; 0 or more: none helps), and the codes.
 
     `here` and `there` are the codes of the parts, `pull` the distance of the second less that of the first; the last row of `shares` is nobody.
     """
@@ -174,46 +166,32 @@ def _best_exchange(
     row, column = divmod(int(change.argmin()), len(b))
     return int(change[row, column]), int(a[row]), int(b[column])
 
-# %% ../../nbs/dataset_util/17_split.ipynb #2407e6ea
-def _next_exchange(padded: np.ndarray, gram: np.ndarray, parts: np.ndarray, distance: np.ndarray) -> dict[int, int]:
-    """The exchange that helps most, as {code: its new part}; {} where none helps."""
-    change, moved = 0, {}
-    members = [np.flatnonzero(parts == part) for part in range(len(distance))]
-    for a, b in combinations(range(len(distance)), 2):
-        gain, one, other = _best_exchange(padded, gram, members[a], members[b], distance[b] - distance[a])
-        if gain < change:
-            change, moved = gain, {one: b, other: a}
-    return {code: part for code, part in moved.items() if code < len(parts)}
 
-# %% ../../nbs/dataset_util/17_split.ipynb #a3a55aa4
 def _exchanged(shares: np.ndarray, parts: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """The part of each code after all exchanges that help; `parts` is where they start, `targets` what each part should have."""
+    """Return the part of each code after all exchanges that help; `parts` is where they start, `targets` what each part should have."""
     parts = parts.copy()
     padded = np.vstack([shares, np.zeros_like(shares[:1])])
     gram = padded @ padded.T
-    while moved := _next_exchange(padded, gram, parts, _distance(shares, parts, targets)):
-        parts[list(moved)] = list(moved.values())
+    moved = {0: 0}
+    while moved:
+        distance = _distance(shares, parts, targets)
+        members = [np.flatnonzero(parts == part) for part in range(len(targets))]
+        change, moved = 0, {}
+        for a, b in combinations(range(len(targets)), 2):
+            gain, one, other = _best_exchange(padded, gram, members[a], members[b], distance[b] - distance[a])
+            if gain < change:
+                change, moved = gain, {one: b, other: a}
+        for code, part in moved.items():
+            if code < len(parts):  # and not nobody
+                parts[code] = part
     return parts
 
-# %% ../../nbs/dataset_util/17_split.ipynb #db1a1d97
-_ATTEMPTS = 8
 
-
-def _attempt(codes: list[str], shares: np.ndarray, weights: list[Fraction], seed: int, attempt: int) -> tuple:
-    """How far the worst column is from its share, the number of the attempt, and the part of each code."""
-    targets = np.array([int(weight * _WHOLE) for weight in weights])
-    order = {code: place for place, code in enumerate(_order(codes, seed, attempt))}
-    start = _cut(len(codes), weights)[[order[code] for code in codes]]
-    parts = _exchanged(shares, start, targets)
-    return int(np.max(abs(_distance(shares, parts, targets)))), attempt, parts
-
-# %% ../../nbs/dataset_util/17_split.ipynb #4d4be4f3
 class TooFewCodes(DataError):
     """Fewer codes than parts; the message names both and the remedy."""
 
     def __init__(self, parts: int, codes: Sequence[str]):
-        some = ", ".join(codes[:6]) + (f" and {len(codes) - 6} more" if codes[6:] else "")
-        there = f"there {'is' if len(codes) == 1 else 'are'} {len(codes)} ({some or 'no video'})"
+        there = f"there {'is' if len(codes) == 1 else 'are'} {len(codes)} ({first_few(codes, 6) or 'no video'})"
         fewer = f"give weights for {len(codes)} parts at most, such as train=4,test=1, or " if len(codes) > 1 else ""
         need = f"{parts} parts need {parts} embryo codes at least, and {there}; siblings stay together"
         super().__init__(f"{need}: {fewer}take a data set with more patients")
@@ -223,18 +201,25 @@ class TooFewCodes(DataError):
 
 
 def _dealt(counts: pd.DataFrame, weights: Mapping[str, Fraction], seed: int, known: Patients = None) -> dict[str, str]:
-    """The part of each code; `DataError` where there are fewer codes than parts that have a weight."""
+    """Return the part of each code; `TooFewCodes` if there are fewer codes than parts that have a weight."""
     codes, shares = _shares(counts, known)
-    names = [name for name, weight in weights.items() if weight]
-    if len(codes) < len(names):
-        raise TooFewCodes(len(names), codes)
-    given = [weights[name] for name in names]
-    *_, parts = min((_attempt(codes, shares, given, seed, n) for n in range(_ATTEMPTS)), key=lambda found: found[:2])
+    given = {name: weight for name, weight in weights.items() if weight}
+    if len(codes) < len(given):
+        raise TooFewCodes(len(given), codes)
+    targets = np.array([int(weight * _WHOLE) for weight in given.values()])
+    found = []
+    for attempt in range(_ATTEMPTS):
+        order = sorted(codes, key=lambda code: hashlib.sha256(f"{seed}/{attempt}/{code}".encode()).digest())
+        place = {code: place for place, code in enumerate(order)}
+        start = _cut(len(codes), [*given.values()])[[place[code] for code in codes]]
+        parts = _exchanged(shares, start, targets)
+        found.append((int(np.max(abs(_distance(shares, parts, targets)))), attempt, parts))
+    names, (*_, parts) = [*given], min(found, key=lambda each: each[:2])
     return {code: names[part] for code, part in zip(codes, parts, strict=True)}
 
 # %% ../../nbs/dataset_util/17_split.ipynb #f4299efc
 class Split(dict[str, list[str]]):
-    """The videos of each part, in natural order; `made` tells how it was made, and is {} where that is not known."""
+    """The videos of each part, in natural order; `made` records how it was made, and is {} if that is not known."""
 
     def __init__(self, parts: Mapping[str, Iterable[str]], made: Mapping[str, Any] | None = None):
         super().__init__({name: sorted(videos, key=natural_key) for name, videos in parts.items()})
@@ -245,7 +230,7 @@ class Split(dict[str, list[str]]):
 
 # %% ../../nbs/dataset_util/17_split.ipynb #ea5459bb
 def phase_shares(split: Mapping[str, Iterable[str]], counts: pd.DataFrame) -> pd.DataFrame:
-    """Which share of the frames of each phase each part holds, of those that the parts hold together; NaN where there is no frame."""
+    """Return the share of the frames of each phase that each part holds, of those that the parts hold together; NaN if there is no frame."""
     sums = pd.DataFrame({name: counts.reindex(list(videos)).sum() for name, videos in split.items()})
     return sums.div(sums.sum(axis=1), axis=0)
 
@@ -253,9 +238,9 @@ def phase_shares(split: Mapping[str, Iterable[str]], counts: pd.DataFrame) -> pd
 def worst_deviation(
     split: Mapping[str, Iterable[str]], counts: pd.DataFrame, weights: Weights
 ) -> tuple[float, str, str]:
-    """The largest distance of a share of a phase from its weight, of 1; and the phase and the part in which it is found.
+    """Return the largest distance of a share of a phase from its weight, of 1; and the phase and the part with it.
 
-    `ValueError` where the weights name other parts than the split.
+    `ValueError` if the weights name other parts than the split.
     """
     asked = pd.Series({name: float(weight) for name, weight in parse_weights(weights).items()})
     if set(asked.index) != set(split):
@@ -267,14 +252,17 @@ def worst_deviation(
     row, column = divmod(int(np.argmax(values)), values.shape[1])
     return float(values[row, column]), str(distance.index[row]), str(distance.columns[column])
 
-# %% ../../nbs/dataset_util/17_split.ipynb #389f02ca
-def _made(
-    split: Split, counts: pd.DataFrame, shares: Mapping[str, Fraction], seed: int, known: Patients = None
-) -> dict[str, Any]:
-    """How a split was made, and what came of it."""
+# %% ../../nbs/dataset_util/17_split.ipynb #a401235d
+def split_counts(
+    counts: pd.DataFrame, weights: Weights = (0.8, 0.1, 0.1), seed: int = 0, known: Patients = None
+) -> Split:
+    """Return a split of the videos of `phase_counts`; see `make_split`. `known` is what `patients` returns, by default the codes."""
+    shares, seed = parse_weights(weights), operator.index(seed)  # JSON takes no integers of NumPy
+    dealt = _dealt(counts, shares, seed, known)
+    split = Split({part: [v for v in counts.index if dealt[_patient(v, known)] == part] for part in shares})
     distance, phase, part = worst_deviation(split, counts, shares)
     sums = {name: counts.loc[videos].sum() for name, videos in split.items()}
-    return {
+    split.made = {
         "by": f"nsw_da_medical_image {__version__}",
         "seed": seed,
         "weights": {name: float(share) for name, share in shares.items()},
@@ -283,28 +271,18 @@ def _made(
         "frames": {name: {str(phase): int(n) for phase, n in sum_.items()} for name, sum_ in sums.items()},
         "worst": {"deviation": round(distance, 6), "phase": phase, "part": part},
     }
-
-# %% ../../nbs/dataset_util/17_split.ipynb #a401235d
-def split_counts(
-    counts: pd.DataFrame, weights: Weights = (0.8, 0.1, 0.1), seed: int = 0, known: Patients = None
-) -> Split:
-    """Return a split of the videos of `phase_counts`; see `make_split`. `known` is what `patients` returns, by default the codes."""
-    shares, seed = parse_weights(weights), operator.index(seed)  # NumPy's integers are none to JSON
-    dealt = _dealt(counts, shares, seed, known)
-    split = Split({part: [v for v in counts.index if dealt[_patient(v, known)] == part] for part in shares})
-    split.made = _made(split, counts, shares, seed, known)
     return split
 
 # %% ../../nbs/dataset_util/17_split.ipynb #454bf275
 def make_split(
     dataset: EmbryoDataset, weights: Weights = (0.8, 0.1, 0.1), seed: int = 0, exclude: Exclude = None
 ) -> Split:
-    """A split of a data set by embryo code, balanced by the frames of each phase; reproducible by its arguments.
+    """Return a split of a data set by embryo code, balanced by the frames of each phase; reproducible by its arguments.
 
     `weights` are three numbers for train, val and test, or {part: number}; `exclude` is what `EmbryoDataset.table` takes.
     Videos whose names do not identify a patient stay together by the date and slide in the names of their frames. Videos
-    without frames are in no part. Both are warned about.
-    `ValueError` for weights that cannot be used, `DataError` where there are fewer codes than parts, no frames, or names
+    without frames are in no part. A warning names both.
+    `ValueError` for weights that cannot be used, `DataError` if there are fewer codes than parts, no frames, or names
     that do not identify patients and no frames that do.
     """
     parse_weights(weights)
@@ -317,58 +295,35 @@ def make_split(
         none = not any(map(dataset.has_frame, dataset.videos))
         raise DataError(f"{dataset.path}: {why_no_frame(dataset) if none else 'no frame is left to split'}")
     known = patients(dataset, counts.index)
-    strange = _strange(dataset, known)
+    strange = [name for name in known if not names_patient(name)]
+    if lost := [name for name in strange if not known[name]]:
+        why = "these names do not identify patients, and no frame's name holds a date and slide, so siblings cannot be kept together"
+        raise DataError(f"{dataset.path}: {why}: {first_few(lost)}")
     split = split_counts(counts, weights, seed, known)
     # the frames of others may all be excluded, which is no surprise
     if empty := [name for name in empty if not dataset.has_frame(name)]:
-        told = f"{_count(empty, 'video')} without a frame, in no part of the split: {_first(empty)}"
+        told = f"{plural(len(empty), 'video')} without a frame, in no part of the split: {first_few(empty)}"
         warnings.warn(one_line(told), stacklevel=2)
         split.made["without_frames"] = empty
     if strange:
         by = "the date and slide in the names of the frames"
-        told = f"these names do not identify patients, so {by} keep siblings together: {_first(strange)}"
+        told = f"these names do not identify patients, so {by} keep siblings together: {first_few(strange)}"
         warnings.warn(one_line(told), stacklevel=2)
         split.made["rule"] += f"; {by} stand for the code if a name has none"
     split.made["plane"] = str(dataset.middle) if dataset.middle else None
     split.made["excluded"] = len(exclusion_list(exclude, dataset.videos))
     return split
 
-
-def _strange(dataset: EmbryoDataset, known: Mapping[str, str]) -> list[str]:
-    """The videos whose names do not identify a patient; `DataError` if their frames do not either."""
-    strange = [name for name in known if not names_patient(name)]
-    if lost := [name for name in strange if not known[name]]:
-        why = "these names do not identify patients, and no frame's name holds a date and slide, so siblings cannot be kept together"
-        raise DataError(f"{dataset.path}: {why}: {_first(lost)}")
-    return strange
-
-
-def _first(names: Sequence[str], most: int = 5) -> str:
-    """The first few names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if names[most:] else "")
-
-
-def _count(things: Sequence[str], name: str) -> str:
-    return f"{len(things):,} {name}{'' if len(things) == 1 else 's'}"
-
 # %% ../../nbs/dataset_util/17_split.ipynb #9f68ffbc
 def split_json(split: Split) -> str:
-    """A split as the text of its file."""
+    """Return a split as the text of its file."""
     return json.dumps({**split, **({MADE: split.made} if split.made else {})}, indent=1, ensure_ascii=False) + "\n"
 
-# %% ../../nbs/dataset_util/17_split.ipynb #50dfb3e3
+
 def write_split(split: Split, path: str | os.PathLike) -> None:
-    """Write a split; `FileExistsError` where there is a file already."""
+    """Write a split; `FileExistsError` if there is a file already."""
     with new_file(path) as hidden:
         hidden.write_text(split_json(split), encoding="utf-8")
-
-# %% ../../nbs/dataset_util/17_split.ipynb #60fb0649
-def _is_part(name: str, value: Any) -> bool:
-    """Whether a key of the file is a part; `DataError` where it has the name of one and holds something else."""
-    is_list = isinstance(value, list) and all(isinstance(video, str) for video in value)
-    if name in PARTS and not is_list:
-        raise DataError(f"{name} is not a list of video ids")
-    return is_list
 
 # %% ../../nbs/dataset_util/17_split.ipynb #b0b2b523
 def _assigned(parts: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
@@ -393,12 +348,18 @@ def _csv_split(text: str) -> dict[str, list[str]]:
 
 
 def _json_split(held: Any) -> dict[str, list[str]]:
-    """Return the videos of each part in what a JSON file holds; `DataError` if there is none."""
+    """Return the videos of each part in the content of a JSON file; `DataError` if there is none."""
     held = held if isinstance(held, dict) else {}
     videos = held.get("videos")
     if isinstance(videos, dict) and videos and all(isinstance(part, str) and part for part in videos.values()):
         return _assigned(videos.items())
-    if parts := {key: value for key, value in held.items() if _is_part(key, value)}:
+    parts = {}
+    for name, value in held.items():
+        if isinstance(value, list) and all(isinstance(video, str) for video in value):
+            parts[name] = value
+        elif name in PARTS:
+            raise DataError(f"{name} is not a list of video ids")
+    if parts:
         return parts
     raise DataError("it has no key, such as train, with a list of video ids")
 
@@ -406,7 +367,7 @@ def _json_split(held: Any) -> dict[str, list[str]]:
 def read_split(path: str | os.PathLike) -> Split:
     """Return the split in a JSON or CSV file, of this library or another; `DataError` if it holds none.
 
-    See `check` for what its ids are worth.
+    `check` finds out whether its ids can be trusted.
     """
     place, name = expanded(path), os.fspath(path)
     try:
@@ -423,12 +384,12 @@ def read_split(path: str | os.PathLike) -> Split:
     made = held.get(MADE)
     return Split(parts, made if isinstance(made, dict) else None)
 
-# %% ../../nbs/dataset_util/17_split.ipynb #f03e9ad5
-def _told(names: Iterable[str]) -> str:
-    """Names from a file as text for a terminal: one that holds line ends or escapes is written as Python would."""
-    return ", ".join(name if name.isprintable() else repr(name) for name in names)
-
 # %% ../../nbs/dataset_util/17_split.ipynb #7b55826f
+def _told(names: Iterable[str]) -> list[str]:
+    """Return names from a file for a terminal: one that contains line ends or escapes is written as Python would."""
+    return [name if name.isprintable() else repr(name) for name in names]
+
+
 class Leak(NamedTuple):
     """Videos of `part` that have a sibling in `other`, of so many."""
 
@@ -438,15 +399,15 @@ class Leak(NamedTuple):
     of: int
 
     def __str__(self) -> str:
-        names = _told(self.videos[:8]) + (f" and {len(self.videos) - 8} more" if self.videos[8:] else "")
-        part, other = _told([self.part]), _told([self.other])
+        part, other = _told([self.part, self.other])
+        names = first_few(_told(self.videos), 8)
         return f"{len(self.videos)} of {self.of} videos of {part} have a sibling in {other}: {names}"
 
-# %% ../../nbs/dataset_util/17_split.ipynb #491063a2
-def leaks(split: Mapping[str, Sequence[str]], known: Patients = None) -> list[Leak]:
-    """Where siblings are parted: for each pair of parts, the videos of the later one with a sibling in the earlier.
 
-    `known` is what `patients` returns; by default the codes in the names tell siblings.
+def leaks(split: Mapping[str, Sequence[str]], known: Patients = None) -> list[Leak]:
+    """Return which siblings are parted: for each pair of parts, the videos of the later one with a sibling in the earlier.
+
+    `known` is what `patients` returns; by default the codes in the names identify siblings.
     """
     _require_split(split, 'leaks(read_split("split.json"))')
     found = []
@@ -464,7 +425,7 @@ def _require_split(split: Any, call: str) -> None:
 
 # %% ../../nbs/dataset_util/17_split.ipynb #04d8a5b4
 class SplitCheck(NamedTuple):
-    """What is wrong with a split; what is missing may be meant."""
+    """What is wrong with a split; what is missing may be intended."""
 
     leaks: list[Leak]
     repeated: list[str]  # videos that occur more than once
@@ -475,11 +436,11 @@ class SplitCheck(NamedTuple):
 
     @property
     def sound(self) -> bool:
-        """Whether no sibling leaks, as far as all are known, no video occurs twice, and every id is known."""
+        """Return whether no sibling leaks, as far as all are known, no video occurs twice, and every id is known."""
         return not (self.leaks or self.repeated or self.unknown or self.unidentified)
 
     def lines(self) -> list[str]:
-        """What was found, a sentence each."""
+        """Return what was found, one sentence per item."""
         found = {
             "more than once in the split": self.repeated,
             "in neither the data set nor the release": self.unknown,
@@ -487,14 +448,16 @@ class SplitCheck(NamedTuple):
             "not identified: these names do not identify patients, so siblings cannot be recognised": self.unidentified,
         }
         told = [
-            f"{len(ids)} {what}: {_told(ids[:8])}{', ...' if ids[8:] else ''}" for what, ids in found.items() if ids
+            f"{len(ids)} {what}: {', '.join(_told(ids[:8]))}{', ...' if ids[8:] else ''}"
+            for what, ids in found.items()
+            if ids
         ]
         slide = " by the date and slide of the frames (these names do not identify patients)" if self.by_slide else ""
         return [*map(str, self.leaks), *told] or [
             f"no sibling leaks{slide}, no video occurs twice, every id is known, none is missing"
         ]
 
-# %% ../../nbs/dataset_util/17_split.ipynb #eaa9bd53
+
 def check(split: Mapping[str, Sequence[str]], videos: Collection[str] | None = None) -> SplitCheck:
     """Return what is wrong with a split of `videos`, such as a data set or its `videos`; of the release if none are given.
 
@@ -521,7 +484,7 @@ def split_patients(split: Mapping[str, Sequence[str]], videos: Collection[str] |
 
 # %% ../../nbs/dataset_util/17_split.ipynb #742d7ed6
 def split_text(split: Split) -> str:
-    """What a split holds, as the lines of one screen; it must have been made by `make_split`."""
+    """Return what a split holds, as the lines of one screen; it must have been made by `make_split`."""
     made, width = split.made, max(8, *map(len, split))
 
     def line(title: str, cells: Iterable[str]) -> str:
@@ -539,37 +502,9 @@ def split_text(split: Split) -> str:
     where = f", of {worst['phase']} in {worst['part']}" if worst["phase"] else ": there are no labelled frames"
     return "\n".join([*lines, "", f"worst deviation of a phase: {100 * worst['deviation']:.2f} points{where}"])
 
-# %% ../../nbs/dataset_util/17_split.ipynb #0020fa73
-from ..common.command import Parser, Several, filled, run_command
-from ..common.text import complain
-
-# %% ../../nbs/dataset_util/17_split.ipynb #b1d588a4
-def _parser() -> Parser:
-    """What the command takes."""
-    parser = Parser(
-        prog="python -m nsw_da_medical_image.dataset_util.split",
-        description="Split a data set into parts that share no patient and hold each phase in the same proportion; or check a split.",
-        epilog="Exit status: 0 done, 1 no such split can be made, or the one that was checked leaks, 2 wrong usage.",
-    )
-    parser.add_argument("folder", type=filled, help="the data set")
-    task = parser.add_mutually_exclusive_group(required=True)
-    out = "the file to write, such as split.json; it must not exist"
-    task.add_argument("--out", type=filled, metavar="FILE", help=out)
-    task.add_argument(
-        "--check", type=filled, metavar="FILE", help="tell what is wrong with this split, and write nothing"
-    )
-    help = "shares of train, val and test, or of parts of your own: train=4,holdout=1 (default: 0.8,0.1,0.1)"
-    parser.add_argument("--weights", action=Several, type=str, default=["0.8,0.1,0.1"], metavar="SHARE", help=help)
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another split (default: %(default)s)")
-    parser.add_argument(
-        "--exclude", type=filled, metavar="FILE", help="a CSV file video,plane,runs of what to leave out"
-    )
-    parser.add_argument("--json", action="store_true", help="print what was made, or found, as JSON")
-    return parser
-
-# %% ../../nbs/dataset_util/17_split.ipynb #70aedacc
+# %% ../../nbs/dataset_util/17_split.ipynb #5c3ee184
 def _make(args: argparse.Namespace) -> int:
-    """Make a split and write it; nothing is read where the file exists already, or would lie in the data set."""
+    """Make a split and write it; nothing is read if the file exists already, or would be in the data set."""
     refuse_inside(args.out, args.folder)
     with new_file(args.out) as hidden:
         exclude = None if args.exclude is None else expanded(args.exclude)
@@ -578,9 +513,9 @@ def _make(args: argparse.Namespace) -> int:
     tell(split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
     return 0
 
-# %% ../../nbs/dataset_util/17_split.ipynb #6593ba31
+
 def _check(args: argparse.Namespace) -> int:
-    """Check a split that is there."""
+    """Check an existing split."""
     found = check(read_split(args.check), EmbryoDataset(args.folder))
     as_json = {**found._asdict(), "leaks": [leak._asdict() for leak in found.leaks], "sound": found.sound}
     tell(json.dumps(as_json) if args.json else "\n".join(found.lines()))
@@ -588,16 +523,29 @@ def _check(args: argparse.Namespace) -> int:
         complain(f"error: {args.check} is not sound; what is wrong is listed above")
     return 0 if found.sound else 1
 
-# %% ../../nbs/dataset_util/17_split.ipynb #5c3ee184
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 no split can be made or the checked one leaks, 2 wrong usage."""
-    parser = _parser()
+    parser = Parser(
+        prog="python -m nsw_da_medical_image.dataset_util.split",
+        description="Split a data set into parts that share no patient and hold each phase in the same proportion; or check a split.",
+        epilog="Exit status: 0 done, 1 no such split can be made, or the one that was checked leaks, 2 wrong usage.",
+    )
+    parser.add_argument("folder", help="the data set")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--out", metavar="FILE", help="the file to write, such as split.json; it must not exist")
+    task.add_argument("--check", metavar="FILE", help="tell what is wrong with this split, and write nothing")
+    help = "shares of train, val and test, or of parts of your own: train=4,holdout=1 (default: 0.8,0.1,0.1)"
+    parser.add_argument("--weights", action=Several, type=str, default=["0.8,0.1,0.1"], metavar="SHARE", help=help)
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another split (default: %(default)s)")
+    parser.add_argument("--exclude", metavar="FILE", help="a CSV file video,plane,runs of what to leave out")
+    parser.add_argument("--json", action="store_true", help="print what was made, or found, as JSON")
     args = parser.parse_args(argv)
-    try:
+    with parser.refusing():
         parse_weights(",".join(args.weights))
-    except ValueError as fault:
-        parser.error(str(fault))
-    return run_command(lambda: _check(args) if args.out is None else _make(args), wrong=1 if args.out is None else 2)
+    if args.out is None:
+        return run_command(lambda: _check(args))
+    return run_command(lambda: _make(args), wrong=2)
 
 # %% ../../nbs/dataset_util/17_split.ipynb #e65ba874
 #| eval: false

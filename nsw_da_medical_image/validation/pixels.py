@@ -22,7 +22,8 @@ from PIL import Image
 
 # %% ../../nbs/validation/02_pixels.ipynb #daa13265
 from ..common.cache import load, report_damage, save
-from ..common.text import DataError, one_line, runs_ranges, runs_text
+from ..common.findings import Finding, Findings, Severity, as_findings, ranges_of
+from ..common.text import DataError, first_few, one_line, plural, printable, runs_text
 from ..dataset_util.contents import Plane, require_dataset
 from ..dataset_util.dataset import EmbryoDataset, Video
 from ..dataset_util.frames import PLANE_TYPE
@@ -30,16 +31,16 @@ from ..dataset_util.images import END_OF_IMAGE, open_jpeg
 from ..dataset_util.source import Source
 from ..dataset_util.textfiles import PhaseRow
 from ..dataset_util.util import FocalPlane, cores, one_or_several
-from .checks import Finding, Severity, check
+from .checks import check
 from ..viewer.plots import DPI, FAINT, INK, PALE, PAPER, PlotFigure
 
 # %% ../../nbs/validation/02_pixels.ipynb #1ddc6d52
 #: Width and height of the pictures that are measured, in pixels.
 SIDE = 125
 
-# %% ../../nbs/validation/02_pixels.ipynb #ac8b627d
+# %% ../../nbs/validation/02_pixels.ipynb #dd717d56
 class _Look(NamedTuple):
-    """What the decoder says of a file: 0 x 0 and no pixels where it cannot be decoded at all."""
+    """What the decoder reports of a file: 0 x 0 and no pixels if it cannot be decoded at all."""
 
     width: int
     height: int
@@ -50,9 +51,9 @@ class _Look(NamedTuple):
 
 _EMPTY = "is empty"
 
-# %% ../../nbs/validation/02_pixels.ipynb #a4ec3175
+
 def _filled(pixels: np.ndarray) -> np.ndarray:
-    """A truncated picture whose missing rows have the mean of the others."""
+    """Return a truncated picture whose missing rows have the mean of the others."""
     there = np.flatnonzero((pixels != 128).any(axis=1))
     if not len(there) or there[-1] == len(pixels) - 1:
         return pixels
@@ -61,9 +62,9 @@ def _filled(pixels: np.ndarray) -> np.ndarray:
     filled[end:] = round(pixels[:end].mean())
     return filled
 
-# %% ../../nbs/validation/02_pixels.ipynb #dd717d56
+
 def _look(data: bytes) -> _Look:
-    """Decode a file as far as it can be, in one opening: `decode` would need a second one for the header."""
+    """Decode a file as far as possible, in one opening: `decode` would need a second one for the header."""
     fault = "" if data.endswith(END_OF_IMAGE) else "is truncated: it does not end with the end mark of a JPEG"
     try:
         with open_jpeg(data + END_OF_IMAGE if fault else data) as image:
@@ -77,15 +78,15 @@ def _look(data: bytes) -> _Look:
         return _Look(0, 0, "", f"cannot be decoded: {one_line(broken)}", None)
     return look._replace(pixels=_filled(pixels) if fault else pixels)
 
-# %% ../../nbs/validation/02_pixels.ipynb #e1e57eec
+# %% ../../nbs/validation/02_pixels.ipynb #198274bd
 def _summed(pictures: np.ndarray) -> np.ndarray:
-    """Sums of 2 x 2 pixels: (n, 2 h, 2 w) to (n, h, w)."""
+    """Return sums of 2 x 2 pixels: (n, 2 h, 2 w) to (n, h, w)."""
     rows = pictures[:, ::2] + pictures[:, 1::2]
     return rows[:, :, ::2] + rows[:, :, 1::2]
 
-# %% ../../nbs/validation/02_pixels.ipynb #198274bd
+
 def _contrast(pictures: np.ndarray) -> np.ndarray:
-    """Difference of four times each pixel and its four neighbours, without sign; 0 along the edges."""
+    """Return the difference of four times each pixel and its four neighbours, without sign; 0 along the edges."""
     flat, width = pictures.reshape(-1), pictures.shape[2]
     contrast = np.zeros_like(flat)
     inner = contrast[width:-width]
@@ -97,17 +98,17 @@ def _contrast(pictures: np.ndarray) -> np.ndarray:
     contrast[:, [0, -1]] = contrast[:, :, [0, -1]] = 0
     return contrast
 
-# %% ../../nbs/validation/02_pixels.ipynb #9a78c441
+# %% ../../nbs/validation/02_pixels.ipynb #0edd88a8
 _CELLS = 32  # a side of the grid
 _CELL = 4 / SIDE  # a cell's width, in parts of the picture's
 _MARGIN = 4  # cells beyond the picture, for wells that it cuts off
 _REACH = 8  # cells between the middles of the well and of the picture, at most
 _RADII = np.arange(11, 16)  # cells: 176 to 240 of 500 pixels
 
-# %% ../../nbs/validation/02_pixels.ipynb #1b47318c
+
 @cache
 def _rings() -> np.ndarray:
-    """The rings of each radius, positive inside and negative outside, as their transforms (radii, 40, 21)."""
+    """Return the rings of each radius, positive inside and negative outside, as their transforms (radii, 40, 21)."""
     side = _CELLS + 2 * _MARGIN
     y, x = np.mgrid[:side, :side]
     away = np.hypot((y + side / 2) % side - side / 2, (x + side / 2) % side - side / 2)
@@ -119,9 +120,9 @@ def _rings() -> np.ndarray:
     rings = [ring(radius - 1.5, radius) - ring(radius, radius + 1.5) for radius in _RADII.tolist()]
     return np.conj(np.fft.rfft2(np.array(rings))).astype(np.complex64)
 
-# %% ../../nbs/validation/02_pixels.ipynb #36866654
+
 def _summit(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where (n, 3) and how high (n,) the summit of each of `scores` (n, a, b, c) is, refined between the places."""
+    """Return place (n, 3) and height (n,) of the summit of each of `scores` (n, a, b, c), refined between the places."""
     n = len(scores)
     best = np.array(np.unravel_index(scores.reshape(n, -1).argmax(1), scores.shape[1:]))
     around = np.pad(scores, ((0, 0), (1, 1), (1, 1), (1, 1)), "edge")
@@ -134,9 +135,9 @@ def _summit(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         place[axis] += np.clip((high - low) / bend / 2, -0.5, 0.5)
     return place.T, middle
 
-# %% ../../nbs/validation/02_pixels.ipynb #0edd88a8
+
 def _locate(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The wells in grey `cells` (n, 32, 32): (n, 3) x, y and radius in parts of the width, and the rims' scores (n,)."""
+    """Return the wells in grey `cells` (n, 32, 32): (n, 3) x, y and radius in parts of the width, and the rims' scores (n,)."""
     root = np.sqrt(cells)
     level = root.mean((1, 2), keepdims=True)
     wide = np.pad(root - level, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))  # beyond the picture: its mean
@@ -149,40 +150,38 @@ def _locate(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     radius, y, x = place.T + np.array([[_RADII[0]], [near.start - _MARGIN + 0.5], [near.start - _MARGIN + 0.5]])
     return np.column_stack([x, y, radius]) * _CELL, height / np.maximum(level[:, 0, 0], 1e-3)
 
-# %% ../../nbs/validation/02_pixels.ipynb #73a0ec35
+# %% ../../nbs/validation/02_pixels.ipynb #cb1599d4
 #: The lowest score of a rim that counts as a well. Real wells have 0.50 or more, the real frame without one 0.15.
 RIM = 0.25
 
 _MEASURES = ("mean", "spread", "well_x", "well_y", "well_radius", "rim", "texture", "sharpness", "shade")
 
-# %% ../../nbs/validation/02_pixels.ipynb #5986e600
+
 def _inside(wells: np.ndarray, rim: np.ndarray) -> np.ndarray:
-    """Which cells (n, 1024) lie well inside the well; inside a disc in the middle, where there is none."""
+    """Return which cells (n, 1024) are well inside the well; inside a disc in the middle if there is none."""
     x, y, radius = np.where(rim[:, None] >= RIM, wells, (0.5, 0.5, 0.42)).T.astype(np.float32)
     middle = (np.arange(_CELLS, dtype=np.float32) + np.float32(0.5)) * np.float32(_CELL)
     squared = (middle - x[:, None])[:, None, :] ** 2 + (middle - y[:, None])[:, :, None] ** 2
     return (squared <= (np.float32(0.78) * radius[:, None, None]) ** 2).reshape(len(wells), -1)
 
-# %% ../../nbs/validation/02_pixels.ipynb #54c0102f
-@cache
-def _axes() -> np.ndarray:
-    """The columns and rows of the cells (1024, 2), from -1 to 1."""
-    return np.indices((_CELLS, _CELLS), dtype=np.float32).reshape(2, -1).T[:, ::-1] / np.float32(_CELLS / 2) - 1
+
+#: The columns and rows of the cells (1024, 2), from -1 to 1.
+_AXES = np.indices((_CELLS, _CELLS), dtype=np.float32).reshape(2, -1).T[:, ::-1] / np.float32(_CELLS / 2) - 1
 
 
 def _light_inside(inside: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (n,) of the brightness of the cells inside, and its standard deviation (n,) beside an even slope."""
+    """Return the mean (n,) of the brightness of the cells inside, and its standard deviation (n,) beside an even slope."""
     weight = inside / inside.sum(1, keepdims=True, dtype=np.float32)
     level = np.einsum("nc,nc->n", weight, light)
     differ = light - level[:, None]
     weighted = weight * differ
-    spread = weight @ _axes() ** 2 - (weight @ _axes()) ** 2  # of the places; in a disc the two axes do not mix
-    slope = (weighted @ _axes()) ** 2 / spread
+    spread = weight @ _AXES**2 - (weight @ _AXES) ** 2  # of the places; in a disc the two axes do not mix
+    slope = (weighted @ _AXES) ** 2 / spread
     return level, np.sqrt(np.maximum(np.einsum("nc,nc->n", weighted, differ) - slope.sum(1), 0))
 
-# %% ../../nbs/validation/02_pixels.ipynb #860c7815
+
 def _in_the_well(inside: np.ndarray, light: np.ndarray, coarse: np.ndarray, fine: np.ndarray) -> Iterator[np.ndarray]:
-    """Texture, sharpness and shade (n,) from the brightness and the contrasts, in grey levels, of the cells (n, 1024)."""
+    """Yield texture, sharpness and shade (n,) from the brightness and the contrasts, in grey levels, of the cells (n, 1024)."""
     level, shade = _light_inside(inside, light)
     percent = 100 / np.maximum(level, 1e-3)
     ranked = np.sort(np.where(inside, -coarse, 1), axis=1)  # the outside comes last
@@ -192,9 +191,9 @@ def _in_the_well(inside: np.ndarray, light: np.ndarray, coarse: np.ndarray, fine
     yield np.einsum("nc,nc->n", fine, most) / np.maximum(np.einsum("nc,nc->n", coarse, most), 1e-3)
     yield percent * shade
 
-# %% ../../nbs/validation/02_pixels.ipynb #cb1599d4
+
 def _measure(pictures: np.ndarray) -> np.ndarray:
-    """The `_MEASURES` of uint8 pictures (n, SIDE, SIDE): float32 (n, 9), lengths in parts of the picture's width."""
+    """Return the `_MEASURES` of uint8 pictures (n, SIDE, SIDE): float32 (n, 9), lengths in parts of the picture's width."""
     n, over = len(pictures), 4 * _CELLS - SIDE
     whole = np.pad(pictures, ((0, 0), (0, over), (0, over)), "edge").astype(np.int16)
     half = _summed(whole)
@@ -208,7 +207,7 @@ def _measure(pictures: np.ndarray) -> np.ndarray:
     columns = [pictures.mean((1, 2)), spread, *wells.T, rim, *own]
     return np.column_stack(columns).astype(np.float32)
 
-# %% ../../nbs/validation/02_pixels.ipynb #0733c199
+# %% ../../nbs/validation/02_pixels.ipynb #484e7279
 #: The columns of measurements beside `video` and `plane`. Lengths are in pixels of the frame, fractions of grey levels in percent.
 FRAME_ROW = np.dtype(
     [
@@ -223,14 +222,9 @@ FRAME_ROW = np.dtype(
     ]
 )
 
-# %% ../../nbs/validation/02_pixels.ipynb #ed7d68d6
-def _told(data: bytes, look: _Look) -> tuple[int | str, ...]:
-    """The columns of a row from `bytes` to `fault`."""
-    return len(data), zlib.crc32(data), *look[:4]
 
-# %% ../../nbs/validation/02_pixels.ipynb #8954ff0e
 def _measure_files(source: Source, paths: dict[int, str]) -> np.ndarray:
-    """The rows of some frames, given as {run: path}: read, decoded and measured together."""
+    """Return the rows of some frames, given as {run: path}: read, decoded and measured together."""
     told: list[tuple[int | str, ...]] = []
     pictures: dict[int, np.ndarray] = {}
     for run, path in paths.items():
@@ -242,7 +236,7 @@ def _measure_files(source: Source, paths: dict[int, str]) -> np.ndarray:
         look = _look(data)
         if look.pixels is not None:
             pictures[len(told)] = look.pixels
-        told.append((run, *_told(data, look)))
+        told.append((run, len(data), zlib.crc32(data), *look[:4]))
     rows = np.zeros(len(paths), FRAME_ROW)
     rows[list(FRAME_ROW.names or ())[:7]] = told
     values = np.full((len(paths), len(_MEASURES)), np.nan, np.float32)
@@ -253,14 +247,28 @@ def _measure_files(source: Source, paths: dict[int, str]) -> np.ndarray:
     rows["sharpness"][rows["width"] < SIDE] = np.nan  # enlarged, every picture is soft
     return rows
 
-# %% ../../nbs/validation/02_pixels.ipynb #86d218a5
+
+_TOGETHER = 12  # frames that a thread measures in one go: enough to amortise calls, few enough for its cache
+
+
+def measure_plane(dataset: EmbryoDataset, video: str, plane: FocalPlane, workers: int) -> np.ndarray:
+    """Return the rows (of `FRAME_ROW`) of a video in a plane, measured by `workers` threads whatever the cache contains."""
+    listing, folder = dataset.listing(video, plane), f"{plane.folder}/{video}"
+    runs = listing.runs.tolist()
+    parts = [runs[start : start + _TOGETHER] for start in range(0, len(runs), _TOGETHER)]
+    with ThreadPoolExecutor(workers) as pool:
+        files = ({run: f"{folder}/{listing.name(run)}" for run in part} for part in parts)
+        rows = list(pool.map(lambda some: _measure_files(dataset.source, some), files))
+    return np.concatenate([np.zeros(0, FRAME_ROW), *rows])
+
+# %% ../../nbs/validation/02_pixels.ipynb #10138899
 _VERSION = 2  # to be raised whenever a frame's row would come out otherwise
 
 _TEXTS = ("mode", "fault")
 
 
 def _as_arrays(rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Rows as arrays of numbers."""
+    """Return rows as arrays of numbers."""
     arrays = {}
     for name in FRAME_ROW.names or ():
         arrays[name] = rows[name]
@@ -272,7 +280,7 @@ def _as_arrays(rows: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _as_rows(arrays: Mapping[str, np.ndarray], runs: np.ndarray) -> np.ndarray:
-    """The rows that `_as_arrays` was given, which are those of `runs`; `ValueError` or `LookupError` where they are not."""
+    """Return the rows of `runs` from what `_as_arrays` returned; raise `ValueError` or `LookupError` if it is not that."""
     rows = np.zeros(len(runs), FRAME_ROW)
     for name in FRAME_ROW.names or ():
         column = arrays[name]
@@ -288,26 +296,12 @@ def _as_rows(arrays: Mapping[str, np.ndarray], runs: np.ndarray) -> np.ndarray:
         raise ValueError("these are not the runs")
     return rows
 
-# %% ../../nbs/validation/02_pixels.ipynb #484e7279
-_TOGETHER = 12  # frames that a thread measures in one go: enough to amortise calls, few enough for its cache
 
-
-def measure_plane(dataset: EmbryoDataset, video: str, plane: FocalPlane, workers: int) -> np.ndarray:
-    """The rows (of `FRAME_ROW`) of a video in a plane, measured by `workers` threads whatever the cache holds."""
-    listing, folder = dataset.listing(video, plane), f"{plane.folder}/{video}"
-    runs = listing.runs.tolist()
-    parts = [runs[start : start + _TOGETHER] for start in range(0, len(runs), _TOGETHER)]
-    with ThreadPoolExecutor(workers) as pool:
-        files = ({run: f"{folder}/{listing.name(run)}" for run in part} for part in parts)
-        rows = list(pool.map(lambda some: _measure_files(dataset.source, some), files))
-    return np.concatenate([np.zeros(0, FRAME_ROW), *rows])
-
-# %% ../../nbs/validation/02_pixels.ipynb #23b556cb
 _KIND = "measures"  # of the arrays in the cache
 
 
 def _recalled_plane(dataset: EmbryoDataset, video: str, plane: FocalPlane, workers: int) -> np.ndarray:
-    """The rows of a video in a plane: those of the cache, or measured and kept there."""
+    """Return the rows of a video in a plane: those of the cache, or measured and kept there."""
     folder, runs = f"{plane.folder}/{video}", dataset.listing(video, plane).runs
     key, stamp = f"{dataset.root}/{folder}", dataset.source.stamp(folder)
     version = f"{_VERSION} {stamp}"
@@ -322,7 +316,7 @@ def _recalled_plane(dataset: EmbryoDataset, video: str, plane: FocalPlane, worke
         save(_KIND, key, version, _as_arrays(rows))
     return rows
 
-# %% ../../nbs/validation/02_pixels.ipynb #10138899
+
 def measure_video(
     dataset: EmbryoDataset,
     video: str | Video,
@@ -330,11 +324,11 @@ def measure_video(
     *,
     workers: int | None = None,
 ) -> pd.DataFrame:
-    """A row a frame, by plane and run: video, plane, the columns of `FRAME_ROW`, and whether a `well` was found.
+    """Return one row per frame, by plane and run: video, plane, the columns of `FRAME_ROW`, and whether a `well` was found.
 
-    Takes the given planes, or all. Decodes in `workers` threads, by default one a core, and keeps what it found in the cache folder. A frame that cannot
-    be decoded has its reason in `fault` and no measures. `UnknownName` for a video or plane that does not exist,
-    `DataError` where a folder cannot be listed or two files claim one run.
+    Measures the given planes, or all, in `workers` threads, by default one per core, and keeps the result in the cache folder. A frame that
+    cannot be decoded has its reason in `fault` and no measures. Raises `UnknownName` for a video or plane that does not exist,
+    `DataError` if a folder cannot be listed or two files claim one run.
     """
     require_dataset(dataset, 'measure_video(ds, "AA83-7", planes="F0")')
     name: Any = getattr(video, "name", video)
@@ -354,44 +348,38 @@ SHADE = 5.0  # percent
 SHARPNESS = 0.37  # in the planes up to 15 micrometres from the middle
 BLANK = 0.95  # of the frames
 
-# %% ../../nbs/validation/02_pixels.ipynb #2ce9cb86
+# %% ../../nbs/validation/02_pixels.ipynb #1e30bf9b
 def _standard(values: np.ndarray) -> float:
-    """What the best quarter of the frames reach; not a number where there is nothing."""
+    """Return what the best quarter of the frames reach; not a number if there is nothing."""
     known = values[np.isfinite(values)]
     return float(np.percentile(known, 75)) if len(known) else np.nan
 
-# %% ../../nbs/validation/02_pixels.ipynb #74cc6da5
+
 def _stretches(flags: np.ndarray) -> list[tuple[int, int]]:
-    """Begin and end, exclusive, of each stretch of set flags."""
+    """Return begin and end, exclusive, of each stretch of set flags."""
     return [(a, b) for a, b in np.flatnonzero(np.diff(flags, prepend=False, append=False)).reshape(-1, 2).tolist()]
 
 
-def _lasting(flags: np.ndarray, least: int = 3) -> np.ndarray:
-    """`flags` without the stretches that are shorter than `least`, unless they begin or end the video."""
-    kept = flags.copy()
-    for first, end in _stretches(flags):
-        kept[first:end] = end - first >= least or first == 0 or end == len(flags)
-    return kept
-
-# %% ../../nbs/validation/02_pixels.ipynb #6db80462
 def _lit_states(lit: pd.DataFrame, blurred_below: float) -> np.ndarray:
-    """The words for frames that were measured and are neither dark nor blank."""
+    """Return the words for frames that were measured and are neither dark nor blank."""
     rim, texture, shade, sharpness = (lit[name].to_numpy() for name in ("rim", "texture", "shade", "sharpness"))
     own_texture, own_sharpness = _standard(texture), _standard(sharpness[texture > TEXTURE_RANGE[1]])
     well = (rim >= RIM) | (lit["fault"] != "").to_numpy()  # a truncated picture lacks a part of the rim
     well |= np.mean(well) < 0.5  # where no rim is seen in most frames, it is not asked for
     bare = texture < np.clip(0.3 * own_texture, *TEXTURE_RANGE)
     empty = bare & (shade < SHADE) & well
-    lasting = _lasting(empty)
+    lasting = empty.copy()  # for three frames, unless it begins or ends the video
+    for first, end in _stretches(empty):
+        lasting[first:end] = end - first >= 3 or first == 0 or end == len(empty)
     soft = sharpness < np.fmax(0.5 * own_sharpness, blurred_below)
     blurred = (bare & (shade >= SHADE)) | (soft & ~empty) | ~well | (empty & ~lasting)
     return np.select([lasting, blurred], ["empty", "blurred"], "embryo")
 
-# %% ../../nbs/validation/02_pixels.ipynb #1e30bf9b
-def frame_states(frames: pd.DataFrame) -> np.ndarray:
-    """What each frame shows: 'embryo', 'empty', 'dark', 'blurred' or 'blank', and '' where it was not measured.
 
-    `frames` are those of one video in one plane, by run, as `measure_video` gives them.
+def frame_states(frames: pd.DataFrame) -> np.ndarray:
+    """Return what each frame shows: 'embryo', 'empty', 'dark', 'blurred' or 'blank', and '' if it was not measured.
+
+    `frames` are those of one video in one plane, by run, as `measure_video` returns them.
     """
     states = np.full(len(frames), "", dtype="U8")
     mean, rim, texture, shade = (frames[name].to_numpy() for name in ("mean", "rim", "texture", "shade"))
@@ -411,52 +399,43 @@ def frame_states(frames: pd.DataFrame) -> np.ndarray:
     states[lit] = _lit_states(frames[lit], SHARPNESS if middle else 0.0)
     return states
 
-# %% ../../nbs/validation/02_pixels.ipynb #f4d90f9c
+# %% ../../nbs/validation/02_pixels.ipynb #a5a5d4da
 class PixelFacts(NamedTuple):
-    """What a check of the scope "pixels" gets: the frames as `measure_video` gives them, in any planes."""
+    """What a check of the scope "pixels" receives: the frames as `measure_video` returns them, in any planes."""
 
     video: str
     phases: list[PhaseRow]
     frames: pd.DataFrame
 
-# %% ../../nbs/validation/02_pixels.ipynb #c2524f18
-def _count(frames: pd.DataFrame) -> str:
-    return "1 frame" if len(frames) == 1 else f"{len(frames)} frames"
 
-
-def _middle(frames: pd.DataFrame, name: str) -> str:
-    """The median of a measure in words; 'none' where there is none."""
-    return f"{frames[name].median():.2f}" if frames[name].notna().any() else "none"
-
-
-def _against(frames: pd.DataFrame, others: pd.DataFrame, name: str) -> str:
-    return f"{_middle(frames, name)} against {_middle(others, name)}"
-
-# %% ../../nbs/validation/02_pixels.ipynb #a5a5d4da
 _Marks = Callable[[pd.DataFrame], np.ndarray]
 _Says = Callable[[pd.DataFrame, pd.DataFrame], tuple[Severity, str]]
 
 
 def _find(facts: PixelFacts, marks: _Marks, says: _Says) -> list[Finding]:
-    """A finding for each plane in which `marks(frames)` are set; severity and message are `says(marked, others)`."""
+    """Return a finding per plane in which `marks(frames)` are set; severity and message are `says(marked, others)`.
+
+    If all planes have one about the same runs, it is a single finding.
+    """
     found = []
     for plane, rows in facts.frames.groupby("plane", observed=True):
         rows = rows.sort_values("run")
         marked = np.asarray(marks(rows))
         if marked.any():
             severity, message = says(rows[marked], rows[~marked])
-            found.append(Finding(severity, facts.video, str(plane), runs_text(rows["run"][marked]), message))
-    return _merged(found, facts.frames["plane"].nunique())
-
-# %% ../../nbs/validation/02_pixels.ipynb #eef5d53d
-def _merged(found: list[Finding], planes: int) -> list[Finding]:
-    """The findings, as one where all planes have one about the same runs."""
+            found.append(Finding("", severity, facts.video, str(plane), ranges_of(rows["run"][marked]), message))
+    planes = facts.frames["plane"].nunique()
     if not len(found) == planes > 1 or len({(each.severity, each.runs) for each in found}) > 1:
         return found
     middle = min(found, key=lambda each: abs(FocalPlane.parse(each.plane).micrometres))
-    return [
-        middle._replace(plane="", message=f"{middle.message} ({middle.plane}, the same runs in all {planes} planes)")
-    ]
+    message = f"{middle.message} ({middle.plane}, the same runs in all {planes} planes)"
+    return [middle._replace(plane="", message=message)]
+
+
+def _median(frames: pd.DataFrame, name: str, others: pd.DataFrame | None = None) -> str:
+    """Return the median of a measure as text, 'none' if there is none; with `others`, theirs too."""
+    here = f"{frames[name].median():.2f}" if frames[name].notna().any() else "none"
+    return here if others is None else f"{here} against {_median(others, name)}"
 
 # %% ../../nbs/validation/02_pixels.ipynb #11abf445
 @check("undecodable-jpeg", "extract the archive again; leave the runs out if they stay unreadable", scope="pixels")
@@ -465,37 +444,35 @@ def _undecodable_jpeg(facts: PixelFacts) -> Iterable[Finding]:
 
     def says(broken: pd.DataFrame, _: pd.DataFrame) -> tuple[Severity, str]:
         reasons = [f"RUN {run} {fault}" for run, fault in zip(broken["run"], broken["fault"], strict=True)]
-        return Severity.error, "; ".join(reasons[:3]) + (f" and {len(reasons) - 3} more" if reasons[3:] else "")
+        return Severity.error, first_few(reasons, 3, "; ")
 
     return _find(facts, lambda rows: (rows["mean"].isna() & (rows["fault"] != _EMPTY)).to_numpy(), says)
 
-# %% ../../nbs/validation/02_pixels.ipynb #fd475fbc
+# %% ../../nbs/validation/02_pixels.ipynb #8d285c96
 #: Width and height of all frames of the release.
 RELEASED = 500  # pixels
 
-# %% ../../nbs/validation/02_pixels.ipynb #66c241f1
-def _video_size(frames: pd.DataFrame) -> tuple[int, int] | None:
-    """Width and height that most of the decodable frames have; None where no frame can be decoded."""
-    sizes = frames.loc[frames["width"] > 0, ["width", "height"]].value_counts()
-    return sizes.index[0] if len(sizes) else None
 
-# %% ../../nbs/validation/02_pixels.ipynb #8d285c96
 @check("frame-size", "scale the frames to one size, or leave out runs that differ from their video", scope="pixels")
 def _frame_size(facts: PixelFacts) -> Iterable[Finding]:
     """All frames of a video have one size, that of most of them; in the release 500 x 500, and another is worth a note."""
-    if (size := _video_size(facts.frames)) is None:
+    sizes = facts.frames.loc[facts.frames["width"] > 0, ["width", "height"]].value_counts()
+    if not len(sizes):
         return
-    width, height = size
-    if size != (RELEASED, RELEASED):
+    width, height = sizes.index[0]
+    if (width, height) != (RELEASED, RELEASED):
         message = f"frames of {width}x{height} pixels; those of the release have {RELEASED}x{RELEASED}"
-        yield Finding(Severity.info, facts.video, "", "", message)
+        yield Finding("", Severity.info, facts.video, message=message)
 
     def marks(rows: pd.DataFrame) -> np.ndarray:
         return ((rows["width"] > 0) & ((rows["width"] != width) | (rows["height"] != height))).to_numpy()
 
     def says(others: pd.DataFrame, _: pd.DataFrame) -> tuple[Severity, str]:
         kinds = sorted({f"{w}x{h}" for w, h in zip(others["width"], others["height"], strict=True)})
-        return Severity.warning, f"{_count(others)} of {', '.join(kinds[:5])} pixels among frames of {width}x{height}"
+        return (
+            Severity.warning,
+            f"{plural(len(others), 'frame')} of {', '.join(kinds[:5])} pixels among frames of {width}x{height}",
+        )
 
     yield from _find(facts, marks, says)
 
@@ -505,58 +482,56 @@ def _frame_mode(facts: PixelFacts) -> Iterable[Finding]:
     """A frame is 8-bit grey (Pillow's mode L), as all released frames are."""
 
     def says(others: pd.DataFrame, _: pd.DataFrame) -> tuple[Severity, str]:
-        return Severity.warning, f"{_count(others)} in {', '.join(others['mode'].unique())} instead of L"
+        return Severity.warning, f"{plural(len(others), 'frame')} in {', '.join(others['mode'].unique())} instead of L"
 
     return _find(facts, lambda rows: ((rows["mode"] != "L") & (rows["width"] > 0)).to_numpy(), says)
 
-# %% ../../nbs/validation/02_pixels.ipynb #7284f70c
-def _repeats(rows: pd.DataFrame, single: bool) -> np.ndarray:
-    """Which frames are the same bytes as the frame before: single ones, or those in stretches."""
-    digest, size = rows["digest"].to_numpy(), rows["bytes"].to_numpy()
-    same = np.append(False, (digest[1:] == digest[:-1]) & (size[1:] == size[:-1]) & (size[1:] > 0))[: len(rows)]
-    for first, end in _stretches(same):
-        same[first:end] = (end - first == 1) == single
-    return same
-
-# %% ../../nbs/validation/02_pixels.ipynb #c70a3f5e
-def _says_repeats(repeats: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
-    of = len(repeats) + len(others)
-    return Severity.warning, f"the same bytes as the frame before: {len(repeats)} of {of} frames"
-
 # %% ../../nbs/validation/02_pixels.ipynb #3c6d595f
+def _repeats(facts: PixelFacts, single: bool) -> list[Finding]:
+    """Return the findings about frames with the same bytes as the frame before: single ones, or those in stretches."""
+
+    def marks(rows: pd.DataFrame) -> np.ndarray:
+        digest, size = rows["digest"].to_numpy(), rows["bytes"].to_numpy()
+        same = np.append(False, (digest[1:] == digest[:-1]) & (size[1:] == size[:-1]) & (size[1:] > 0))[: len(rows)]
+        for first, end in _stretches(same):
+            same[first:end] = (end - first == 1) == single
+        return same
+
+    def says(repeats: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
+        of = len(repeats) + len(others)
+        return Severity.warning, f"the same bytes as the frame before: {len(repeats)} of {of} frames"
+
+    return _find(facts, marks, says)
+
+
 @check("duplicate-frame", "leave the repeats out; their hours are not those of their pictures", scope="pixels")
 def _duplicate_frame(facts: PixelFacts) -> Iterable[Finding]:
     """A frame is not the same file, bit for bit, as the frame before it: a camera's noise never repeats."""
-    return _find(facts, lambda rows: _repeats(rows, single=True), _says_repeats)
+    return _repeats(facts, single=True)
 
-# %% ../../nbs/validation/02_pixels.ipynb #8dede23f
+
 @check("frozen-frames", "leave the repeats out; nothing is known of the embryo at these runs", scope="pixels")
 def _frozen_frames(facts: PixelFacts) -> Iterable[Finding]:
     """Two or more frames in a row are not the same file, bit for bit, as the frame before them."""
-    return _find(facts, lambda rows: _repeats(rows, single=False), _says_repeats)
-
-# %% ../../nbs/validation/02_pixels.ipynb #bf5d5908
-def _held(phases: Iterable[PhaseRow], runs: Iterable[int]) -> str:
-    """The phases that are held over some runs, each with the runs: 'tB 245-281, tEB 282-285'."""
-    empty = set(runs)
-    over = [(row.phase, sorted(empty & set(range(row.first, row.last + 1)))) for row in phases]
-    return ", ".join(f"{phase} ({runs_text(held)})" for phase, held in over if held)
-
-# %% ../../nbs/validation/02_pixels.ipynb #d6e5aa2e
-def _labelled(facts: PixelFacts, frames: pd.DataFrame, message: str) -> tuple[Severity, str]:
-    """Severity and message for frames without an embryo: an error where a phase is held over them."""
-    held = _held(facts.phases, frames["run"].tolist())
-    return (Severity.error, f"{message}; {held} held over it") if held else (Severity.warning, f"{message}; no label")
+    return _repeats(facts, single=False)
 
 # %% ../../nbs/validation/02_pixels.ipynb #ea777234
+def _labelled(facts: PixelFacts, frames: pd.DataFrame, message: str) -> tuple[Severity, str]:
+    """Return severity and message for frames without an embryo: an error if a phase is held over them, 'tB (245-281)'."""
+    empty = set(frames["run"].tolist())
+    over = [(row.phase, sorted(empty & set(range(row.first, row.last + 1)))) for row in facts.phases]
+    held = ", ".join(f"{phase} ({runs_text(runs)})" for phase, runs in over if runs)
+    return (Severity.error, f"{message}; {held} held over it") if held else (Severity.warning, f"{message}; no label")
+
+
 @check("blank-video", "leave these runs out, and the video where they are all of it", scope="pixels")
 def _blank_video(facts: PixelFacts) -> Iterable[Finding]:
     """A lit frame shows a well or an embryo. Published for the whole of EJ393-3 (CLEAVE); the bounds are our own."""
 
     def says(blank: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
-        rim = f"rim {_middle(blank, 'rim')} (a well has {RIM} or more)"
-        texture = f"texture {_middle(blank, 'texture')} % (an embryo has {TEXTURE_RANGE[1]} or more)"
-        message = f"{_count(blank)} without well or embryo: grey level {_middle(blank, 'mean')}, {rim}, {texture}"
+        rim = f"rim {_median(blank, 'rim')} (a well has {RIM} or more)"
+        texture = f"texture {_median(blank, 'texture')} % (an embryo has {TEXTURE_RANGE[1]} or more)"
+        message = f"{plural(len(blank), 'frame')} without well or embryo: grey level {_median(blank, 'mean')}, {rim}, {texture}"
         throughout = others["mean"].isna().all()
         return (Severity.error, message) if throughout else _labelled(facts, blank, message)
 
@@ -568,7 +543,10 @@ def _dark_frames(facts: PixelFacts) -> Iterable[Finding]:
     """A frame has a quarter of the light of its video at least, and a mean of 8 grey levels. Published for 8 videos (CLEAVE)."""
 
     def says(dark: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
-        return Severity.warning, f"{_count(dark)} near black: grey level {_against(dark, others, 'mean')} elsewhere"
+        return (
+            Severity.warning,
+            f"{plural(len(dark), 'frame')} near black: grey level {_median(dark, 'mean', others)} elsewhere",
+        )
 
     return _find(facts, lambda rows: frame_states(rows) == "dark", says)
 
@@ -578,8 +556,8 @@ def _defocused_frames(facts: PixelFacts) -> Iterable[Finding]:
     """A lit frame shows the well and details of an embryo as sharp as half its video's standard. Published for 4 videos (CLEAVE)."""
 
     def says(soft: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
-        numbers = ", ".join(f"{name} {_against(soft, others, name)}" for name in ("sharpness", "texture", "rim"))
-        return Severity.warning, f"{_count(soft)} out of focus: {numbers} elsewhere"
+        numbers = ", ".join(f"{name} {_median(soft, name, others)}" for name in ("sharpness", "texture", "rim"))
+        return Severity.warning, f"{plural(len(soft), 'frame')} out of focus: {numbers} elsewhere"
 
     return _find(facts, lambda rows: frame_states(rows) == "blurred", says)
 
@@ -591,18 +569,18 @@ def _empty_well(facts: PixelFacts) -> Iterable[Finding]:
     def says(empty: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
         runs = empty["run"].tolist()
         since = f"from RUN {runs[0]} on" if runs[-1] == facts.frames["run"].max() else f"first in RUN {runs[0]}"
-        numbers = ", ".join(f"{name} {_against(empty, others, name)} %" for name in ("texture", "shade"))
-        return _labelled(facts, empty, f"no embryo in {_count(empty)}, {since}: {numbers} elsewhere")
+        numbers = ", ".join(f"{name} {_median(empty, name, others)} %" for name in ("texture", "shade"))
+        return _labelled(facts, empty, f"no embryo in {plural(len(empty), 'frame')}, {since}: {numbers} elsewhere")
 
     return _find(facts, lambda rows: frame_states(rows) == "empty", says)
 
-# %% ../../nbs/validation/02_pixels.ipynb #7d15f84e
+# %% ../../nbs/validation/02_pixels.ipynb #da8b2e1d
 _PANELS = {"mean": "grey level", "texture": "texture, %", "shade": "shade, %", "sharpness": "sharpness"}
 _SEVERITY_COLOURS = {"error": "#b3261e", "warning": "#c77700", "info": FAINT}
 
-# %% ../../nbs/validation/02_pixels.ipynb #b29b035a
+
 def _draw_panel(axes: Axes, frames: pd.DataFrame, name: str) -> None:
-    """A measure of all planes over the runs; points where there are few frames."""
+    """Draw a measure of all planes over the runs, as points if there are few frames."""
     for plane, rows in frames.groupby("plane", observed=True):
         away = abs(FocalPlane.parse(plane).micrometres)
         colour = INK if away == 0 else str(0.45 + away / 150)
@@ -616,33 +594,32 @@ def _draw_panel(axes: Axes, frames: pd.DataFrame, name: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
 
-# %% ../../nbs/validation/02_pixels.ipynb #ff4e5f9a
-def _draw_findings(panels: list[Axes], bars: Axes, findings: pd.DataFrame, runs: tuple[int, int]) -> None:
-    """The runs of each finding; those without runs are about all of them."""
-    told = findings.to_dict("records")
-    for place, row in enumerate(told):
-        colour = _SEVERITY_COLOURS[row["severity"]]
-        for first, last in runs_ranges(row["runs"]) or [runs]:
+
+def _draw_findings(panels: list[Axes], bars: Axes, findings: list[Finding], runs: tuple[int, int]) -> None:
+    """Draw the runs of each finding, all of them if it names none, as a bar and as bands through the panels."""
+    for place, finding in enumerate(findings):
+        colour = _SEVERITY_COLOURS[finding.severity]
+        for first, last in finding.runs or [runs]:
             bars.barh(place, last - first + 1, left=first - 0.5, height=0.7, color=colour, lw=0)
             for axes in panels:
                 axes.axvspan(first - 0.5, last + 0.5, color=colour, alpha=0.12, lw=0)
-    names = [f"{row['check']} {row['plane']}".strip() for row in told]
+    names = [f"{finding.check} {finding.plane}".strip() for finding in findings]
     bars.set_yticks(range(max(1, len(names))), names or ["no findings"], parse_math=False)
     bars.set_ylim(max(1, len(names)) - 0.4, -0.6)
     bars.tick_params(axis="y", length=0, labelsize=8, labelcolor=INK)
     bars.spines[:].set_visible(False)
 
-# %% ../../nbs/validation/02_pixels.ipynb #da8b2e1d
-def plot_measurements(frames: pd.DataFrame, findings: pd.DataFrame | None = None) -> PlotFigure:
-    """The measures of one video (see `measure_video`) over its runs, a line a plane, with its `findings` marked.
 
-    `findings` is a table as `findings_table` makes it; those about other videos are left out. `ValueError` unless `frames`
-    are those of one video.
+def plot_measurements(frames: pd.DataFrame, findings: Findings | None = None) -> PlotFigure:
+    """Draw the measures of one video (see `measure_video`) over its runs, one line per plane, with its `findings` marked.
+
+    `findings` are those of a report, or their table; those about other videos are left out. Raises `ValueError` unless
+    `frames` are those of one video.
     """
     videos = frames["video"].unique()
     if len(videos) != 1:
         raise ValueError(f"the frames are those of {len(videos)} videos; choose the frames of one")
-    found = pd.DataFrame() if findings is None else findings[findings["video"] == videos[0]]
+    found = [each for each in as_findings(() if findings is None else findings) if each.video == videos[0]]
     bars, pixels = max(len(found), 1) * 18, 110
     height = 44 + len(_PANELS) * pixels + bars + 40
     figure = PlotFigure(figsize=(10, height / DPI), dpi=DPI, facecolor=PAPER)
@@ -652,25 +629,8 @@ def plot_measurements(frames: pd.DataFrame, findings: pd.DataFrame | None = None
     for axes, name in zip(panels, _PANELS, strict=True):
         _draw_panel(axes, frames, name)
     _draw_findings(panels, below, found, (frames["run"].min(), frames["run"].max()))
-    _finish(figure, panels, below, f"{videos[0]} · measures of {_count(frames)}")
-    return figure
-
-# %% ../../nbs/validation/02_pixels.ipynb #688eca92
-from ..common.text import printable
-
-# %% ../../nbs/validation/02_pixels.ipynb #00118cfe
-def _finish(figure: PlotFigure, panels: list[Axes], below: Axes, title: str) -> None:
-    """Title, legend of the planes, label of the runs."""
-    figure.text(
-        0.012,
-        1 - 16 / DPI / figure.get_figheight(),
-        printable(title),  # names come from folders, and may hold dollar signs
-        size=10.5,
-        weight="bold",
-        color=INK,
-        va="center",
-        parse_math=False,
-    )
+    title = printable(f"{videos[0]} · measures of {plural(len(frames), 'frame')}")  # may hold dollar signs
+    figure.text(0.012, 1 - 16 / height, title, size=10.5, weight="bold", color=INK, va="center", parse_math=False)
     for axes in panels:
         axes.tick_params(axis="x", length=0)
         axes.spines["bottom"].set_color(PALE)
@@ -679,3 +639,4 @@ def _finish(figure: PlotFigure, panels: list[Axes], below: Axes, title: str) -> 
         legend.set_frame_on(False)
     below.tick_params(axis="x", colors=FAINT, labelcolor=INK, labelsize=8)
     below.set_xlabel("RUN", size=8.5, color=INK, labelpad=3)
+    return figure
