@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 from ..common.files import READ_LIMIT, TEXT_LIMIT, check_destination, expanded, new_folder
 from ..common.text import DataError, tell
 from .contents import Contents, Planes, require_dataset, unless_all, why_no_frame
-from .dataset import EmbryoDataset
 from .images import START_OF_IMAGE
 from .source import Source
 from .tar import why_unfit
