@@ -34,7 +34,7 @@ from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, progress
 from nsw_da_medical_image.validation.pixels import measure_video
 from nsw_da_medical_image.validation.report import Report
 from nsw_da_medical_image.validation.validate import validate
-from nsw_da_medical_image.viewer.compare import compare_sheet, comparison_page
+from nsw_da_medical_image.viewer.realism import compare_sheet, comparison_page
 
 
 def parser() -> Parser:

@@ -25,7 +25,7 @@ COMMANDS = {
     "extract_part": f"{PACKAGE}.dataset_util.extract_part",
     "split": f"{PACKAGE}.dataset_util.split",
     "synthetic": f"{PACKAGE}.dataset_util.synthetic",
-    "compare": f"{PACKAGE}.viewer.compare",
+    "compare": f"{PACKAGE}.viewer.realism",
     "play_video": "play_video",
     "experiment_1": "experiment_1",
 }

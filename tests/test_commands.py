@@ -35,7 +35,7 @@ MODULES = {
     "synthetic": f"{PACKAGE}.dataset_util.synthetic",
     "image_folder": f"{PACKAGE}.dataset_util.image_folder",
     "validate": f"{PACKAGE}.validation.validate",
-    "compare": f"{PACKAGE}.viewer.compare",
+    "compare": f"{PACKAGE}.viewer.realism",
     "experiment_1": "experiment_1",
     "play_video": "play_video",
 }
@@ -505,8 +505,8 @@ def test_dollar_signs_are_drawn(work: Path, tmp_path: Path, name: str) -> None:
     from nsw_da_medical_image.common.findings import findings_table
     from nsw_da_medical_image.validation.pixels import measure_video, plot_measurements
     from nsw_da_medical_image.validation.validate import validate
-    from nsw_da_medical_image.viewer.compare import compare_sheet
     from nsw_da_medical_image.viewer.plots import contact_sheet, focal_stack, phase_raster
+    from nsw_da_medical_image.viewer.realism import compare_sheet
 
     shutil.copytree(work / "data", tmp_path / "data")
     rename(tmp_path / "data", "SAM1-2", name)

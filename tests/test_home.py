@@ -26,7 +26,7 @@ from nsw_da_medical_image.dataset_util.exclusion import exclusion_list
 from nsw_da_medical_image.dataset_util.ground_truth import write_ground_truth
 from nsw_da_medical_image.dataset_util.source import open_source
 from nsw_da_medical_image.validation import validate
-from nsw_da_medical_image.viewer import compare
+from nsw_da_medical_image.viewer import realism
 from nsw_da_medical_image.viewer.player import EmbryoPlayer
 
 ROOT = Path(__file__).parent.parent
@@ -108,7 +108,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str, str]] = {
         "~/data --csv ~/2/v.csv --json ~/2/v.json --html ~/2/v.html",
         "2/v.html",
     ),
-    "compare": (compare.main, "~/data ~/runs --out ~/2/page.html --exclude ~/exclude.csv", "2/page.html"),
+    "compare": (realism.main, "~/data ~/runs --out ~/2/page.html --exclude ~/exclude.csv", "2/page.html"),
     "play_video": (script("play_video"), "~/data SAM1-2 --out ~/2/play.html --no-open", "2/play.html"),
 }
 

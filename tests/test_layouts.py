@@ -34,10 +34,10 @@ from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, code_of, r
 from nsw_da_medical_image.validation import validate as validate_command
 from nsw_da_medical_image.validation.pixels import measure_video
 from nsw_da_medical_image.validation.validate import validate
-from nsw_da_medical_image.viewer import compare as compare_command
-from nsw_da_medical_image.viewer.compare import compare, compare_sheet
+from nsw_da_medical_image.viewer import realism
 from nsw_da_medical_image.viewer.player import EmbryoPlayer
 from nsw_da_medical_image.viewer.plots import contact_sheet, focal_stack, phase_raster
+from nsw_da_medical_image.viewer.realism import compare, compare_sheet
 
 SYSTEM = (
     "@eaDir",
@@ -573,7 +573,7 @@ def test_an_address_is_no_path(
     for command, *args in (
         (dataset_command, extracted, "--table", tmp_path / "t.csv", "--exclude", into),
         (split_command, extracted, "--out", tmp_path / "split.json", "--exclude", into),
-        (compare_command, extracted, tmp_path, "--out", into),
+        (realism, extracted, tmp_path, "--out", into),
         *((validate_command, extracted, f"--{kind}", into) for kind in ("html", "csv", "json")),
     ):
         status, out, err = run(command, *args)
@@ -589,7 +589,7 @@ def test_nothing_is_written_into_the_data_set(tree: Path, tmp_path: Path, run: R
         for command, *args in (
             *((validate_command, tree, f"--{kind}", place / "new") for kind in ("html", "csv", "json")),
             (play_video, tree, "SAM1-2", "--no-open", "--out", place / "new"),
-            (compare_command, tree, tmp_path, "--out", place / "new"),
+            (realism, tree, tmp_path, "--out", place / "new"),
         ):
             status, out, err = run(command, *args)
             assert (status, out, len(err)) == (1, "", 1), (command, out, err)

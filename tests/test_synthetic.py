@@ -23,7 +23,7 @@ from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util import synthetic
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, adopt_batch, parse_metadata, write_run
-from nsw_da_medical_image.viewer.compare import compare_sheet
+from nsw_da_medical_image.viewer.realism import compare_sheet
 
 ROOT = Path(__file__).parent.parent
 HTML = "<img src=x onerror=alert(1)> an embryo at phase t2"
@@ -242,7 +242,7 @@ def test_other_commands_use_what_is_sound_and_say_so(data: Path, hostile: Path, 
     assert (tmp_path / "out" / "metadata.csv").read_text().count("F+00_good_") == 2
 
     page = tmp_path / "page.html"
-    done = command(data, hostile, "--out", page, module="viewer.compare")
+    done = command(data, hostile, "--out", page, module="viewer.realism")
     assert done.returncode == 0
     assert done.stdout.startswith(f"{page}: ")
     text = page.read_text()
@@ -284,7 +284,7 @@ def test_the_comparison_refuses_in_one_line(
 ) -> None:
     (tmp_path / "taken.html").write_text("mine")
     places = {"data": data, "runs": hostile, "new": tmp_path / "new.html", "taken": tmp_path / "taken.html"}
-    done = command(*(arg.format(**places) for arg in args), module="viewer.compare")
+    done = command(*(arg.format(**places) for arg in args), module="viewer.realism")
     assert done.returncode == 1
     assert why in done.stderr
     assert done.stderr.count("\n") == 1

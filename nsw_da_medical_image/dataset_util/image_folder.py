@@ -6,37 +6,80 @@
 __all__ = ['Form', 'IMAGES', 'DESCRIPTIONS', 'TABLE', 'LINES', 'LARGEST', 'describe', 'ImageFolder', 'make_image_folder', 'main']
 
 # %% ../../nbs/dataset_util/19_image_folder.ipynb #78b66030
+import argparse
 import csv
 import io
 import json
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import sys
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, SupportsIndex, TypeAlias
+from typing import Literal, NamedTuple, SupportsIndex, TypeAlias, get_args
 
 import pandas as pd
 from PIL import Image
 
-from ..common.files import expanded, new_folder
-from ..common.text import DataError, nearest
+from ..common.command import Parser, Several, in_threads, run_command
+from ..common.files import expanded, new_folder, refuse_existing, refuse_inside
+from ..common.text import DataError, complain, first_few, nearest, spreadsheet_safe, tell
 from .contents import unless_all, why_no_frame
 from .dataset import DatasetSource, EmbryoDataset
 from .frames import Frames, require_frames
 from .images import END_OF_IMAGE, START_OF_IMAGE, decode, open_jpeg
 from .source import FolderSource
+from .split import check, read_split
 from .synthetic import SyntheticRuns, sound_frames
-from .util import FocalPlane, Phase, cores, progress
+from .util import FocalPlane, Phase, UnknownName, cores, progress
 
 # %% ../../nbs/dataset_util/19_image_folder.ipynb #23fc2d38
 def describe(phase: str, plane: str | None = None) -> str:
-    """The text that goes with a frame; `plane` is None where all frames are of one."""
+    """Return the text that describes a frame; `plane` is None if all frames are of one."""
     where = f" recorded at focal plane {FocalPlane.parse(plane).label}" if plane is not None else ""
     return f"a microscopic image of a human embryo at phase {Phase.parse(phase)}{where}"
 
 # %% ../../nbs/dataset_util/19_image_folder.ipynb #7b94e0c5
+Form: TypeAlias = Literal["classic", "huggingface"]
+IMAGES, DESCRIPTIONS, TABLE, LINES = "images", "descriptions", "metadata.csv", "metadata.jsonl"
+
+
+def _entries(frames: Frames) -> pd.DataFrame:
+    """Return what describes each frame: file, label, phase, text; `DataError` if there is nothing to describe."""
+    table, numbers = frames.table, range(len(frames))
+    if not len(table):
+        raise DataError("no frame is chosen, so there is nothing to write")
+    if missing := int(table["phase"].isna().sum()):
+        raise DataError(f"{missing:,} of the frames have no phase to be described by; choose phases")
+    planes = table["plane"] if table["plane"].nunique() > 1 else [None] * len(table)
+    text = cache(describe)  # of the same few pairs, again and again
+    columns = {
+        "file": [f"{number}.jpeg" for number in numbers],
+        "label": [frames.label(number) for number in numbers],
+        "phase": table["phase"].astype(str),
+        "text": [text(phase, plane) for phase, plane in zip(table["phase"], planes, strict=True)],
+    }
+    return pd.DataFrame(columns)
+
+
+def _write_classic(folder: Path, entries: pd.DataFrame) -> None:
+    """Write `descriptions/` and `metadata.csv`."""
+    (folder / DESCRIPTIONS).mkdir()
+    for number, text in enumerate(entries["text"]):
+        (folder / DESCRIPTIONS / f"{number}.txt").write_text(f"{text}\n", encoding="utf-8", newline="")
+    with open(folder / TABLE, "w", encoding="utf-8", newline="") as f:
+        writer = csv.writer(f, lineterminator="\n")
+        writer.writerow(["filename", "label", "phase"])
+        writer.writerows(entries[["file", "label", "phase"]].map(spreadsheet_safe).itertuples(index=False))
+
+
+def _write_huggingface(folder: Path, entries: pd.DataFrame) -> None:
+    """Write `metadata.jsonl`."""
+    with open(folder / LINES, "w", encoding="utf-8", newline="") as f:
+        for file, label, phase, text in entries.itertuples(index=False):
+            line = {"file_name": f"{IMAGES}/{file}", "text": text, "label": label, "phase": phase}
+            f.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+# %% ../../nbs/dataset_util/19_image_folder.ipynb #758700f4
 def _truncated(data: bytes, label: str, tolerant: bool) -> bool:
     """Return whether the bytes of a JPEG are truncated; raise `DataError` if that is not tolerated, or `open_jpeg` refuses them."""
     if data and not data.startswith(START_OF_IMAGE):  # as a link to another file would bring it in
@@ -50,19 +93,18 @@ def _truncated(data: bytes, label: str, tolerant: bool) -> bool:
         raise DataError(f"frame {label} {fault}; leave it out with exclude") from fault
     return truncated
 
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #758700f4
-def _resized(data: bytes, size: int, label: str) -> bytes:
-    """A JPEG scaled to (size, size), grey; `DataError` where it cannot be decoded."""
-    try:
-        pixels = Image.fromarray(decode(data, tolerant=True))
-    except DataError as fault:
-        raise DataError(f"frame {label} {fault}") from fault
-    pixels.resize((size, size), Image.Resampling.LANCZOS).save(buffer := io.BytesIO(), "JPEG", quality=95)
-    return buffer.getvalue()
 
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #342743d7
-def _link(file: str, target: Path) -> None:
-    """A hard link, where `file` is a symbolic one to what it points to; `DataError` where there can be none."""
+def _link(frames: Frames, index: int, target: Path) -> None:
+    """Make a hard link to the file of a frame, or if that is a symbolic link to its target; `DataError` if that is impossible."""
+    source, row = frames.origin(index)
+    video = source.dataset[row["video"]] if isinstance(source, DatasetSource) else None
+    if isinstance(source, SyntheticRuns):
+        file = source[row["origin"]].file(row["run"])
+    elif video is not None and isinstance(folder := video.dataset.source, FolderSource):
+        file = os.path.join(folder.root, video.path(row["run"], row["plane"]))
+    else:
+        why = "there are no files to link to, as in archives"
+        raise DataError(f"{why}; leave --link out, or extract the archives first")
     try:
         os.link(os.path.realpath(file), target)  # `os.link` alone would link the symbolic link, which dangles elsewhere
     except OSError as fault:
@@ -70,90 +112,24 @@ def _link(file: str, target: Path) -> None:
     if not stat.S_ISREG(os.lstat(target).st_mode):  # it was read a moment ago, but may have been exchanged
         raise DataError(f"{file} is not a regular file any more")
 
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #2d0bcc18
-def _file(frames: Frames, index: int) -> str:
-    """The path of the file that holds a frame; `DataError` where there is none."""
-    source, row = frames.origin(index)
-    if isinstance(source, SyntheticRuns):
-        return source[row["origin"]].file(row["run"])
-    video = source.dataset[row["video"]] if isinstance(source, DatasetSource) else None
-    if video is not None and isinstance(folder := video.dataset.source, FolderSource):
-        return os.path.join(folder.root, video.path(row["run"], row["plane"]))
-    raise DataError("there are no files to link to, as in archives; leave --link out, or extract the archives first")
 
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #9cd70024
-Form: TypeAlias = Literal["classic", "huggingface"]
-IMAGES, DESCRIPTIONS, TABLE, LINES = "images", "descriptions", "metadata.csv", "metadata.jsonl"
-
-
-def _texts(table: pd.DataFrame) -> list[str]:
-    """The description of each frame of a table; `DataError` where there is nothing to describe."""
-    if not len(table):
-        raise DataError("no frame is chosen, so there is nothing to write")
-    if missing := int(table["phase"].isna().sum()):
-        raise DataError(f"{missing:,} of the frames have no phase to be described by; choose phases")
-    planes = table["plane"] if table["plane"].nunique() > 1 else [None] * len(table)
-    told = cache(describe)  # of the same few pairs, again and again
-    return [told(phase, plane) for phase, plane in zip(table["phase"], planes, strict=True)]
-
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #a6b2abb9
-def _entries(frames: Frames) -> pd.DataFrame:
-    """What is told of each frame: file, label, phase, text; `DataError` where there is nothing to tell."""
-    texts, numbers = _texts(frames.table), range(len(frames))
-    names = {"file": [f"{number}.jpeg" for number in numbers], "label": [frames.label(number) for number in numbers]}
-    return pd.DataFrame({**names, "phase": frames.table["phase"].astype(str), "text": texts})
-
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #804d8ede
-from ..common.text import spreadsheet_safe
-
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #7a449c58
-def _write_classic(folder: Path, entries: pd.DataFrame) -> None:
-    """`descriptions/` and `metadata.csv`."""
-    (folder / DESCRIPTIONS).mkdir()
-    for number, text in enumerate(entries["text"]):
-        (folder / DESCRIPTIONS / f"{number}.txt").write_text(f"{text}\n", encoding="utf-8", newline="")
-    with open(folder / TABLE, "w", encoding="utf-8", newline="") as f:
-        writer = csv.writer(f, lineterminator="\n")
-        writer.writerow(["filename", "label", "phase"])
-        writer.writerows(entries[["file", "label", "phase"]].map(spreadsheet_safe).itertuples(index=False))
-
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #87a1bf32
-def _write_huggingface(folder: Path, entries: pd.DataFrame) -> None:
-    """`metadata.jsonl`."""
-    with open(folder / LINES, "w", encoding="utf-8", newline="") as f:
-        for file, label, phase, text in entries.itertuples(index=False):
-            line = {"file_name": f"{IMAGES}/{file}", "text": text, "label": label, "phase": phase}
-            f.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-_WRITERS = {"classic": _write_classic, "huggingface": _write_huggingface}
-
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #3445d9e7
-from ..common.command import in_threads
-
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #089d88e4
-def _in_threads(work: Callable[[int], Any], count: int, step: int = 32) -> list[Any]:
-    """What `work` returns for each number below `count`."""
-    done: list[Any] = []
-    with progress(total=count, desc="writing", unit="image") as bar:
-        parts = (range(first, min(first + step, count)) for first in range(0, count, step))
-        for some in in_threads(lambda part: [*map(work, part)], parts, cores() + 2):  # two more wait for the disk
-            done += some
-            bar.update(len(some))
-    return done
-
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #ab0fc869
 def _write_image(
     frames: Frames, index: int, path: Path, size: int | None, link: bool, tolerant: bool
 ) -> tuple[int, bool]:
-    """Writes a frame to `path`; the number of its bytes, and whether it is truncated."""
+    """Write a frame to `path`; return the number of its bytes, and whether it is truncated."""
     data, label = frames.jpeg(index), frames.label(index)
     truncated = _truncated(data, label, tolerant)
     if link:
-        _link(_file(frames, index), path)
-    else:
-        data = data if size is None else _resized(data, size, label)
-        path.write_bytes(data)
+        _link(frames, index, path)
+        return len(data), truncated
+    if size is not None:
+        try:
+            pixels = Image.fromarray(decode(data, tolerant=True))
+        except DataError as fault:
+            raise DataError(f"frame {label} {fault}") from fault
+        pixels.resize((size, size), Image.Resampling.LANCZOS).save(buffer := io.BytesIO(), "JPEG", quality=95)
+        data = buffer.getvalue()
+    path.write_bytes(data)
     return len(data), truncated
 
 # %% ../../nbs/dataset_util/19_image_folder.ipynb #3f55a977
@@ -179,23 +155,14 @@ class ImageFolder(NamedTuple):
         hurt = f"\n  {self.truncated:,} of them are truncated" if self.truncated else ""
         return f"{self.path}: {what}, {self.bytes / 1e6:.1f} MB {how}\n  {phases}{hurt}"
 
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #7a6ba7fb
-def _summary(path: str | os.PathLike, table: pd.DataFrame, written: list[tuple[int, bool]], link: bool) -> ImageFolder:
-    """What was made of the frames of a table."""
-    counts = table["phase"].value_counts(sort=False)
-    phases = {str(phase): int(count) for phase, count in counts.items() if count}
-    planes = [str(plane) for plane in FocalPlane if (table["plane"] == plane).any()]
-    size, truncated = (sum(column) for column in zip(*written, strict=True))
-    videos = table["video"].nunique()
-    runs = table.loc[table["video"].isna(), "origin"].nunique() if "origin" in table else 0
-    return ImageFolder(str(expanded(path)), len(table), phases, planes, videos, size, link, truncated, runs)
 
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #84f8fb52
 LARGEST = 16_384
+_WRITERS = {"classic": _write_classic, "huggingface": _write_huggingface}
+_STEP = 32  # images that a thread writes at a time
 
 
 def _check_options(form: str, size: int | None, link: bool) -> None:
-    """Raise `ValueError` for options that cannot be."""
+    """Raise `ValueError` for options that are not possible."""
     if form not in _WRITERS:
         raise ValueError(f"form is {form!r}; choose from {', '.join(_WRITERS)}{nearest(form, _WRITERS)}")
     if size is not None and not isinstance(size, SupportsIndex):
@@ -205,7 +172,18 @@ def _check_options(form: str, size: int | None, link: bool) -> None:
     if size is not None and not 8 <= size <= LARGEST:
         raise ValueError(f"size is {size}; it must be 8 to {LARGEST:,} pixels")
 
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #b0b99dd6
+
+def _summary(path: str | os.PathLike, table: pd.DataFrame, written: list[tuple[int, bool]], link: bool) -> ImageFolder:
+    """Return what was made of the frames of a table."""
+    counts = table["phase"].value_counts(sort=False)
+    phases = {str(phase): int(count) for phase, count in counts.items() if count}
+    planes = [str(plane) for plane in FocalPlane if (table["plane"] == plane).any()]
+    size, truncated = (sum(column) for column in zip(*written, strict=True))
+    videos = table["video"].nunique()
+    runs = table.loc[table["video"].isna(), "origin"].nunique() if "origin" in table else 0
+    return ImageFolder(str(expanded(path)), len(table), phases, planes, videos, size, link, truncated, runs)
+
+
 def make_image_folder(
     frames: Frames,
     path: str | os.PathLike,
@@ -217,9 +195,9 @@ def make_image_folder(
 ) -> ImageFolder:
     """Write `frames`, all of which need a phase, to the new folder `path`, all or nothing.
 
-    Files are copied byte for byte, with `link` linked (hard), with `size` scaled to (size, size) and encoded anew.
-    `tolerant` takes truncated files too. `FileExistsError` where `path` exists, `ValueError` for an unknown form or a size
-    that cannot be, `DataError` where no frame is chosen, one is truncated or `open_jpeg` refuses it, or links cannot be made.
+    Files are copied byte for byte, with `link` linked (hard), with `size` scaled to (size, size) and encoded again.
+    `tolerant` takes truncated files too. `FileExistsError` if `path` exists, `ValueError` for an unknown form or a size
+    that is not possible, `DataError` if no frame is chosen, one is truncated or `open_jpeg` refuses it, or links cannot be made.
     """
     require_frames(frames, 'make_image_folder(ds.frames(phases=["t2", "t4"]), "images")')
     _check_options(form, size, link)
@@ -227,109 +205,41 @@ def make_image_folder(
         _WRITERS[form](folder, _entries(frames))
         images = folder / IMAGES
         images.mkdir()
-        written = _in_threads(
-            lambda index: _write_image(frames, index, images / f"{index}.jpeg", size, link, tolerant), len(frames)
-        )
+
+        def write(part: range) -> list[tuple[int, bool]]:
+            return [_write_image(frames, i, images / f"{i}.jpeg", size, link, tolerant) for i in part]
+
+        written: list[tuple[int, bool]] = []
+        with progress(total=len(frames), desc="writing", unit="image") as bar:
+            parts = (range(first, min(first + _STEP, len(frames))) for first in range(0, len(frames), _STEP))
+            for some in in_threads(write, parts, cores() + 2):  # two more wait for the disk
+                written += some
+                bar.update(len(some))
     return _summary(path, frames.table, written, link)
 
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #b8346bcc
-import argparse
-import sys
-from typing import get_args
-
-from ..common.command import Parser, Several, filled, run_command
-from ..common.files import refuse_existing, refuse_inside
-from ..common.text import complain, tell
-from .split import Split, check, read_split
-from .util import UnknownName
-
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #ac701724
-def _pick(text: str) -> str | int:
-    return int(text) if text.isascii() and text.isdigit() else text
-
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #c3fb98e1
-def _add_choice(parser: argparse.ArgumentParser) -> None:
-    """The options that choose frames."""
-    parser.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help="these videos, or all (all)")
-    parser.add_argument("--split", type=filled, metavar="SPLIT.json", help="the videos of a part of this split")
-    parser.add_argument("--part", type=str, help="which part of the split (train)")
-    parser.add_argument(
-        "--planes", action=Several, metavar="PLANE", help="these focal planes, F-45 to F45, or all (all)"
-    )
-    parser.add_argument("--phases", action=Several, metavar="PHASE", help="these phases, or all (all)")
-    pick = "of each phase in each video and plane: all, median, onset, or so many (all)"
-    parser.add_argument("--pick", type=_pick, default="all", metavar="WHICH", help=pick)
-    table = "leave out what this table names: video, plane, runs"
-    parser.add_argument("--exclude", type=filled, metavar="FILE.csv", help=table)
-    runs = "add the images of the synthetic runs in this folder that show these planes and phases"
-    parser.add_argument("--synthetic", type=filled, metavar="RUNS", help=runs)
-
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #bf115d80
-def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m nsw_da_medical_image.dataset_util.image_folder",
-        description="Make a folder for generative training: images, a description for each, a table. All or nothing.",
-        epilog="Exit status: 0 done, 1 nothing to write, a truncated frame, or the target exists, 2 wrong usage.",
-    )
-    parser.add_argument(
-        "folder", type=filled, help="the folder of an extracted data set, or of the archives, or of a part of them"
-    )
-    parser.add_argument("out", type=filled, help="the folder to make, which must not exist")
-    _add_choice(parser)
-    forms = "classic: descriptions and metadata.csv; huggingface: metadata.jsonl (classic)"
-    parser.add_argument("--form", choices=get_args(Form), default="classic", help=forms)
-    parser.add_argument("--size", type=int, metavar="N", help="scale to N x N pixels, encoded anew (copy the files)")
-    parser.add_argument("--link", action="store_true", help="hard links instead of copies")
-    parser.add_argument("--tolerant", action="store_true", help="take truncated frames as they are")
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    return parser
-
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #060cd3c6
-def _parsed(argv: list[str] | None) -> argparse.Namespace:
-    """The arguments; leaves with status 2 where they cannot be meant."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    if args.split is None and args.part is not None:
-        parser.error(f"--part {args.part} needs --split, the split that it is a part of")
-    args.part = args.part or "train"
-    for name in ("videos", "planes", "phases"):
-        try:
-            setattr(args, name, unless_all(getattr(args, name)))
-        except ValueError as fault:
-            parser.error(f"--{name}: {fault}")
-    args.phases = args.phases or list(Phase)
-    return args
-
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #56ab7427
-def _split_notes(split: Split, part: str, videos: Collection[str]) -> Iterator[str]:
-    """What to know before a part of a split is used: siblings that leak, and videos that are not here."""
-    found = check(split, videos)
-    for leak in found.leaks:
-        yield f"the split leaks: {leak}"
-    if names := found.unidentified:
-        more = f" and {len(names) - 8} more" if names[8:] else ""
-        yield f"whether the split leaks cannot be known: these names do not identify patients: {', '.join(names[:8])}{more}"
-    here = set(videos)
-    if absent := [video for video in split[part] if video not in here]:
-        names = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if absent[8:] else "")
-        yield f"{len(absent)} of {len(split[part])} videos of {part} are not in this data set and are passed over: {names}"
-
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #86b67751
+# %% ../../nbs/dataset_util/19_image_folder.ipynb #c7e44eb3
 def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | None:
-    """The videos that --videos and --split mean together; None for all."""
+    """Return the videos that --videos and --split mean together, None for all; note what is doubtful about the split."""
     if args.split is None:
         return args.videos
     split = read_split(args.split)
     if args.part not in split:
         raise UnknownName(f"{args.split} has no part {args.part!r}; it has {', '.join(split)}")
-    for note in _split_notes(split, args.part, dataset):
-        complain(f"note: {note}")
+    found, part = check(split, dataset), split[args.part]
+    for leak in found.leaks:
+        complain(f"note: the split leaks: {leak}")
+    if names := found.unidentified:
+        why = "these names do not identify patients"
+        complain(f"note: whether the split leaks cannot be known: {why}: {first_few(names, 8)}")
+    if absent := [video for video in part if video not in dataset]:
+        passed = f"{len(absent)} of {len(part)} videos of {args.part} are not in this data set and are passed over"
+        complain(f"note: {passed}: {first_few(absent, 8)}")
     asked = dataset if args.videos is None else [dataset[name].name for name in args.videos]
-    return [name for name in asked if name in split[args.part]]
+    return [name for name in asked if name in part]
 
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #b81ba84c
+
 def _chosen(args: argparse.Namespace) -> Frames:
-    """The frames that the command's options mean."""
+    """Return the frames that the options mean."""
     refuse_existing(args.out)
     dataset = EmbryoDataset(args.folder)
     refuse_inside(args.out, args.folder)
@@ -345,19 +255,15 @@ def _chosen(args: argparse.Namespace) -> Frames:
         if not len(made):
             complain(f"note: no synthetic image in {args.synthetic} shows these planes and phases")
     if not len(frames):
-        raise DataError(f"{args.folder} {_why_none(dataset)}; nothing is written")
+        why = "has no labelled frame of these videos, planes and phases that is not excluded"
+        if not dataset.planes:
+            why = "holds no frames"
+        elif not dataset.annotated:
+            why = "has no annotations, and without them no frame has a phase"
+        raise DataError(f"{args.folder} {why}; nothing is written")
     return frames
 
 
-def _why_none(dataset: EmbryoDataset) -> str:
-    """Return why no frame is chosen."""
-    if not dataset.planes:
-        return "holds no frames"
-    if not dataset.annotated:
-        return "has no annotations, and without them no frame has a phase"
-    return "has no labelled frame of these videos, planes and phases that is not excluded"
-
-# %% ../../nbs/dataset_util/19_image_folder.ipynb #c7e44eb3
 def _make(args: argparse.Namespace) -> None:
     """Write the folder that the options ask for."""
     frames = _chosen(args)
@@ -367,7 +273,38 @@ def _make(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 with one line on standard error if it cannot be done, 2 wrong usage."""
-    args = _parsed(argv)
+    parser = Parser(
+        prog="python -m nsw_da_medical_image.dataset_util.image_folder",
+        description="Make a folder for generative training: images, a description for each, a table. All or nothing.",
+        epilog="Exit status: 0 done, 1 nothing to write, a truncated frame, or the target exists, 2 wrong usage.",
+    )
+    add = parser.add_argument
+    parser.add_data_set()
+    add("out", help="the folder to make, which must not exist")
+    add("--videos", action=Several, spaces=True, metavar="VIDEO", help="these videos, or all (all)")
+    add("--split", metavar="SPLIT.json", help="the videos of a part of this split")
+    add("--part", type=str, help="which part of the split (train)")
+    add("--planes", action=Several, metavar="PLANE", help="these focal planes, F-45 to F45, or all (all)")
+    add("--phases", action=Several, metavar="PHASE", help="these phases, or all (all)")
+    pick = "of each phase in each video and plane: all, median, onset, or so many (all)"
+    add("--pick", type=str, default="all", metavar="WHICH", help=pick)
+    add("--exclude", metavar="FILE.csv", help="leave out what this table names: video, plane, runs")
+    runs = "add the images of the synthetic runs in this folder that show these planes and phases"
+    add("--synthetic", metavar="RUNS", help=runs)
+    forms = "classic: descriptions and metadata.csv; huggingface: metadata.jsonl (classic)"
+    add("--form", choices=get_args(Form), default="classic", help=forms)
+    add("--size", type=int, metavar="N", help="scale to N x N pixels, encoded anew (copy the files)")
+    add("--link", action="store_true", help="hard links instead of copies")
+    add("--tolerant", action="store_true", help="take truncated frames as they are")
+    add("--json", action="store_true", help="print the summary as JSON")
+    args = parser.parse_args(argv)
+    if args.split is None and args.part is not None:
+        parser.error(f"--part {args.part} needs --split, the split that it is a part of")
+    for name in ("videos", "planes", "phases"):
+        with parser.refusing(f"--{name}"):
+            setattr(args, name, unless_all(getattr(args, name)))
+    args.part, args.phases = args.part or "train", args.phases or list(Phase)
+    args.pick = int(args.pick) if args.pick.isascii() and args.pick.isdigit() else args.pick
     return run_command(lambda: _make(args), wrong=2)
 
 # %% ../../nbs/dataset_util/19_image_folder.ipynb #a931f048

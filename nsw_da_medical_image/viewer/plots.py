@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PHASE_COLOURS', 'INK', 'FAINT', 'PALE', 'PAPER', 'DPI', 'MARGIN', 'CAPTION', 'GAP', 'By', 'WIDTH', 'PlotFigure',
-           'contact_sheet', 'focal_stack', 'phase_raster']
+           'Tile', 'contact_sheet', 'focal_stack', 'phase_raster']
 
 # %% ../../nbs/viewer/00_plots.ipynb #5f0903e4
 import io
@@ -19,7 +19,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..common.text import DataError
+from ..common.text import DataError, first_few, plural, printable
 from ..dataset_util.contents import Plane, Planes, require_dataset
 from ..dataset_util.dataset import EmbryoDataset, Video, require_video
 from ..dataset_util.textfiles import phase_ranks
@@ -37,20 +37,13 @@ PHASE_COLOURS: dict[Phase, str] = dict(zip(Phase, _BATLOW.split(), strict=True))
 INK, FAINT, PALE, PAPER = "#222222", "#6b6b6b", "#d4d4d4", "#ffffff"
 
 
-def _brightness(colour: str) -> float:
-    """How bright a colour looks, from 0 to 1."""
-    return float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)))
-
-
 def _ink_on(colour: str) -> str:
-    """Black or white, whichever is read better on `colour`."""
-    return PAPER if _brightness(colour) < 0.47 else INK
-
-# %% ../../nbs/viewer/00_plots.ipynb #9dd90a95
-from ..common.text import printable
+    """Return black or white, whichever is more legible on `colour`."""
+    return PAPER if np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) < 0.47 else INK
 
 # %% ../../nbs/viewer/00_plots.ipynb #e9bfcc7b
 DPI = 100
+MARGIN = 12
 
 
 class PlotFigure(Figure):
@@ -60,24 +53,24 @@ class PlotFigure(Figure):
         self.savefig(buffer := io.BytesIO(), format="png", dpi=self.dpi)
         return buffer.getvalue()
 
-
-def _paper(width: float, height: float, title: str) -> tuple[PlotFigure, Axes]:
-    """A white figure with a title, and axes over all of it that count pixels from the upper left."""
-    width, height = round(width) + 1e-6, round(height) + 1e-6  # a hair more: 340 / 100 * 100 is less than 340
-    figure = PlotFigure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
-    axes = figure.add_axes((0, 0, 1, 1), facecolor=PAPER, xticks=[], yticks=[])
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.spines[:].set_visible(False)
-    # names come from folders, and may hold dollar signs: here and below they are no formulas
-    title = printable(title)
-    axes.text(MARGIN, MARGIN + 8, title, size=10.5, weight="bold", color=INK, va="center", parse_math=False)
-    return figure, axes
-
-
-MARGIN = 12
+    @classmethod
+    def blank(cls, width: float, height: float, title: str) -> tuple["PlotFigure", Axes]:
+        """Return a white figure with a title, and axes over all of it that count pixels from the upper left."""
+        width, height = round(width) + 1e-6, round(height) + 1e-6  # a hair more: 340 / 100 * 100 is less than 340
+        figure = cls(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
+        axes = figure.add_axes((0, 0, 1, 1), facecolor=PAPER, xticks=[], yticks=[])
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        axes.spines[:].set_visible(False)
+        # names come from folders and may contain dollar signs: here and below they are not formulas
+        style: dict[str, Any] = {"size": 10.5, "weight": "bold", "color": INK, "va": "center", "parse_math": False}
+        axes.text(MARGIN, MARGIN + 8, printable(title), **style)
+        return figure, axes
 
 # %% ../../nbs/viewer/00_plots.ipynb #35b50755
-class _Tile(NamedTuple):
+CAPTION, GAP = 36, 8  # pixels above a tile's frame, and between tiles
+
+
+class Tile(NamedTuple):
     """A frame, or the reason why there is none; its name, its caption, and the colour of the strip above it."""
 
     frame: np.ndarray | str
@@ -85,73 +78,66 @@ class _Tile(NamedTuple):
     caption: str
     colour: str = PALE
 
+    def draw(self, axes: Axes, x: float, y: float, size: int) -> None:
+        """Draw the tile, `size` pixels wide, with its upper left corner at (x, y)."""
+        points = min(9.0, size / 15)
+        plain: dict[str, Any] = {"va": "center", "parse_math": False}
+        axes.text(x, y + 6, printable(self.name), size=points, weight="bold", color=INK, **plain)
+        axes.text(x, y + 20, printable(self.caption), size=points * 0.89, color=FAINT, **plain)
+        axes.add_patch(Rectangle((x, y + CAPTION - 6), size, 4, color=self.colour, lw=0))
+        y += CAPTION
+        if isinstance(self.frame, str):
+            axes.add_patch(Rectangle((x, y), size, size, facecolor="#f3f3f3", edgecolor=PALE, hatch="//", lw=0))
+            text = textwrap.fill(printable(self.frame), max(8, round(size / points / 0.95)))
+            box = {"facecolor": "#f3f3f3", "lw": 0, "pad": 2}
+            axes.text(x + size / 2, y + size / 2, text, size=points, color=INK, ha="center", bbox=box, **plain)
+        else:
+            hair = 1e-3  # without it, rounding up makes the picture a pixel too wide
+            place = (x + hair, x + size - hair, y + size - hair, y + hair)
+            grey = np.dstack([self.frame] * 3)  # as colours, which are shown as they are; a colour map rounds
+            axes.imshow(grey, extent=place, aspect="auto", origin="upper")
 
-CAPTION = 36  # pixels above a frame
+# %% ../../nbs/viewer/00_plots.ipynb #11c756fd
+def contact_sheet(
+    video: Video, plane: Plane = "F0", runs: int | Iterable[int] | None = None, columns: int = 8, size: int = 150
+) -> Figure:
+    """Draw one picture per phase, or one for each of `runs`, with phase, RUN and the recorded hour; each `size` pixels wide
+    and high, at least 90.
 
-
-def _draw_tile(axes: Axes, tile: _Tile, x: float, y: float, size: int) -> None:
-    """Draws a tile with its upper left corner at (x, y)."""
-    points = min(9.0, size / 15)
-    plain: dict[str, Any] = {"va": "center", "parse_math": False}
-    axes.text(x, y + 6, printable(tile.name), size=points, weight="bold", color=INK, **plain)
-    axes.text(x, y + 20, printable(tile.caption), size=points * 0.89, color=FAINT, **plain)
-    axes.add_patch(Rectangle((x, y + CAPTION - 6), size, 4, color=tile.colour, lw=0))
-    y += CAPTION
-    if isinstance(tile.frame, str):
-        axes.add_patch(Rectangle((x, y), size, size, facecolor="#f3f3f3", edgecolor=PALE, hatch="//", lw=0))
-        text = textwrap.fill(printable(tile.frame), max(8, round(size / points / 0.95)))
-        box = {"facecolor": "#f3f3f3", "lw": 0, "pad": 2}
-        axes.text(x + size / 2, y + size / 2, text, size=points, color=INK, ha="center", bbox=box, **plain)
+    A frame that cannot be read is replaced by the reason. Raise `UnknownName` for a plane or a run that does not exist,
+    `ValueError` if there is nothing to show.
+    """
+    require_video(video, 'contact_sheet(ds["NAME"], plane="F15")')
+    plane = video.dataset.plane(plane)
+    if runs is not None:
+        several = runs if isinstance(runs, Iterable) and not isinstance(runs, str | bytes) else [runs]
+        chosen = [run_number(run, "contact_sheet(video, runs=[12, 13])") for run in several]
+        for run in chosen:
+            video.path(run, plane)  # raises if the run does not exist
+        tiles = [_run_tile(video, run, plane, size) for run in chosen]
     else:
-        hair = 1e-3  # without it, rounding up makes the picture a pixel too wide
-        place = (x + hair, x + size - hair, y + size - hair, y + hair)
-        grey = np.dstack([tile.frame] * 3)  # as colours, which are shown as they are; a colour map rounds
-        axes.imshow(grey, extent=place, aspect="auto", origin="upper")
-
-# %% ../../nbs/viewer/00_plots.ipynb #31534b2d
-GAP = 8
+        tiles = _phase_tiles(video, plane, size)
+        if not tiles:
+            raise ValueError(f"{video.name} has no annotation to choose the runs by; give runs=")
+    return _sheet(f"{video.name} · plane {FocalPlane.parse(plane)}", tiles, columns, size)
 
 
-def _sheet(title: str, tiles: Sequence[_Tile], columns: int, size: int) -> PlotFigure:
-    """A figure of tiles, row by row. `ValueError` where there are none or the numbers are too small."""
-    if not tiles:
-        raise ValueError("there is nothing to show: no run, or no plane, was chosen")
-    if columns < 1 or size < 90:
-        raise ValueError(f"{columns} columns of {size} pixels cannot be drawn; 1 column and 90 pixels at least")
-    columns = min(columns, len(tiles))
-    rows = -(-len(tiles) // columns)
-    width = max(2 * MARGIN + columns * (size + GAP) - GAP, 340)
-    top = MARGIN + 26
-    figure, axes = _paper(width, top + rows * (CAPTION + size + GAP) - GAP + MARGIN, title)
-    for place, tile in enumerate(tiles):
-        row, column = divmod(place, columns)
-        x, y = MARGIN + column * (size + GAP), top + row * (CAPTION + size + GAP)
-        _draw_tile(axes, tile, x, y, size)
-    return figure
-
-# %% ../../nbs/viewer/00_plots.ipynb #0811bef5
-def _frame_or_reason(video: Video, run: int, plane: Plane, size: int) -> np.ndarray | str:
-    """The frame scaled to `size`, or in a few words why it cannot be shown."""
+def _run_tile(video: Video, run: int, plane: Plane, size: int) -> Tile:
+    """Return the tile of one run; its frame is scaled to `size`, or is a few words why it cannot be shown."""
+    frame: np.ndarray | str
     try:
-        return video.frame(run, plane, size=size)
+        frame = video.frame(run, plane, size=size)
     except DataError as fault:
-        return f"RUN {run} {fault.__cause__ or fault}"
+        frame = f"RUN {run} {fault.__cause__ or fault}"
     except UnknownName:
-        return f"RUN {run} is missing in this plane"
+        frame = f"RUN {run} is missing in this plane"
+    phase, hours = video.phase_at(run), video.hours.get(run)
+    caption = f"RUN {run}" if hours is None else f"RUN {run} · {hours:.1f} hpi"
+    return Tile(frame, phase or "unlabelled", caption, PHASE_COLOURS[phase] if phase else PALE)
 
 
-def _joined(*parts: str | None) -> str:
-    return " · ".join(part for part in parts if part)
-
-
-def _hours_text(video: Video, run: int) -> str | None:
-    """The recorded hour of a run in words, None where none was recorded."""
-    hours = video.hours.get(run)
-    return None if hours is None else f"{hours:.1f} hpi"
-
-# %% ../../nbs/viewer/00_plots.ipynb #0a18597b
-def _phase_tiles(video: Video, plane: Plane, size: int) -> list[_Tile]:
-    """A tile for each row of the annotation, in the order of the runs."""
+def _phase_tiles(video: Video, plane: Plane, size: int) -> list[Tile]:
+    """Return a tile for each row of the annotation, in the order of the runs."""
     runs = video.runs(plane)
     rows = sorted(video.dataset.phase_rows(video.name), key=lambda row: row.first)
     ranks = phase_ranks(rows, runs)
@@ -162,48 +148,32 @@ def _phase_tiles(video: Video, plane: Plane, size: int) -> list[_Tile]:
             tiles.append(_run_tile(video, int(own[len(own) // 2]), plane, size))
         else:
             last = f" to {row.last}" if row.last > row.first else ""
-            reason = f"no frame of RUN {row.first}{last}"
-            tiles.append(_Tile(reason, row.phase, "", PHASE_COLOURS[row.phase]))
+            tiles.append(Tile(f"no frame of RUN {row.first}{last}", row.phase, "", PHASE_COLOURS[row.phase]))
     return tiles
 
 
-def _run_tile(video: Video, run: int, plane: Plane, size: int) -> _Tile:
-    """The tile of one run."""
-    phase = video.phase_at(run)
-    caption = _joined(f"RUN {run}", _hours_text(video, run))
-    frame = _frame_or_reason(video, run, plane, size)
-    return _Tile(frame, phase or "unlabelled", caption, PHASE_COLOURS[phase] if phase else PALE)
-
-# %% ../../nbs/viewer/00_plots.ipynb #11c756fd
-def contact_sheet(
-    video: Video, plane: Plane = "F0", runs: int | Iterable[int] | None = None, columns: int = 8, size: int = 150
-) -> Figure:
-    """One picture a phase, or one for each of `runs`, with phase, RUN and the recorded hour; each `size` pixels wide
-    and high, 90 at least.
-
-    A frame that cannot be read shows the reason in its place. `UnknownName` for a plane or a run that does not exist,
-    `ValueError` where there is nothing to show.
-    """
-    require_video(video, 'contact_sheet(ds["NAME"], plane="F15")')
-    plane = video.dataset.plane(plane)
-    if runs is not None:
-        several = runs if isinstance(runs, Iterable) and not isinstance(runs, str | bytes) else [runs]
-        chosen = [run_number(run, "contact_sheet(video, runs=[12, 13])") for run in several]
-        for run in chosen:
-            video.path(run, plane)  # raises where the run does not exist
-        tiles = [_run_tile(video, run, plane, size) for run in chosen]
-    else:
-        tiles = _phase_tiles(video, plane, size)
-        if not tiles:
-            raise ValueError(f"{video.name} has no annotation to choose the runs by; give runs=")
-    return _sheet(_joined(video.name, f"plane {FocalPlane.parse(plane)}"), tiles, columns, size)
+def _sheet(title: str, tiles: Sequence[Tile], columns: int, size: int) -> PlotFigure:
+    """Draw tiles row by row. Raise `ValueError` if there are none or the numbers are too small."""
+    if not tiles:
+        raise ValueError("there is nothing to show: no run, or no plane, was chosen")
+    if columns < 1 or size < 90:
+        raise ValueError(f"{columns} columns of {size} pixels cannot be drawn; 1 column and 90 pixels at least")
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    width = max(2 * MARGIN + columns * (size + GAP) - GAP, 340)
+    top = MARGIN + 26
+    figure, axes = PlotFigure.blank(width, top + rows * (CAPTION + size + GAP) - GAP + MARGIN, title)
+    for place, tile in enumerate(tiles):
+        row, column = divmod(place, columns)
+        tile.draw(axes, MARGIN + column * (size + GAP), top + row * (CAPTION + size + GAP), size)
+    return figure
 
 # %% ../../nbs/viewer/00_plots.ipynb #520e863f
 def focal_stack(video: Video, run: int, planes: Planes = None, size: int = 150) -> Figure:
-    """One run in the focal planes of the data set, or in `planes`, with the distance from the middle plane.
+    """Draw one run in the focal planes of the data set, or in `planes`, with the distance from the middle plane.
 
-    A plane that lacks the run says so in its place. `UnknownName` for a plane that the data set lacks, and for a run
-    that is in none of the planes; `ValueError` where there is nothing to show.
+    If a plane lacks the run, its tile shows that. Raise `UnknownName` for a plane that the data set lacks, and for a run
+    that is in none of the planes; `ValueError` if there is nothing to show.
     """
     require_video(video, 'focal_stack(ds["NAME"], 12)')
     run = run_number(run, "focal_stack(video, 12)")
@@ -211,26 +181,98 @@ def focal_stack(video: Video, run: int, planes: Planes = None, size: int = 150) 
     chosen = [video.dataset.plane(plane) for plane in asked]
     if chosen and not any(run in video.runs(plane) for plane in chosen):
         video.path(run, chosen[0])  # raises, naming the nearest runs
-    phase = video.phase_at(run)
-    colour = PHASE_COLOURS[phase] if phase else PALE
-    tiles = [
-        _Tile(_frame_or_reason(video, run, plane, size), plane, f"{plane.micrometres:+d} µm", colour)
-        for plane in chosen
-    ]
-    title = _joined(video.name, f"RUN {run}", _hours_text(video, run), phase or "unlabelled")
-    return _sheet(title, [tile._replace(caption=_signed(tile.caption)) for tile in tiles], 7, size)
+    tiles, title = [], ""
+    for plane in chosen:
+        tile = _run_tile(video, run, plane, size)
+        title = f"{video.name} · {tile.caption} · {tile.name}"
+        distance = f"{plane.micrometres:+d} µm".replace("-", "\u2212").replace(
+            "+0 ", "0 "
+        )  # a minus, and 0 without a sign
+        tiles.append(tile._replace(name=plane, caption=distance))
+    return _sheet(title, tiles, 7, size)
 
-
-def _signed(text: str) -> str:
-    """`text` with a real minus, and 0 without a sign."""
-    return text.replace("-", "\u2212").replace("+0 ", "0 ")
-
-# %% ../../nbs/viewer/00_plots.ipynb #309ace27
+# %% ../../nbs/viewer/00_plots.ipynb #88dc9e7c
 By = Literal["run", "hours"]
+WIDTH = 1000
+
+
+def phase_raster(
+    dataset: EmbryoDataset,
+    videos: Any = None,
+    by: By = "run",
+    plane: Plane | None = None,
+) -> Figure:
+    """Draw each video as a row, its phases as coloured stretches of its runs, or by="hours" of its recorded hours (hpi).
+
+    The frames are those of `plane`, by default the one nearest to the middle. What cannot be drawn is listed below.
+    Raise `UnknownName` for a video or a plane that does not exist, `ValueError` if there is nothing to draw.
+    """
+    require_dataset(dataset, 'phase_raster(ds, videos=["AA83-7", "AB028-6"])')
+    if by not in ("run", "hours"):
+        raise ValueError(f"by is {by!r}; choose 'run' or 'hours'")
+    names = [dataset[name].name for name in (dataset.videos if videos is None else one_or_several(videos))]
+    middle = dataset.middle if plane is None else dataset.plane(plane)
+    if not names or middle is None:
+        raise ValueError(f"there is nothing to draw: no {'video was chosen' if middle else 'plane is there'}")
+    rows = [_Row.of(dataset[name], middle, by) for name in names]
+    by_note: dict[str, list[str]] = {}
+    for name, row in zip(names, rows, strict=True):
+        for note in row.notes:
+            by_note.setdefault(note, []).append(name)
+    notes = [f"{note}: {first_few(those, 6)}" for note, those in by_note.items()]
+    if not any(len(row.stretches) for row in rows):
+        raise ValueError(f"there is nothing to draw by {by}: {'; '.join(notes)}")
+    thickness = float(np.clip(1400 / len(names), 2, 24))
+    height = 64 + thickness * len(names) + 44 + 15 * len(notes)
+    title = f"Phases · {plural(len(names), 'video')} · plane {middle}"
+    figure, paper = PlotFigure.blank(WIDTH, height, title)
+    _draw_legend(paper, MARGIN + 34)
+    for line, note in enumerate(notes):
+        y = height - 15 * (len(notes) - line)
+        paper.text(MARGIN, y, printable(note), size=8, color=FAINT, va="center", parse_math=False)
+    axes = _axes_of(figure, names, thickness, "RUN" if by == "run" else "hours since insemination (hpi), as recorded")
+    _draw_rows(axes, rows, thickness)
+    return figure
+
+
+class _Row(NamedTuple):
+    """One video: stretches (n, 3) of start, end and rank; missing (n, 2), from and to; what cannot be drawn."""
+
+    stretches: np.ndarray
+    missing: np.ndarray
+    notes: list[str]
+
+    @classmethod
+    def of(cls, video: Video, plane: FocalPlane, by: By) -> "_Row":
+        """Return the row of a video."""
+        notes: list[str] = []
+
+        def read_or(note: str, read: Callable[..., Any], *args: Any) -> Any:
+            try:
+                return read(*args)
+            except DataError:
+                notes.append(note)
+                return None
+
+        runs = video.runs(plane)
+        rows = read_or("annotation not understood", video.dataset.phase_rows, video.name)
+        if not rows and not notes:
+            notes.append("not annotated")
+        if not len(runs):
+            notes.append(f"no frames in plane {plane}")
+        nowhere = np.full(len(runs), np.nan)
+        start, end = read_or("times not understood", _positions, video, runs, by) or (nowhere, nowhere)
+        known = np.isfinite(start)
+        if len(runs) and not known.all():
+            notes.append("some hours not recorded" if known.any() else "no hours recorded")
+        before = np.flatnonzero(np.diff(runs) > 1)
+        gaps = np.column_stack([end[before], start[before + 1]])
+        ranks = phase_ranks(rows or [], runs)
+        return cls(_stretches(start[known], end[known], ranks[known]), gaps[np.isfinite(gaps).all(1)], notes)
 
 
 def _positions(video: Video, runs: np.ndarray, by: By) -> tuple[np.ndarray, np.ndarray]:
-    """Where each run starts and ends on the axis; not a number where it has no place there."""
+    """Return where each run starts and ends on the axis, NaN if it has no place there."""
     if by == "run":
         return runs - 0.5, runs + 0.5
     recorded = dict(video.dataset.time_rows(video.name))
@@ -241,224 +283,95 @@ def _positions(video: Video, runs: np.ndarray, by: By) -> tuple[np.ndarray, np.n
 
 
 def _stretches(start: np.ndarray, end: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """Start, end and rank (n, 3) of the stretches into which neighbours of one rank join."""
+    """Return start, end and rank (n, 3) of the stretches into which neighbours of one rank join."""
     begins = np.ones(len(start), bool)
     begins[1:] = (ranks[1:] != ranks[:-1]) | (start[1:] != end[:-1])
     first = np.flatnonzero(begins)
     last = np.append(first[1:], len(start))[: len(first)] - 1
     return np.column_stack([start[first], end[last], ranks[first]])
 
-# %% ../../nbs/viewer/00_plots.ipynb #2bfdf795
-class _Row(NamedTuple):
-    """Of one video: stretches (n, 3) of start, end and rank; missing (n, 2), from and to; what cannot be drawn."""
 
-    stretches: np.ndarray
-    missing: np.ndarray
-    notes: list[str]
-
-
-def _row(video: Video, plane: FocalPlane, by: By) -> _Row:
-    """The row of a video."""
-    notes: list[str] = []
-    runs = video.runs(plane)
-    rows = _read_or(notes, "annotation not understood", video.dataset.phase_rows, video.name)
-    if not rows and not notes:
-        notes.append("not annotated")
-    if not len(runs):
-        notes.append(f"no frames in plane {plane}")
-    nowhere = np.full(len(runs), np.nan)
-    start, end = _read_or(notes, "times not understood", _positions, video, runs, by) or (nowhere, nowhere)
-    known = np.isfinite(start)
-    if len(runs) and not known.all():
-        notes.append("some hours not recorded" if known.any() else "no hours recorded")
-    before = np.flatnonzero(np.diff(runs) > 1)
-    gaps = np.column_stack([end[before], start[before + 1]])
-    ranks = phase_ranks(rows or [], runs)
-    return _Row(_stretches(start[known], end[known], ranks[known]), gaps[np.isfinite(gaps).all(1)], notes)
-
-
-def _read_or(notes: list[str], note: str, read: Callable[..., Any], *args: Any) -> Any:
-    """What `read(*args)` returns; where the data is at fault, None and the note."""
-    try:
-        return read(*args)
-    except DataError:
-        notes.append(note)
-        return None
-
-# %% ../../nbs/viewer/00_plots.ipynb #726a287d
-def _boxes(start: np.ndarray, end: np.ndarray, middle: np.ndarray, height: np.ndarray) -> Any:
-    """Rectangles as polygons (n, 4, 2)."""
-    low, high = middle - height / 2, middle + height / 2
-    return np.stack([np.stack([start, end, end, start], 1), np.stack([low, low, high, high], 1)], 2)
-
-
-def _uprights(x: np.ndarray, middle: np.ndarray, height: np.ndarray | float) -> Any:
-    """Vertical lines (n, 2, 2)."""
-    x, middle, height = np.broadcast_arrays(x, middle, height)
-    return np.stack([np.column_stack([x, x]), np.column_stack([middle - height / 2, middle + height / 2])], 2)
-
-
-def _thick(row: float) -> float:
-    """The part of a row that a phase fills: thin rows have no room for a gap."""
-    return 0.8 if row >= 8 else 1.0
-
-
-def _draw_stretches(axes: Axes, found: np.ndarray, where: np.ndarray, row: float) -> None:
-    """Draws stretches (n, 3) into the rows `where`, which are `row` pixels high."""
-    start, end, rank = found.T
-    colours = np.array([*PHASE_COLOURS.values(), PALE])[rank.astype(int)]  # -1, unlabelled, is the last
-    height = np.where(rank < 0, _thick(row) / 3 if row >= 8 else 1, _thick(row))
-    moments = end == start
-    axes.add_collection(PolyCollection(_boxes(start, end, where, height), facecolors=colours, lw=0), autolim=False)
-    lines = LineCollection(_uprights(start, where, height)[moments], colors=colours[moments], lw=1.5, capstyle="butt")
-    axes.add_collection(lines, autolim=False)
-
-# %% ../../nbs/viewer/00_plots.ipynb #b09f08b8
-def _draw_separators(axes: Axes, found: np.ndarray, where: np.ndarray, row: float) -> None:
-    """Draws the separators of neighbouring phases."""
-    start, end, rank = found.T
-    meets = (start[1:] == end[:-1]) & (where[1:] == where[:-1]) & (rank[1:] >= 0) & (rank[:-1] >= 0)
-    lines = _uprights(start[1:][meets], where[1:][meets], _thick(row))
-    width = 1.2 if row >= 8 else 0.5
-    axes.add_collection(LineCollection(lines, colors=PAPER, lw=width, capstyle="butt"), autolim=False)
-
-
-def _draw_missing(axes: Axes, found: np.ndarray, where: np.ndarray, row: float) -> None:
-    """Draws the gaps (n, 2) of missing runs: a line along each, and a mark that is seen however short it is."""
-    upright = _uprights(found.mean(1), where, max(_thick(row), 8 / row))
-    along: Any = np.stack([found, np.column_stack([where, where])], 2)
-    for lines, colour, width in (upright, PAPER, 3.5), (along, INK, 0.7), (upright, INK, 1.0):
-        axes.add_collection(LineCollection(lines, colors=colour, lw=width, capstyle="butt"), autolim=False)
-
-# %% ../../nbs/viewer/00_plots.ipynb #52079e58
-def _draw_legend(axes: Axes, y: float) -> None:
-    """The sixteen phases and the two other signs, in a line at height `y`."""
-    x = float(MARGIN)
-    for phase, colour in PHASE_COLOURS.items():
-        axes.add_patch(Rectangle((x, y - 8), 44, 16, color=colour, lw=0))
-        axes.text(x + 22, y, phase, size=8, color=_ink_on(colour), ha="center", va="center")
-        x += 45
-    for name, width in ("unlabelled", 0.0), ("missing runs", 1.0):
-        x += 14
-        if width:
-            _draw_missing(axes, np.array([[x, x + 26]]), np.array([y]), 1)
-        else:
-            axes.add_patch(Rectangle((x, y - 2.5), 26, 5, color=PALE, lw=0))
-        axes.text(x + 31, y, name, size=8, color=INK, va="center")
-        x += 31 + 6 * len(name)
-
-# %% ../../nbs/viewer/00_plots.ipynb #c673debc
-WIDTH = 1000
-
-
-class _Layout(NamedTuple):
-    """Pixels: `left` and `top` of the plot, its `height`, that of a row; and how many rows share a label."""
-
-    left: float
-    top: float
-    row: float
-    height: float
-    step: int
-
-
-def _layout(names: Sequence[str]) -> _Layout:
-    """A layout for rows with these names."""
-    row = float(np.clip(1400 / len(names), 2, 24))
-    return _Layout(MARGIN + 10 + 6.2 * max(map(len, names)), 64, row, row * len(names), int(np.ceil(13 / row)))
-
-
-def _plot(figure: Figure, names: Sequence[str], layout: _Layout, label: str) -> Axes:
-    """The axes of a raster, with the names at the left."""
+def _axes_of(figure: Figure, names: Sequence[str], thickness: float, label: str) -> Axes:
+    """Add the axes of a raster, with the names at the left; rows are `thickness` pixels high."""
     width, height = figure.get_size_inches() * DPI
-    box = (layout.left, height - layout.top - layout.height, width - layout.left - MARGIN, layout.height)
+    left, step = MARGIN + 10 + 6.2 * max(map(len, names)), int(np.ceil(13 / thickness))  # rows per label
+    box = (left, height - 64 - thickness * len(names), width - left - MARGIN, thickness * len(names))
     axes = figure.add_axes((box[0] / width, box[1] / height, box[2] / width, box[3] / height), facecolor=PAPER)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_yticks(range(0, len(names), layout.step), [*map(printable, names[:: layout.step])], parse_math=False)
+    axes.set_yticks(range(0, len(names), step), [*map(printable, names[::step])], parse_math=False)
     axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=8, width=0.8, length=3)
-    axes.tick_params(axis="y", length=3 if layout.step > 1 else 0)
+    axes.tick_params(axis="y", length=3 if step > 1 else 0)
     axes.set_xlabel(label, size=8.5, color=INK, labelpad=3)
     axes.spines[["left", "top", "right"]].set_visible(False)
     axes.spines["bottom"].set_color(FAINT)
     return axes
 
-# %% ../../nbs/viewer/00_plots.ipynb #1b386fc5
-def _draw_names(axes: Axes, found: np.ndarray, where: np.ndarray, pixels_a_unit: float) -> None:
-    """Writes the phase into each stretch that is wide enough."""
-    phases = list(Phase)
-    for (start, end, rank), row in zip(found, where, strict=True):
-        phase = phases[int(rank)] if rank >= 0 else None
-        if phase and (end - start) * pixels_a_unit > 6 * len(phase) + 4:
-            colour = _ink_on(PHASE_COLOURS[phase])
-            axes.text((start + end) / 2, row, phase, size=7.5, color=colour, ha="center", va="center", clip_on=True)
 
-
-def _footnotes(names: Sequence[str], rows: Sequence[_Row], most: int = 6) -> list[str]:
-    """A line for each kind of note, with the videos that have it."""
-    by_note: dict[str, list[str]] = {}
-    for name, row in zip(names, rows, strict=True):
-        for note in row.notes:
-            by_note.setdefault(note, []).append(name)
-    more = {note: f" and {len(n) - most:,} more" if len(n) > most else "" for note, n in by_note.items()}
-    return [f"{note}: {', '.join(n[:most])}{more[note]}" for note, n in by_note.items()]
-
-# %% ../../nbs/viewer/00_plots.ipynb #88dc9e7c
-def phase_raster(
-    dataset: EmbryoDataset,
-    videos: Any = None,
-    by: By = "run",
-    plane: Plane | None = None,
-) -> Figure:
-    """Each video a row, its phases as coloured stretches of its runs, or by="hours" of its recorded hours (hpi).
-
-    The frames are those of `plane`, by default the one nearest to the middle. What cannot be drawn is told below.
-    `UnknownName` for a video or a plane that does not exist, `ValueError` where there is nothing to draw.
-    """
-    require_dataset(dataset, 'phase_raster(ds, videos=["AA83-7", "AB028-6"])')
-    names, middle = _chosen(dataset, videos, by, plane)
-    rows = [_row(dataset[name], middle, by) for name in names]
-    found = np.concatenate([row.stretches for row in rows])
-    if not len(found):
-        told = "; ".join(_footnotes(names, rows))
-        raise ValueError(f"there is nothing to draw by {by}: {told}")
-    layout, notes = _layout(names), _footnotes(names, rows)
-    height = layout.top + layout.height + 44 + 15 * len(notes)
-    figure, paper = _paper(WIDTH, height, _joined("Phases", _count(len(names)), f"plane {middle}"))
-    _draw_legend(paper, MARGIN + 34)
-    for line, note in enumerate(notes):
-        y = height - 15 * (len(notes) - line)
-        paper.text(MARGIN, y, printable(note), size=8, color=FAINT, va="center", parse_math=False)
-    axes = _plot(figure, names, layout, "RUN" if by == "run" else "hours since insemination (hpi), as recorded")
-    _draw_rows(axes, rows, layout)
-    return figure
-
-# %% ../../nbs/viewer/00_plots.ipynb #c1a4e88a
-def _chosen(dataset: EmbryoDataset, videos: Any, by: str, plane: Plane | None) -> tuple[list[str], FocalPlane]:
-    """The videos and the plane of a raster."""
-    if by not in ("run", "hours"):
-        raise ValueError(f"by is {by!r}; choose 'run' or 'hours'")
-    asked = dataset.videos if videos is None else one_or_several(videos)
-    names = [dataset[name].name for name in asked]
-    middle = dataset.middle if plane is None else dataset.plane(plane)
-    if not names or middle is None:
-        raise ValueError(f"there is nothing to draw: no {'video was chosen' if middle else 'plane is there'}")
-    return names, middle
-
-
-def _count(videos: int) -> str:
-    return "1 video" if videos == 1 else f"{videos:,} videos"
-
-
-def _draw_rows(axes: Axes, rows: Sequence[_Row], layout: _Layout) -> None:
-    """Draws the rows, and sets the limits of the axis that they share."""
+def _draw_rows(axes: Axes, rows: Sequence[_Row], thickness: float) -> None:
+    """Draw the rows, and set the limits of their common axis."""
     found = np.concatenate([row.stretches for row in rows])
     where = np.repeat(np.arange(len(rows)), [len(row.stretches) for row in rows]).astype(float)
     axes.set_xlim(min(0, found[:, 0].min()), found[:, 1].max() * 1.003)  # room for a moment at the end
-    _draw_stretches(axes, found, where, layout.row)
-    _draw_separators(axes, found, where, layout.row)
+    _draw_stretches(axes, found, where, thickness)
     missing = np.concatenate([row.missing for row in rows])
-    _draw_missing(axes, missing, np.repeat(np.arange(len(rows)), [len(row.missing) for row in rows]), layout.row)
-    if layout.row >= 14:
-        _draw_names(axes, found, where, (WIDTH - layout.left - MARGIN) / np.ptp(axes.get_xlim()))
-        for place, row in enumerate(rows):
-            if not len(row.stretches):
-                axes.text(0, place, f"  {', '.join(row.notes)}", size=8, color=FAINT, style="italic", va="center")
+    _draw_missing(axes, missing, np.repeat(np.arange(len(rows)), [len(row.missing) for row in rows]), thickness)
+    if thickness < 14:
+        return
+    pixels = axes.get_position().width * WIDTH / np.ptp(axes.get_xlim())  # per unit of the axis
+    for (first, last, number), row in zip(found, where, strict=True):
+        phase = list(Phase)[int(number)] if number >= 0 else None
+        if phase and (last - first) * pixels > 6 * len(phase) + 4:
+            style: dict[str, Any] = {"color": _ink_on(PHASE_COLOURS[phase]), "ha": "center", "va": "center"}
+            axes.text((first + last) / 2, row, phase, size=7.5, clip_on=True, **style)
+    for place, each in enumerate(rows):
+        if not len(each.stretches):
+            axes.text(0, place, f"  {', '.join(each.notes)}", size=8, color=FAINT, style="italic", va="center")
+
+
+def _draw_stretches(axes: Axes, found: np.ndarray, where: np.ndarray, thickness: float) -> None:
+    """Draw stretches (n, 3) into the rows `where`, and separators between neighbouring phases."""
+    start, end, rank = found.T
+    full = 0.8 if thickness >= 8 else 1.0  # thin rows have no room for a gap
+    height = np.where(rank < 0, full / 3 if thickness >= 8 else 1, full)
+    low, high = where - height / 2, where + height / 2
+    boxes: Any = np.stack([np.stack([start, end, end, start], 1), np.stack([low, low, high, high], 1)], 2)
+    colours = np.array([*PHASE_COLOURS.values(), PALE])[rank.astype(int)]  # -1, unlabelled, is the last
+    axes.add_collection(PolyCollection(boxes, facecolors=colours, lw=0), autolim=False)
+    moments = _uprights(start, where, height)[end == start]
+    lines = LineCollection(moments, colors=colours[end == start], lw=1.5, capstyle="butt")
+    axes.add_collection(lines, autolim=False)
+    meets = (start[1:] == end[:-1]) & (where[1:] == where[:-1]) & (rank[1:] >= 0) & (rank[:-1] >= 0)
+    separators = _uprights(start[1:][meets], where[1:][meets], full)
+    width = 1.2 if thickness >= 8 else 0.5
+    axes.add_collection(LineCollection(separators, colors=PAPER, lw=width, capstyle="butt"), autolim=False)
+
+
+def _draw_missing(axes: Axes, found: np.ndarray, where: np.ndarray, thickness: float) -> None:
+    """Draw the gaps (n, 2) of missing runs: a line along each, and a mark that is visible in the shortest gap."""
+    upright = _uprights(found.mean(1), where, max(0.8, 8 / thickness))
+    along: Any = np.stack([found, np.column_stack([where, where])], 2)
+    for lines, colour, width in (upright, PAPER, 3.5), (along, INK, 0.7), (upright, INK, 1.0):
+        axes.add_collection(LineCollection(lines, colors=colour, lw=width, capstyle="butt"), autolim=False)
+
+
+def _uprights(x: np.ndarray, middle: np.ndarray, height: np.ndarray | float) -> Any:
+    """Return vertical lines (n, 2, 2)."""
+    x, middle, height = np.broadcast_arrays(x, middle, height)
+    return np.stack([np.column_stack([x, x]), np.column_stack([middle - height / 2, middle + height / 2])], 2)
+
+
+def _draw_legend(axes: Axes, y: float) -> None:
+    """Draw the sixteen phases and the two other signs, in a line at height `y`."""
+    x = float(MARGIN)
+    for phase, colour in PHASE_COLOURS.items():
+        axes.add_patch(Rectangle((x, y - 8), 44, 16, color=colour, lw=0))
+        axes.text(x + 22, y, phase, size=8, color=_ink_on(colour), ha="center", va="center")
+        x += 45
+    for name in "unlabelled", "missing runs":
+        x += 14
+        if name == "unlabelled":
+            axes.add_patch(Rectangle((x, y - 2.5), 26, 5, color=PALE, lw=0))
+        else:
+            _draw_missing(axes, np.array([[x, x + 26]]), np.array([y]), 1)
+        axes.text(x + 31, y, name, size=8, color=INK, va="center")
+        x += 31 + 6 * len(name)
