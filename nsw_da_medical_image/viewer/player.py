@@ -36,6 +36,7 @@ from nsw_da_medical_image.common.text import (
     complain,
     join_ranges,
     nearest,
+    noted,
     one_line,
     printable,
     tell,
@@ -66,11 +67,9 @@ def describe_video(video: Video) -> dict[str, Any]:
     faults: list[str] = []
 
     def read_or(otherwise: Any, read: Callable[[], Any]) -> Any:
-        try:
+        with noted(faults):
             return read()
-        except (DataError, OSError) as fault:
-            faults.append(one_line(fault))
-            return otherwise
+        return otherwise
 
     rows = read_or([], lambda: video.dataset.phase_rows(video.name))
     grade = read_or(None, lambda: video.grade)
