@@ -24,17 +24,12 @@ from PIL import Image
 from ..common.cache import load, report_damage, save
 from ..common.findings import Finding, Findings, Severity, as_findings, ranges_of
 from ..common.text import DataError, first_few, one_line, plural, printable, runs_text
-from nsw_da_medical_image.dataset_util.dataset import (
-    END_OF_IMAGE,
-    PLANE_TYPE,
-    EmbryoDataset,
-    PhaseRow,
-    Plane,
-    Video,
-    open_jpeg,
-    require_dataset,
-)
+from ..dataset_util.contents import Plane, require_dataset
+from ..dataset_util.dataset import EmbryoDataset, Video
+from ..dataset_util.frames import PLANE_TYPE
+from ..dataset_util.images import END_OF_IMAGE, open_jpeg
 from ..dataset_util.source import Source
+from ..dataset_util.textfiles import PhaseRow
 from ..dataset_util.util import FocalPlane, cores, one_or_several
 from .checks import check
 from ..viewer.plots import DPI, FAINT, INK, PALE, PAPER, PlotFigure
