@@ -27,6 +27,7 @@ from nsw_da_medical_image.common.text import (
     brief,
     complain,
     first_few,
+    noted,
     one_line,
     plural,
     printable,
