@@ -9,9 +9,6 @@ __all__ = ['extract_part', 'main']
 import argparse
 import os
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,22 +93,6 @@ def _copy(source: Source, files: list[str], to: Path) -> int:
     return len(files)
 
 
-@contextmanager
-def _without_repeats(root: str) -> Iterator[None]:
-    """Pass on the warnings about the data set in `root`, except those that the error at the end of the block repeats."""
-    error, caught = "", []
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            yield
-    except DataError as fault:
-        error = str(fault)
-        raise
-    finally:
-        for each in caught:
-            if not error.startswith(str(each.message).removesuffix(f" (in {root})")):
-                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-
-
 def extract_part(
     dataset: _Kind,
     to: str | os.PathLike,
@@ -126,12 +107,11 @@ def extract_part(
     require_dataset(dataset, 'extract_part(EmbryoDataset("data/archives"), "data/part")')
     videos, planes = unless_all(videos), unless_all(planes)
     to = Path(os.path.realpath(expanded(to)))
-    with _without_repeats(dataset.root):
-        asked = dataset.videos if videos is None else [getattr(name, "name", name) for name in one_or_several(videos)]
-        names = list(dict.fromkeys(map(dataset.named, asked)))
-        chosen = list(dataset.planes) if planes is None else [dataset.plane(plane) for plane in one_or_several(planes)]
-        check_destination(Path(os.path.realpath(dataset.root)), to)
-        _check(dataset, chosen)
+    asked = dataset.videos if videos is None else [getattr(name, "name", name) for name in one_or_several(videos)]
+    names = list(dict.fromkeys(map(dataset.named, asked)))
+    chosen = list(dataset.planes) if planes is None else [dataset.plane(plane) for plane in one_or_several(planes)]
+    check_destination(Path(os.path.realpath(dataset.root)), to)
+    _check(dataset, chosen)
     wanted = _wanted(dataset, names, chosen)
     if not any(path != GRADES for files in wanted for path in files):
         raise DataError(f"{dataset.path} holds nothing of what is asked for; give videos and planes")
