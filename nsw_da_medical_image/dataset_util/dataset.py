@@ -22,7 +22,17 @@ import pandas as pd
 from ..common.command import Parser, Several, filled, run_command
 from ..common.files import expanded, refuse_inside
 from ..common.html import Markup, captioned, card
-from ..common.text import DataError, brief, complain, first_few, one_line, plural, printable, tell
+from nsw_da_medical_image.common.text import (
+    DataError,
+    brief,
+    complain,
+    first_few,
+    noted,
+    one_line,
+    plural,
+    printable,
+    tell,
+)
 from nsw_da_medical_image.dataset_util.contents import (
     Contents,
     Names,
@@ -325,11 +335,9 @@ class DatasetSource(NamedTuple):
 # %% ../../nbs/dataset_util/16_dataset.ipynb #f580d13b
 def _trying(faults: list[str], otherwise: Any, read: Callable[..., Any], *args: Any) -> Any:
     """Return `read(*args)`; if it fails, note the fault and return `otherwise`."""
-    try:
+    with noted(faults, str):
         return read(*args)
-    except (DataError, OSError) as fault:
-        faults.append(str(fault))
-        return otherwise
+    return otherwise
 
 
 def _count_phases(dataset: EmbryoDataset, plane: FocalPlane, faults: list[str]) -> dict[str, dict[str, int]]:

@@ -28,7 +28,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-from ..common.command import Parser, Several, filled, run_command
+from ..common.command import Parser, Several
 from ..common.files import expanded, new_file, refuse_existing, refuse_inside
 from ..common.html import captioned, card, page, script_json, tag
 from nsw_da_medical_image.common.text import (
@@ -36,6 +36,7 @@ from nsw_da_medical_image.common.text import (
     complain,
     join_ranges,
     nearest,
+    noted,
     one_line,
     printable,
     tell,
@@ -66,11 +67,9 @@ def describe_video(video: Video) -> dict[str, Any]:
     faults: list[str] = []
 
     def read_or(otherwise: Any, read: Callable[[], Any]) -> Any:
-        try:
+        with noted(faults):
             return read()
-        except (DataError, OSError) as fault:
-            faults.append(one_line(fault))
-            return otherwise
+        return otherwise
 
     rows = read_or([], lambda: video.dataset.phase_rows(video.name))
     grade = read_or(None, lambda: video.grade)
@@ -513,17 +512,15 @@ def main(argv: list[str] | None = None, prog: str = "python play_video.py") -> i
         description="Write videos of a data set, extracted or as archives, into one self-contained page, and open it in the browser.",
         epilog="Exit status: 0 done, 1 there is no such video, plane or data set, or the page exists, 2 wrong usage.",
     )
-    folder = "the folder of an extracted data set, or of the archives, or of a part of them"
-    parser.add_argument("folder", type=filled, help=folder)
+    parser.add_data_set()
     video = "a video such as AA83-7; several show side by side"
     parser.add_argument("video", action=Several, spaces=True, help=video)
-    parser.add_argument("--plane", type=filled, default="F0", help="focal plane, F-45 to F45 (F0)")
+    parser.add_argument("--plane", default="F0", help="focal plane, F-45 to F45 (F0)")
     parser.add_argument("--fps", type=float, default=25, help="frames a second (25)")
     out = "the page to write, which must not exist (a new temporary file)"
-    parser.add_argument("--out", type=filled, help=out)
+    parser.add_argument("--out", help=out)
     parser.add_argument("--no-open", action="store_true", help="do not open the page")
-    args = parser.parse_args(argv)
-    return run_command(lambda: _play(args), wrong=2)
+    return parser.run(_play, argv, wrong=2)
 
 
 def _play(args: argparse.Namespace) -> None:

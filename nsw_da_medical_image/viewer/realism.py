@@ -20,7 +20,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ..common.command import Parser, Several, filled, run_command
+from ..common.command import Parser, Several
 from ..common.files import expanded, new_file, refuse_existing, refuse_inside
 from ..common.html import DOCUMENT_STYLE, Markup, page, table, tag, thumbnail
 from ..common.text import DataError, complain, one_line, tell, without_folder
@@ -419,22 +419,18 @@ def main(argv: list[str] | None = None) -> int:
         description="Compare synthetic frames with the real ones of the same phases and planes, on one self-contained page.",
         epilog="Exit status: 0 done, damaged frames being passed over; 1 no frames to compare, or the page exists; 2 wrong usage.",
     )
-    folder = "the folder of an extracted data set, or of the archives, or of a part of them"
-    parser.add_argument("folder", type=filled, help=folder)
-    parser.add_argument("runs", type=filled, help="the folder that holds the synthetic runs")
+    parser.add_data_set()
+    parser.add_argument("runs", help="the folder that holds the synthetic runs")
     out = "the page to write, which must not exist"
-    parser.add_argument("--out", type=filled, required=True, metavar="PAGE.html", help=out)
+    parser.add_argument("--out", required=True, metavar="PAGE.html", help=out)
     videos = "real frames of these videos only (all)"
     parser.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help=videos)
     table = "leave out the real frames that this table names: video, plane, runs"
-    parser.add_argument("--exclude", type=filled, metavar="FILE.csv", help=table)
+    parser.add_argument("--exclude", metavar="FILE.csv", help=table)
     names = "these synthetic runs only (all)"
     parser.add_argument("--names", action=Several, spaces=True, metavar="RUN", help=names)
-    parser.add_argument("--most", type=int, default=2000, metavar="N", help="measure so many frames of each (2000)")
-    args = parser.parse_args(argv)
-    if args.most < 1:
-        parser.error(f"--most is {args.most}; it must be 1 or more")
-    return run_command(lambda: _compare(args), wrong=2)
+    parser.add_number("--most", default=2000, metavar="N", help="measure so many frames of each (2000)")
+    return parser.run(_compare, argv, wrong=2)
 
 
 def _compare(args: argparse.Namespace) -> None:
