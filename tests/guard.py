@@ -1947,7 +1947,7 @@ def signature(thing: Any) -> str:
     if callable(thing):
         return plain_signature(call_text(thing))
     if isinstance(thing, bool | int | float | str | tuple | frozenset | None) and len(repr(thing)) <= 200:
-        return f"= {thing!r}"
+        return f"= {sorted(thing) if isinstance(thing, set | frozenset) else thing!r}"
     return f"a {type(thing).__name__}"
 
 
