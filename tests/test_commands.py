@@ -159,7 +159,7 @@ TARGETS = {
     "image_folder": (f"{MODULES['image_folder']}._write_image", 40),
     "validate": (f"{MODULES['validate']}.judge_video", 3),
     "compare": (f"{MODULES['compare']}.compare", 1),
-    "experiment_1": ("experiment_1.make_image_folder", 1),
+    "experiment_1": (f"{PACKAGE}.validation.experiment.make_image_folder", 1),
     "play_video": ("nsw_da_medical_image.viewer.player.read_frame", 20),
 }
 
@@ -432,7 +432,7 @@ def test_no_cell_is_a_formula_and_names_come_back(hostile: Path, tmp_path: Path,
         ("split", "make_split"),
         ("synthetic", "adopt_batch"),
         ("compare", "comparison_page"),
-        ("experiment_1", "experiment"),
+        ("experiment_1", "run_experiment"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_wrong_usage(
@@ -441,7 +441,8 @@ def test_a_value_that_cannot_be_meant_is_wrong_usage(
     def refuse(*_: Any, **__: Any) -> None:
         raise ValueError("'F99' is not a FocalPlane")
 
-    monkeypatch.setattr(module(name), work_of, refuse)
+    place = importlib.import_module(f"{PACKAGE}.validation.experiment") if name == "experiment_1" else module(name)
+    monkeypatch.setattr(place, work_of, refuse)
     argv = arguments(name, work, tmp_path / "out")
     if name == "synthetic":
         argv = [str(tmp_path / "runs"), "--adopt", str(work / "runs" / "one"), "--phase", "t4"]

@@ -59,37 +59,7 @@ def cache_folder(kind: str) -> Path:
         raise FileNotFoundError(f"{top} names no home folder")
     return Path(os.path.abspath(path)) / kind
 
-
-def _why_not_ours(facts: os.stat_result) -> str:
-    """Return why a folder or file cannot be trusted, or ''."""
-    if facts.st_uid != os.geteuid():
-        return "belongs to another user"
-    return "can be written by others" if facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else ""
-
-
-@contextmanager
-def _opened(kind: str) -> Iterator[int]:
-    """Yield a descriptor of the folder of a kind, which is made if needed; `OSError` if there is none that can be trusted."""
-    path = cache_folder(kind)
-    os.makedirs(path.parent.parent, exist_ok=True)
-    with suppress(FileExistsError):
-        path.parent.mkdir(0o700)
-    link = os.lstat(path.parent)
-    if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
-        raise PermissionError(f"{path.parent} is a link of another user")
-    with suppress(FileExistsError):
-        path.mkdir(0o700)
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        if why := _why_not_ours(os.fstat(folder)):
-            raise PermissionError(f"{path} {why}")
-        yield folder
-    finally:
-        os.close(folder)
-
 # %% ../../nbs/common/02_cache.ipynb #f5b4c7d6
-LIMIT = 1 << 28  # bytes of a file
-
 _MAGIC = b"nsw cache 1\n"
 _DIGEST = 32  # bytes
 _STEP = 16  # bytes; each array begins at a multiple of it
@@ -145,6 +115,37 @@ def _unpacked(data: bytes, kind: str, key: str, version: str) -> dict[str, np.nd
         at += size
     return arrays
 
+# %% ../../nbs/common/02_cache.ipynb #d9f8a1b0
+LIMIT = 1 << 28  # bytes of a file
+
+
+def _why_not_ours(facts: os.stat_result) -> str:
+    """Return why a folder or file cannot be trusted, or ''."""
+    if facts.st_uid != os.geteuid():
+        return "belongs to another user"
+    return "can be written by others" if facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else ""
+
+
+@contextmanager
+def _opened(kind: str) -> Iterator[int]:
+    """Yield a descriptor of the folder of a kind, which is made if needed; `OSError` if there is none that can be trusted."""
+    path = cache_folder(kind)
+    os.makedirs(path.parent.parent, exist_ok=True)
+    with suppress(FileExistsError):
+        path.parent.mkdir(0o700)
+    link = os.lstat(path.parent)
+    if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
+        raise PermissionError(f"{path.parent} is a link of another user")
+    with suppress(FileExistsError):
+        path.mkdir(0o700)
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if why := _why_not_ours(os.fstat(folder)):
+            raise PermissionError(f"{path} {why}")
+        yield folder
+    finally:
+        os.close(folder)
+
 
 def _file_name(key: str) -> str:
     """Return the name of the file for a key: the readable end of the key, and a checksum of all of it."""
@@ -152,23 +153,14 @@ def _file_name(key: str) -> str:
     return f"{start}-{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}.cache"
 
 
-def _read(name: str, folder: int) -> bytes:
-    """Return the bytes of a file in an open folder; `DataError` or `OSError` if it is not a file of the user's own."""
-    file = open_regular(name, dir_fd=folder, flags=os.O_NOFOLLOW)
-    with open(file, "rb") as opened:
-        facts = os.fstat(file)
-        if why := _why_not_ours(facts) or ("is too large" if facts.st_size > LIMIT else ""):
-            raise DataError(why)
-        return opened.read(facts.st_size)
-
-# %% ../../nbs/common/02_cache.ipynb #d9f8a1b0
 def _no_cache(error: OSError) -> None:
+    """Report that the cache cannot be used."""
     why = one_line(error) if error.filename else str(error)
     say_once(f"nothing is cached ({why}); the work goes on, NSW_CACHE_DIR can name another folder")
 
 
 def report_damage(kind: str) -> None:
-    """Say, once, that a file of this kind is damaged and what it held is computed again."""
+    """Report, once, that a file of this kind is damaged and what it held is computed again."""
     say_once(f"a file in the cache {cache_folder(kind)} is damaged; what it held is computed again")
 
 
@@ -180,7 +172,12 @@ def load(kind: str, key: str, version: str) -> dict[str, np.ndarray] | None:
     try:
         with _opened(kind) as folder:
             try:
-                return _unpacked(_read(_file_name(key), folder), kind, key, version)
+                file = open_regular(_file_name(key), dir_fd=folder, flags=os.O_NOFOLLOW)
+                with open(file, "rb") as opened:
+                    facts = os.fstat(file)
+                    if why := _why_not_ours(facts) or ("is too large" if facts.st_size > LIMIT else ""):
+                        raise DataError(why)
+                    return _unpacked(opened.read(facts.st_size), kind, key, version)
             except FileNotFoundError:
                 return None
             except (
@@ -202,14 +199,14 @@ def load(kind: str, key: str, version: str) -> dict[str, np.ndarray] | None:
 def save(kind: str, key: str, version: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Keep arrays of numbers under a kind, key and version; they replace those of another version.
 
-    If that is not possible, because of the disk or of `LIMIT`, a `CacheWarning` says so.
+    If that is not possible, because of the disk or of `LIMIT`, a `CacheWarning` reports it.
     """
     parts = _packed(kind, key, version, arrays)
     if sum(map(len, parts)) > LIMIT:
         return say_once(f"the {kind} of {key} are not cached: they have more than {LIMIT:,} bytes")
     try:
         with _opened(kind) as folder:
-            # by the descriptor, where the system can: then nobody can put another folder in its place meanwhile
+            # by the descriptor, if the system can: then no other folder can take its place meanwhile
             by_descriptor = Path(f"/proc/self/fd/{folder}")
             place = by_descriptor if by_descriptor.is_dir() else cache_folder(kind)
             with new_file(place / _file_name(key), replace=True) as hidden, open(hidden, "wb") as file:

@@ -316,13 +316,13 @@ def _understood(path: str, parsed: Parsed, key: Callable[[Any], str] | None = No
 _ENDINGS = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp")
 
 
-def why_no_frame(contents: Contents, names: Collection[str] | None = None) -> str:
+def why_no_frame(dataset: Contents, names: Collection[str] | None = None) -> str:
     """Return why no frame is found in the folders `names`, by default in all of a data set: a sentence."""
     form = "a frame's name has the form D<date>_S<slide>_I<instrument>_WELL<n>_RUN<n>.jpeg"
-    for plane in contents.outwards:
-        inside = contents.folders(plane) if names is None else contents.folders(plane).intersection(names)
+    for plane in dataset.outwards:
+        inside = dataset.folders(plane) if names is None else dataset.folders(plane).intersection(names)
         for folder in [plane.folder, *(f"{plane.folder}/{name}" for name in sorted(inside, key=natural_key)[:20])]:
-            files = contents.source.files(folder)
+            files = dataset.source.files(folder)
             strange = (name for name in files if name.lower().endswith(_ENDINGS) and run_of(name) is None)
             images = sorted(strange, key=natural_key)
             if images and folder == plane.folder and names is None:
@@ -332,7 +332,7 @@ def why_no_frame(contents: Contents, names: Collection[str] | None = None) -> st
                 return f"no frame is readable: {folder} has {len(images):,} images such as {images[0]}; {form}"
     if names is None:
         return "there is no frame: the folders are empty"
-    lone = not any(map(contents._is_annotated, names))
+    lone = not any(map(dataset._is_annotated, names))
     return f"its folder has no frame{', and it has no annotation' if lone else ''}"
 
 

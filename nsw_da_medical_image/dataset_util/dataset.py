@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -21,7 +22,17 @@ import pandas as pd
 from ..common.command import Parser, Several, filled, run_command
 from ..common.files import expanded, refuse_inside
 from ..common.html import Markup, captioned, card
-from ..common.text import DataError, brief, complain, first_few, one_line, plural, printable, tell
+from nsw_da_medical_image.common.text import (
+    DataError,
+    brief,
+    complain,
+    first_few,
+    noted,
+    one_line,
+    plural,
+    printable,
+    tell,
+)
 from nsw_da_medical_image.dataset_util.contents import (
     Contents,
     Names,
@@ -214,14 +225,11 @@ def _video_card(video: Video) -> Markup:
             if len(within):
                 run = int(within[len(within) // 2])
                 caption = f"{row.phase} {row.first}" + (f"\u2013{row.last}" if row.last > row.first else "")
-                pictures.append(_thumbnail(video, run, plane, caption))
+                read = partial(video.frame, run, plane, size=84, tolerant=False)
+                pictures.append(captioned(read, caption, 84, alt=f"RUN {run}"))
     except (DataError, OSError) as fault:
         pictures.append(one_line(fault))
     return card(video.name, {"planes": planes, "frames": frames, "hours": hours, "grade": grade}, pictures)
-
-
-def _thumbnail(video: Video, run: int, plane: FocalPlane, caption: str) -> Markup:
-    return captioned(lambda: video.frame(run, plane, size=84, tolerant=False), caption, 84, alt=f"RUN {run}")
 
 
 def require_video(video: Any, call: str) -> None:
@@ -312,7 +320,7 @@ def _dataset_card(dataset: EmbryoDataset) -> Markup:
         facts["read tolerantly"] = f"{sum(map(len, dataset.tolerated.values()))} damaged frames"
     return card(dataset.path, facts)
 
-
+# %% ../../nbs/dataset_util/16_dataset.ipynb #6c500f8e
 class DatasetSource(NamedTuple):
     """The frames of a data set, as a `FrameSource`."""
 
@@ -324,14 +332,12 @@ class DatasetSource(NamedTuple):
     def pixels(self, row: Mapping[str, Any]) -> np.ndarray:
         return self.dataset[row["video"]].frame(row["run"], row["plane"])
 
-
+# %% ../../nbs/dataset_util/16_dataset.ipynb #f580d13b
 def _trying(faults: list[str], otherwise: Any, read: Callable[..., Any], *args: Any) -> Any:
     """Return `read(*args)`; if it fails, note the fault and return `otherwise`."""
-    try:
+    with noted(faults, str):
         return read(*args)
-    except (DataError, OSError) as fault:
-        faults.append(str(fault))
-        return otherwise
+    return otherwise
 
 
 def _count_phases(dataset: EmbryoDataset, plane: FocalPlane, faults: list[str]) -> dict[str, dict[str, int]]:
@@ -461,7 +467,7 @@ def summary_text(facts: dict[str, Any]) -> str:
     remarks = [f"{name:<9}{text}" for name, text in _remarks(facts)]
     return "\n".join([title, "", *(_counts(facts) if facts["frames"] else []), "", *remarks])
 
-
+# %% ../../nbs/dataset_util/16_dataset.ipynb #635c1ce4
 _CHOICES = {"videos": "AA83-7,AB028-6", "planes": "F0,F15", "phases": "t2,t4"}
 
 

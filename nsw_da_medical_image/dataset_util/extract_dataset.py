@@ -6,6 +6,7 @@
 __all__ = ['check_archives', 'open_folder', 'Tally', 'extract_archive', 'Extraction', 'extract_dataset', 'main']
 
 # %% ../../nbs/dataset_util/05_extract_dataset.ipynb #d7d6c9fa
+import argparse
 import json
 import os
 import queue
@@ -30,7 +31,7 @@ from typing import Any
 
 from isal import igzip_threaded, isal_zlib
 
-from ..common.command import Parser, filled, run_command
+from ..common.command import Parser
 from nsw_da_medical_image.common.files import (
     check_destination,
     expanded,
@@ -40,7 +41,7 @@ from nsw_da_medical_image.common.files import (
     lock,
     read_file,
 )
-from ..common.text import DataError, one_line, tell
+from ..common.text import DataError, first_few, one_line, tell
 from nsw_da_medical_image.dataset_util.tar import (
     FAULTS,
     RELEASE,
@@ -682,8 +683,7 @@ class Extraction:
         if self.repeats:
             lines += [f"{self.repeats:,} frames repeated in F0/ folders, {self.dropped:,} of these left out"]
         if self.differing:
-            more = f" and {len(self.differing) - 3:,} more" if self.differing[3:] else ""
-            lines += [f"kept, since they are no exact repeats: {', '.join(self.differing[:3])}{more}"]
+            lines += [f"kept, since they are no exact repeats: {first_few(self.differing, 3)}"]
         if self.passed_over:
             lines += [f"{self.passed_over:,} files of macOS metadata passed over"]
         return "\n  ".join(lines)
@@ -868,37 +868,29 @@ def extract_dataset(
     )
 
 # %% ../../nbs/dataset_util/05_extract_dataset.ipynb #2c594b35
-def _parser() -> Parser:
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 done, 1 with one line on standard error if it cannot be done, 2 wrong usage."""
     parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.extract_dataset",
         description="Extract the ten archives of the embryo data set into one folder: checked first, all or nothing, in parallel.",
         epilog="Exit status: 0 done, 1 something is wrong with the archives or the destination, 2 wrong usage.",
     )
-    parser.add_argument("archives", type=filled, help="the folder that holds exactly the ten archives; it is only read")
-    parser.add_argument("extracted", type=filled, help="the folder to make; absent or empty before")
-    parser.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one a core, 2 to 9)")
+    parser.add_argument("archives", help="the folder that holds exactly the ten archives; it is only read")
+    parser.add_argument("extracted", help="the folder to make; absent or empty before")
+    parser.add_number("--workers", metavar="N", help="number of processes (default: one a core, 2 to 9)")
     parser.add_argument(
         "--drop-duplicate-f0",
         action="store_true",
         help="leave out <video>/F0/ copies that are bit-identical to their frames",
     )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    return parser
 
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 done, 1 with one line on standard error if it cannot be done, 2 wrong usage."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    if args.workers is not None and args.workers < 1:
-        parser.error(f"--workers is {args.workers}; it must be 1 or more")
-
-    def extract() -> None:
+    def extract(args: argparse.Namespace) -> None:
         options = {"workers": args.workers, "drop_duplicate_f0": args.drop_duplicate_f0}
         result = extract_dataset(args.archives, args.extracted, **options)
         tell(json.dumps(asdict(result)) if args.json else str(result))
 
-    return run_command(extract, stopped="the destination is untouched, and the same command goes on from here")
+    return parser.run(extract, argv, stopped="the destination is untouched, and the same command goes on from here")
 
 # %% ../../nbs/dataset_util/05_extract_dataset.ipynb #dafaeaea
 #| eval: false

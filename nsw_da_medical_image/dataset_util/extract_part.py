@@ -9,11 +9,10 @@ __all__ = ['extract_part', 'main']
 import argparse
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..common.command import Parser, Several, in_threads
 from ..common.files import READ_LIMIT, TEXT_LIMIT, check_destination, expanded, new_folder
 from ..common.text import DataError, tell
 from .contents import Contents, Planes, require_dataset, unless_all, why_no_frame
@@ -32,9 +31,13 @@ from nsw_da_medical_image.dataset_util.util import (
     run_of,
 )
 
-# %% ../../nbs/dataset_util/15_extract_part.ipynb #5ac1b6cf
+# %% ../../nbs/dataset_util/15_extract_part.ipynb #9ff46760
+_PARSERS = {ANNOTATIONS: parse_phases, TIMES: parse_times, GRADES: parse_grades}
+_Kind = TypeVar("_Kind", bound=Contents)
+
+
 def _wanted(dataset: Contents, videos: list[str], planes: list[FocalPlane]) -> list[list[str]]:
-    """The files to take, folder by folder, as paths below the top of the data set."""
+    """Return the files to take, folder by folder, as paths below the top of the data set."""
     source = dataset.source
     tops = [f"{plane.folder}/{video}" for plane in planes for video in videos if video in dataset.folders(plane)]
     folders = [folder for top in tops for folder in (top, *(f"{top}/{name}" for name in source.folders(top)))]
@@ -45,52 +48,35 @@ def _wanted(dataset: Contents, videos: list[str], planes: list[FocalPlane]) -> l
         [GRADES] if GRADES in dataset.entries else [],
     ]
 
-# %% ../../nbs/dataset_util/15_extract_part.ipynb #2dce827f
-@contextmanager
-def _replacing_empty(to: Path) -> Iterator[Path]:
-    """`new_folder`, for a destination that is absent or an empty folder; folders above it are made."""
-    above = [folder for folder in to.parents if not os.path.lexists(folder)]
-    to.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with new_folder(to, empty=True) as hidden:
-            yield hidden
-    except BaseException:
-        for folder in above:
-            with suppress(OSError):
-                folder.rmdir()
-        raise
-
-# %% ../../nbs/dataset_util/15_extract_part.ipynb #54970bee
-_PARSERS = {ANNOTATIONS: parse_phases, TIMES: parse_times, GRADES: parse_grades}
-
 
 def _refuse_foreign(path: str, data: bytes) -> None:
-    """Raise `DataError` unless a file that a link brings in from elsewhere is what its name says.
-
-    Otherwise a link to a private file would be written, and passed on, under the name of a part of the data set.
-    """
+    """Raise `DataError` unless a file that a link brings in from elsewhere is what its name says."""
     parse = _PARSERS.get(path.partition("/")[0])
-    ending = path.rpartition(".")[2].lower()
-    if not (data.startswith(START_OF_IMAGE) if ending in ("jpeg", "jpg") else parse and not parse(data).faults):
-        what = "a JPEG" if ending in ("jpeg", "jpg") else "a text of the data set"
+    is_image = path.rpartition(".")[2].lower() in ("jpeg", "jpg")
+    if not (data.startswith(START_OF_IMAGE) if is_image else parse and not parse(data).faults):
+        what = "a JPEG" if is_image else "a text of the data set"
         raise DataError(
             f"{path} is a link out of the data set, and not {what}; remove it, or put the file itself there"
         )
 
 
-def _check_grades(dataset: Contents) -> None:
-    """Raise `DataError` if the grades' file cannot be read or is not what its name says, such as an error page."""
-    if GRADES not in dataset.entries:
-        return
-    data, again = dataset.source.read(GRADES, TEXT_LIMIT), "; download it again"
-    if GRADES in dataset.source.links(""):
-        _refuse_foreign(GRADES, data)
-    elif why := why_unfit(Path(dataset.root, GRADES)):
-        raise DataError(f"{dataset.path}: {why.removesuffix(again)}{again}, or remove it")
+def _check(dataset: Contents, planes: list[FocalPlane]) -> None:
+    """Raise `DataError` for a grades' file that is not one, or an archive with a fault, unless the data set was opened tolerantly."""
+    if GRADES in dataset.entries:
+        data, again = dataset.source.read(GRADES, TEXT_LIMIT), "; download it again"
+        if GRADES in dataset.source.links(""):
+            _refuse_foreign(GRADES, data)
+        elif why := why_unfit(Path(dataset.root, GRADES)):
+            raise DataError(f"{dataset.path}: {why.removesuffix(again)}{again}, or remove it")
+    entries = [*(plane.folder for plane in planes), ANNOTATIONS, TIMES]
+    dataset.source.prepare(entries)
+    faults = [fault for entry, fault in dataset.source.faults().items() if entry in entries]
+    if faults and not dataset.tolerant:
+        raise DataError(f"{faults[0]}; tolerant=True, or --tolerant, takes what is there")
 
 
 def _copy(source: Source, files: list[str], to: Path) -> int:
-    """Write the files of one folder below `to`; their number."""
+    """Write the files of one folder below `to`, and return their number."""
     folder = files[0].rpartition("/")[0] if files else ""
     linked, leaves = set(source.links(folder)), source.leaves(folder)
     for path in files:
@@ -102,24 +88,9 @@ def _copy(source: Source, files: list[str], to: Path) -> int:
         try:
             place.write_bytes(data)
         except OSError as fault:
-            fault.filename = fault.filename or str(place)  # a full disk says nothing of where it is
+            fault.filename = fault.filename or str(place)  # the error of a full disk does not name the place
             raise
     return len(files)
-
-# %% ../../nbs/dataset_util/15_extract_part.ipynb #33507d98
-def _check_whole(dataset: Contents, planes: list[FocalPlane]) -> None:
-    """Raise `DataError` where an archive that is to be read has a fault, unless the data set was opened tolerantly."""
-    entries = [*(plane.folder for plane in planes), ANNOTATIONS, TIMES]
-    dataset.source.prepare(entries)
-    faults = [fault for entry, fault in dataset.source.faults().items() if entry in entries]
-    if faults and not dataset.tolerant:
-        raise DataError(f"{faults[0]}; tolerant=True, or --tolerant, takes what is there")
-
-# %% ../../nbs/dataset_util/15_extract_part.ipynb #861a8e3d
-from ..common.command import in_threads
-
-# %% ../../nbs/dataset_util/15_extract_part.ipynb #9ff46760
-_Kind = TypeVar("_Kind", bound=Contents)
 
 
 def extract_part(
@@ -128,25 +99,24 @@ def extract_part(
     videos: Any = None,
     planes: Planes = None,
 ) -> _Kind:
-    """Write some videos and planes of a data set, by default all, to the folder `to`, absent or empty; opens it.
+    """Write some videos and planes of a data set, by default all, to the folder `to`, absent or empty, and open it.
 
-    "all" as `videos` or `planes` is the same as None. Annotations and times are those of the videos, the grades' file is taken whole. Raises `UnknownName` for a video or plane that is not
-    there, `DataError` where a file cannot be read or the destination is in the way; nothing is left behind then.
+    "all" as `videos` or `planes` is the same as None. Annotations and times are those of the videos; the grades' file is copied as a whole. Raises `UnknownName` for a video
+    or plane that is not there, `DataError` if a file cannot be read or the destination is in the way; then nothing is left behind.
     """
     require_dataset(dataset, 'extract_part(EmbryoDataset("data/archives"), "data/part")')
     videos, planes = unless_all(videos), unless_all(planes)
+    to = Path(os.path.realpath(expanded(to)))
     asked = dataset.videos if videos is None else [getattr(name, "name", name) for name in one_or_several(videos)]
     names = list(dict.fromkeys(map(dataset.named, asked)))
     chosen = list(dataset.planes) if planes is None else [dataset.plane(plane) for plane in one_or_several(planes)]
-    to = Path(os.path.realpath(expanded(to)))
     check_destination(Path(os.path.realpath(dataset.root)), to)
-    _check_grades(dataset)
-    _check_whole(dataset, chosen)
+    _check(dataset, chosen)
     wanted = _wanted(dataset, names, chosen)
     if not any(path != GRADES for files in wanted for path in files):
         raise DataError(f"{dataset.path} holds nothing of what is asked for; give videos and planes")
     with (
-        _replacing_empty(to) as hidden,
+        new_folder(to, empty=True, parents=True) as hidden,
         progress(total=sum(map(len, wanted)), desc="extracting", unit="file") as bar,
     ):
         for written in in_threads(lambda files: _copy(dataset.source, files, hidden), wanted, cores()):
@@ -155,39 +125,28 @@ def extract_part(
             raise DataError(f"{dataset.path} has no frame of what is asked for: {why_no_frame(dataset, names)}")
     return type(dataset)(to)
 
-# %% ../../nbs/dataset_util/15_extract_part.ipynb #8017a58f
-from ..common.command import Parser, Several, filled, run_command
-
 # %% ../../nbs/dataset_util/15_extract_part.ipynb #ef1b6549
-def _parser() -> Parser:
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 done, 1 with one line on standard error if it cannot be done, 2 wrong usage."""
     parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.extract_part",
         description="Write some videos and planes of a data set, extracted or as archives, to a folder of the same layout.",
         epilog="Exit status: 0 done, 1 something is not there, damaged or in the way, 2 wrong usage.",
     )
-    parser.add_argument(
-        "folder", type=filled, help="the folder of an extracted data set, or of the archives; it is only read"
-    )
-    parser.add_argument("to", type=filled, help="the folder to make; absent or empty before")
+    parser.add_argument("folder", help="the folder of an extracted data set, or of the archives; it is only read")
+    parser.add_argument("to", help="the folder to make; absent or empty before")
     parser.add_argument(
         "--videos", action=Several, spaces=True, metavar="VIDEO", help="videos such as AA83-7, or all (all)"
     )
     parser.add_argument("--planes", action=Several, metavar="PLANE", help="focal planes, F-45 to F45, or all (all)")
     parser.add_argument("--tolerant", action="store_true", help="take what is there of a damaged archive")
-    return parser
 
+    def extract(args: argparse.Namespace) -> None:
+        dataset = Contents(args.folder, planes=unless_all(args.planes), tolerant=args.tolerant)
+        part = extract_part(dataset, args.to, args.videos)
+        tell(f"extracted to {part.path}: {len(part.videos):,} videos in {', '.join(part.planes) or 'no plane'}")
 
-def _extract(args: argparse.Namespace) -> None:
-    """Write what the options ask for."""
-    dataset = Contents(args.folder, planes=unless_all(args.planes), tolerant=args.tolerant)
-    part = extract_part(dataset, args.to, args.videos)
-    tell(f"extracted to {part.path}: {len(part.videos):,} videos in {', '.join(part.planes) or 'no plane'}")
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 done, 1 with one line on standard error if it cannot be done, 2 wrong usage."""
-    args = _parser().parse_args(argv)
-    return run_command(lambda: _extract(args), wrong=2)
+    return parser.run(extract, argv, wrong=2)
 
 # %% ../../nbs/dataset_util/15_extract_part.ipynb #6a3d3121
 #| eval: false

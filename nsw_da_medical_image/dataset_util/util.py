@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ANNOTATIONS', 'TIMES', 'GRADES', 'ARCHIVES', 'UnknownName', 'OrderedName', 'FocalPlane', 'Phase', 'Grade', 'Grades',
-           'FrameName', 'run_of', 'natural_key', 'VideoId', 'released_videos', 'code_of', 'is_system_folder',
+           'FrameName', 'run_of', 'natural_key', 'VideoId', 'code_of', 'released_videos', 'is_system_folder',
            'progress', 'cores', 'Choices', 'one_or_several', 'run_number']
 
 # %% ../../nbs/dataset_util/00_util.ipynb #4be04087
@@ -17,28 +17,27 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple, Self, SupportsIndex, TypeVar, overload
 
-# %% ../../nbs/dataset_util/00_util.ipynb #8a6f20dd
 from ..common.text import nearest, printable
 
 # %% ../../nbs/dataset_util/00_util.ipynb #836d1b53
 class UnknownName(KeyError):
-    """No such video, plane, phase or run; the message names what was asked and the nearest that exists."""
+    """No such video, plane, phase or run; the message names the requested value and the nearest existing one."""
 
     def __str__(self) -> str:
         return printable(str(self.args[0]), keep="\n")  # a traceback shows it in a terminal
 
 # %% ../../nbs/dataset_util/00_util.ipynb #e2e9c1b6
 class OrderedName(StrEnum):
-    """Strings with an order of their own: the order in which the members are written down."""
+    """Strings with an order of their own: the order in which the members are listed."""
 
     @property
     def rank(self) -> int:
-        """Position in the order, from 0."""
+        """Return the position in the order, from 0."""
         return list(type(self)).index(self)
 
     @classmethod
     def parse(cls, value: Any) -> Self:
-        """The member that `value` names; `ValueError` with the choices where there is none."""
+        """Return the member that `value` names; `ValueError` with the choices if there is none."""
         try:
             return cls(value)
         except ValueError:
@@ -58,32 +57,8 @@ class OrderedName(StrEnum):
     def __ge__(self, other: str) -> bool:
         return self.rank >= self.parse(other).rank
 
-# %% ../../nbs/dataset_util/00_util.ipynb #86dadd08
-class _PlaneName(OrderedName):
-    """What the name of a focal plane tells."""
-
-    @property
-    def micrometres(self) -> int:
-        """Distance from the middle plane in micrometres."""
-        return int(self.value[1:])
-
-    @property
-    def label(self) -> str:
-        """The signed two-digit form that synthetic runs use: 'F+00', 'F-15'."""
-        return f"F{self.micrometres:+03d}"
-
-    @property
-    def folder_suffix(self) -> str:
-        """What the plane adds to 'embryo_dataset' in names of archives and folders: '' for F0, else '_F-15'."""
-        return f"_{self.value}" if self.micrometres else ""
-
-    @property
-    def folder(self) -> str:
-        """Name of the plane's folder in an extracted data set."""
-        return f"embryo_dataset{self.folder_suffix}"
-
 # %% ../../nbs/dataset_util/00_util.ipynb #7cbcd401
-class FocalPlane(_PlaneName):
+class FocalPlane(OrderedName):
     """The seven focal planes, from the lowest to the highest; the value is the plane's name in the data set."""
 
     F_45 = "F-45"
@@ -94,10 +69,30 @@ class FocalPlane(_PlaneName):
     F30 = "F30"
     F45 = "F45"
 
+    @property
+    def micrometres(self) -> int:
+        """Return the distance from the middle plane in micrometres."""
+        return int(self.value[1:])
+
+    @property
+    def label(self) -> str:
+        """Return the signed two-digit form that synthetic runs use: 'F+00', 'F-15'."""
+        return f"F{self.micrometres:+03d}"
+
+    @property
+    def folder_suffix(self) -> str:
+        """Return what the plane adds to 'embryo_dataset' in names of archives and folders: '' for F0, else '_F-15'."""
+        return f"_{self.value}" if self.micrometres else ""
+
+    @property
+    def folder(self) -> str:
+        """Return the name of the plane's folder in an extracted data set."""
+        return f"embryo_dataset{self.folder_suffix}"
+
     @classmethod
     def parse(cls, value: Any) -> Self:
-        """From a plane, 'F-15', '-15', '_F-15', 'F+00' or the number -15; `ValueError` for anything else."""
-        if isinstance(value, cls):  # nearly always: every reading of a frame comes by here
+        """Return the plane of a plane, 'F-15', '-15', '_F-15', 'F+00' or the number -15; `ValueError` for anything else."""
+        if isinstance(value, cls):  # nearly always: every reading of a frame comes through here
             return value
         text = value.strip() if isinstance(value, str) else ""
         if not text and isinstance(value, SupportsIndex) and not isinstance(value, bool):  # numpy's integers too
@@ -105,7 +100,7 @@ class FocalPlane(_PlaneName):
         found = re.fullmatch(r"_?[Ff]?([+-]?[0-9]{1,2})", text)
         return super().parse(f"F{int(found[1])}" if found else value)
 
-# %% ../../nbs/dataset_util/00_util.ipynb #bd8cba07
+# %% ../../nbs/dataset_util/00_util.ipynb #848b8307
 _MEANING = {
     "tPB2": "second polar body detached",
     "tPNa": "pronuclei appeared",
@@ -119,7 +114,7 @@ _MEANING = {
     "tHB": "hatched blastocyst",
 }
 
-# %% ../../nbs/dataset_util/00_util.ipynb #848b8307
+
 class Phase(OrderedName):
     """The sixteen phases in their order of occurrence; the value is the name in the annotation files."""
 
@@ -142,12 +137,12 @@ class Phase(OrderedName):
 
     @property
     def meaning(self) -> str:
-        """What is seen when the phase begins, in a few words."""
+        """Return what is seen when the phase begins, in a few words."""
         return _MEANING[self.value]
 
 # %% ../../nbs/dataset_util/00_util.ipynb #d2563903
 class Grade(OrderedName):
-    """Quality of a blastocyst's part, best first; `NA` where it was not graded."""
+    """Quality of a blastocyst's part, best first; `NA` if it was not graded."""
 
     A = "A"
     B = "B"
@@ -189,7 +184,7 @@ class FrameName(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> Self:
-        """From a file name without folder; `ValueError` naming the expected form where it is not a frame's."""
+        """Return the parts of a file name without folder; `ValueError`, which names the expected form, if it is not a frame's."""
         found = _FRAME.fullmatch(name)
         if not found:
             form = "D<date>_S<slide>_I<instrument>_WELL<n>_RUN<n>.jpeg"
@@ -198,21 +193,21 @@ class FrameName(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """What all frames of a video share: everything before RUN."""
+        """Return what all frames of a video share: everything before RUN."""
         return f"D{self.date}_S{self.slide}_I{self.instrument}_WELL{self.well}"
 
     def __str__(self) -> str:
         return f"{self.prefix}_RUN{self.run}.jpeg"
 
-# %% ../../nbs/dataset_util/00_util.ipynb #d454ee64
+
 def run_of(name: str) -> int | None:
-    """The RUN number in a frame's file name, or None where the name is not a frame's."""
+    """Return the RUN number in a frame's file name, or None if the name is not a frame's."""
     found = _FRAME.fullmatch(name)
     return int(found[5]) if found else None
 
 # %% ../../nbs/dataset_util/00_util.ipynb #bdd5ff53
 def natural_key(name: str) -> tuple[list[str | int], str]:
-    """A sort key that compares runs of digits as numbers; equal numbers fall back to the text."""
+    """Return a sort key that compares runs of digits as numbers; equal numbers fall back to the text."""
     parts: list[str | int] = list(re.split(r"([0-9]+)", name))
     parts[1::2] = [int(number) for number in parts[1::2]]
     return parts, name
@@ -222,7 +217,7 @@ _VIDEO = re.compile(r"([^-/]+)(?:-([0-9]+))?-_?([0-9]+)T?")
 
 
 class VideoId(NamedTuple):
-    """The parts of a video's id: code of the patient, cycle where the id has one, number of the embryo."""
+    """The parts of a video's id: code of the patient, cycle if the id has one, number of the embryo."""
 
     code: str
     cycle: int | None
@@ -230,26 +225,26 @@ class VideoId(NamedTuple):
 
     @classmethod
     def parse(cls, video: str) -> Self:
-        """From an id such as 'AA83-7' or 'LV683-2-8'; `ValueError` naming the form where it does not fit."""
+        """Return the parts of an id such as 'AA83-7' or 'LV683-2-8'; `ValueError`, which names the form, if it does not fit."""
         found = _VIDEO.fullmatch(video)
         if not found:
             raise ValueError(f"{video!r} is not a video id; the form is <code>-<embryo> or <code>-<cycle>-<embryo>")
         return cls(found[1], int(found[2]) if found[2] else None, int(found[3]))
 
+
+def code_of(video: str) -> str:
+    """Return the code that siblings share; the whole name if it does not have the form of an id."""
+    found = _VIDEO.fullmatch(video)
+    return found[1] if found else video
+
 # %% ../../nbs/dataset_util/00_util.ipynb #49a028fd
 @cache
 def released_videos() -> tuple[str, ...]:
-    """The ids of the 704 videos of the release (Zenodo 10.5281/zenodo.7912264), in natural order."""
+    """Return the ids of the 704 videos of the release (Zenodo 10.5281/zenodo.7912264), in natural order."""
     from importlib.resources import files  # slow to import, and seldom needed
 
     text = (files("nsw_da_medical_image.dataset_util") / "data" / "video_ids.txt").read_text(encoding="utf-8")
     return tuple(sorted(text.split(), key=natural_key))
-
-# %% ../../nbs/dataset_util/00_util.ipynb #dca4e038
-def code_of(video: str) -> str:
-    """The code that siblings share; the whole name where it has not the form of an id."""
-    found = _VIDEO.fullmatch(video)
-    return found[1] if found else video
 
 # %% ../../nbs/dataset_util/00_util.ipynb #1d4d48fe
 _SYSTEM = frozenset(
@@ -281,19 +276,19 @@ def is_system_folder(name: str) -> bool:
 
 # %% ../../nbs/dataset_util/00_util.ipynb #b9c1736b
 def progress(iterable: Iterable | None = None, **options: Any) -> Any:
-    """A `tqdm` bar over `iterable`: shown on a terminal (standard error) and in a notebook, silent elsewhere."""
+    """Return a `tqdm` bar over `iterable`: shown on a terminal (standard error) and in a notebook, silent elsewhere."""
     from tqdm.auto import tqdm
 
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     in_notebook = type(shell).__name__ == "ZMQInteractiveShell"
-    silent = True if sys.stderr is None else None  # None: tqdm looks whether it is a terminal
-    # Without a monitor: that is a thread which outlives the bar, and then Python warns of every fork.
+    silent = True if sys.stderr is None else None  # None: tqdm finds out whether it is a terminal
+    # Without a monitor: that is a thread that outlives the bar, and then Python warns of every fork.
     quiet = type("tqdm", (tqdm,), {"monitor_interval": 0})
     return quiet(iterable, disable=False if in_notebook else silent, dynamic_ncols=True, **options)
 
 # %% ../../nbs/dataset_util/00_util.ipynb #a7a5c29c
 def cores() -> int:
-    """Number of cores that this process may use."""
+    """Return the number of cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 

@@ -27,8 +27,8 @@ import numpy as np
 
 # %% ../../nbs/validation/01_checks.ipynb #393c9057
 from ..common.files import TEXT_LIMIT
-from ..common.findings import Finding, Ranges, Severity, noted, ranges_of
-from ..common.text import DataError, first_few, is_text, join_ranges, nearest, printable, runs_text
+from ..common.findings import Finding, Ranges, Severity, ranges_of
+from ..common.text import DataError, first_few, is_text, join_ranges, nearest, noted, printable
 from ..dataset_util.contents import Listing, list_frames, names_patient, patients, why_no_frame
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.images import END_OF_IMAGE
@@ -120,20 +120,25 @@ class PlaneFacts(NamedTuple):
         return starts or {self.listing.prefix: self.listing.runs.tolist()}
 
 # %% ../../nbs/validation/01_checks.ipynb #47303f15
+def _why(error: Exception) -> str:
+    """Return why something cannot be read, without the folder of this machine: copies with one defect get one report."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, Tail]) -> dict[str, str]:
     """Return how each file in the folder `inner` of `folder` differs from its namesake outside; '' if not at all."""
     found: dict[str, str] = {}
     for name, tail in source.tails(f"{folder}/{inner}").items():
-        outside, problems = tails.get(name), list[tuple[str, str]]()
+        outside, results = tails.get(name), list[str]()
         if outside is None:
             found[name] = "has no frame of its name outside"
         elif tail.fault or tail.size != outside.size:
             found[name] = tail.fault or f"has {tail.size:,} bytes, the frame {max(0, outside.size):,}"
         else:
-            with noted(problems, name):
+            with noted(results, _why):
                 same = source.read(f"{folder}/{inner}/{name}") == source.read(f"{folder}/{name}")
-                found[name] = "" if same else "has other bytes than the frame"
-            found |= dict(problems)
+                results.append("" if same else "has other bytes than the frame")
+            found[name] = results[0]
     return found
 
 
@@ -149,8 +154,8 @@ def read_plane(
     folders: list[str] = []
     copies: dict[str, str] = {}
     links: tuple[tuple[str, ...], bool] = ((), False)
-    problems: list[tuple[str, str]] = []
-    with noted(problems, folder):
+    problems: list[str] = []
+    with noted(problems, _why):
         tails, folders = source.tails(folder), sorted(source.folders(folder))
         links = tuple(sorted(source.links(folder), key=natural_key)), source.leaves(folder)
         if plane in folders:
@@ -162,11 +167,10 @@ def read_plane(
         try:
             listing = list_frames(tails, folder)
         except DataError as error:  # two files claim one run: the first counts
-            problems.append((folder, str(error)))
+            problems.append(str(error))
             listing = list_frames({run_of(name): name for name in sorted(tails, reverse=True)}.values())
         strays = sorted(name for name in tails if run_of(name) is None) if len(tails) > len(listing.runs) else []
-    facts = PlaneFacts(listing, tails, tuple(strays), tuple(folders), copies, *links)
-    return facts, [why for _, why in problems]
+    return PlaneFacts(listing, tails, tuple(strays), tuple(folders), copies, *links), problems
 
 # %% ../../nbs/validation/01_checks.ipynb #eb1009f9
 class TextFacts(NamedTuple):
@@ -189,8 +193,8 @@ class TextFacts(NamedTuple):
 
 def read_text(source: Source, path: str, parse: Callable[[bytes], Parsed], expected: bool = True) -> TextFacts:
     """Return the facts of a text file; never raise."""
-    problems: list[tuple[str, str]] = []
-    with noted(problems, path):
+    problems: list[str] = []
+    with noted(problems, _why):
         try:
             data = source.read(path, TEXT_LIMIT)
             text = data.decode("utf-8-sig")
@@ -199,7 +203,7 @@ def read_text(source: Source, path: str, parse: Callable[[bytes], Parsed], expec
         except UnicodeDecodeError as error:
             raise DataError(f"is not a CSV file in UTF-8 ({error})") from error
     if problems:
-        return TextFacts(path, expected, True, (), (((), problems[0][1].removeprefix(f"{path} ")),), True)
+        return TextFacts(path, expected, True, (), (((), problems[0].removeprefix(f"{path} ")),), True)
     rows, faults = parse(data)
     lines = list(io.StringIO(text, newline="")) if faults else []
     told = []
@@ -278,7 +282,7 @@ def read_video(
     refused += [("", sentence) for text in (annotation, times) for sentence in text.refusal]
     lacking: list[str] = []
     for plane in dataset.planes:
-        with noted([], plane):  # a plane that cannot be listed is not lacking
+        with noted([]):  # a plane that cannot be listed is not lacking
             if plane not in found and dataset.folders(plane) is not None:
                 lacking.append(str(plane))
     return VideoFacts(video, found, tuple(lacking), annotation, times, tuple(refused), tuple(strays))
@@ -314,7 +318,7 @@ _ENDINGS = {ANNOTATIONS: "_phases.csv", TIMES: "_timeElapsed.csv"}
 
 def _names(list_names: Callable[[str], list[str]], folder: str, refused: list[tuple[str, str]]) -> list[str]:
     """Return what `list_names` lists in a folder, sorted; note it if it cannot."""
-    with noted(refused, folder):
+    with noted(refused, lambda error: (folder, _why(error))):
         return sorted(list_names(folder), key=natural_key)
     return []
 

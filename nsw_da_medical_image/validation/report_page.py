@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..common.findings import Finding, Findings, Ranges, Severity, as_findings, noted
+from ..common.findings import Finding, Findings, Ranges, Severity, as_findings
 from ..common.html import Markup, page, table, tag, thumbnail
 from nsw_da_medical_image.common.text import (
     DataError,
     join_ranges,
-    one_line,
+    noted,
     plural,
     printable,
     ranges_text,
@@ -297,13 +297,13 @@ def _heat_html(report: Reported, most: int, buttons: bool) -> Markup | None:
 
 def _picture_html(dataset: EmbryoDataset | None, shown: Shown, size: int = 200) -> Markup:
     """Return a frame as a small picture, or a note that there is none with the reason as its title."""
-    problems: list[tuple[str, str]] = []
-    with noted(problems, "", (DataError, OSError, KeyError), one_line):
+    problems: list[str] = []
+    with noted(problems, errors=(DataError, OSError, KeyError)):
         if dataset is None:
             raise DataError("there is no data set to read it from")
         pixels = decode(dataset[shown.video].jpeg(shown.run, shown.plane), size, tolerant=True)
         return tag("span", thumbnail(pixels, 80, alt=""), class_="nr-picture")
-    why = problems[0][1] if dataset is None else without_folder(problems[0][1], dataset.root)
+    why = problems[0] if dataset is None else without_folder(problems[0], dataset.root)
     return tag("span", tag("span", "this frame cannot be read"), class_="nr-picture", title=why)
 
 

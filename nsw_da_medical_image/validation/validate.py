@@ -21,8 +21,8 @@ import pandas as pd
 
 # %% ../../nbs/validation/06_validate.ipynb #4046475c
 from ..common.files import new_file, refuse_inside
-from ..common.findings import Finding, Severity, noted
-from ..common.text import DataError, nearest, one_line, tell
+from ..common.findings import Finding, Severity
+from ..common.text import DataError, nearest, noted, one_line, tell
 from ..dataset_util.contents import Planes, require_dataset
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.util import FocalPlane, UnknownName, cores, one_or_several, progress
@@ -73,7 +73,7 @@ def _read(task: Task) -> tuple[VideoFacts, pd.DataFrame | None]:
     problems: list[tuple[str, str]] = []
     errors = DataError, OSError, UnknownName, UnicodeError  # the last: names that are not text
     for plane in task.measured:
-        with noted(problems, str(plane), errors, lambda error: f"cannot be measured: {one_line(error)}"):
+        with noted(problems, lambda error: (str(plane), f"cannot be measured: {one_line(error)}"), errors):  # noqa: B023
             parts.append(measure_video(task.dataset, task.video, [plane], workers=task.threads))
     known = {plane for plane, _ in facts.refused}
     more = tuple(each for each in problems if each[0] not in known)

@@ -36,6 +36,7 @@ from nsw_da_medical_image.common.text import (
     complain,
     join_ranges,
     nearest,
+    noted,
     one_line,
     printable,
     tell,
@@ -66,11 +67,9 @@ def describe_video(video: Video) -> dict[str, Any]:
     faults: list[str] = []
 
     def read_or(otherwise: Any, read: Callable[[], Any]) -> Any:
-        try:
+        with noted(faults):
             return read()
-        except (DataError, OSError) as fault:
-            faults.append(one_line(fault))
-            return otherwise
+        return otherwise
 
     rows = read_or([], lambda: video.dataset.phase_rows(video.name))
     grade = read_or(None, lambda: video.grade)
@@ -528,12 +527,13 @@ def _play(args: argparse.Namespace) -> None:
     """Write the page into `args.out` or a new temporary folder, and open it."""
     if args.out is not None:
         refuse_inside(args.out, args.folder)
-        if os.path.lexists(expanded(args.out)):
+        out = expanded(args.out)
+        if os.path.lexists(out):
             raise FileExistsError(f"{args.out} exists; give another name after --out")
-        refuse_existing(expanded(args.out))
+        refuse_existing(out)
     folder = Path(tempfile.mkdtemp(prefix="embryo-")) if args.out is None else None
     try:
-        out = folder / f"{'_'.join(args.video[:4])}.html" if folder else expanded(args.out)
+        out = folder / f"{'_'.join(args.video[:4])}.html" if folder else out
         dataset = EmbryoDataset(args.folder, planes=args.plane)  # only the archive of this plane is opened
         player = EmbryoPlayer([dataset[name] for name in args.video], plane=args.plane, fps=args.fps)
         player.to_html(out)

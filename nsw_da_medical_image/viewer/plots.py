@@ -19,7 +19,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..common.text import DataError, first_few, plural, printable
+from ..common.text import DataError, first_few, noted, plural, printable
 from ..dataset_util.contents import Plane, Planes, require_dataset
 from ..dataset_util.dataset import EmbryoDataset, Video, require_video
 from ..dataset_util.textfiles import phase_ranks
@@ -248,11 +248,9 @@ class _Row(NamedTuple):
         notes: list[str] = []
 
         def read_or(note: str, read: Callable[..., Any], *args: Any) -> Any:
-            try:
+            with noted(notes, lambda _: note, (DataError,)):
                 return read(*args)
-            except DataError:
-                notes.append(note)
-                return None
+            return None
 
         runs = video.runs(plane)
         rows = read_or("annotation not understood", video.dataset.phase_rows, video.name)
