@@ -56,6 +56,18 @@ def test_errors_are_one_line(data: Path, tmp_path: Path, args: list[str], status
     assert done.stdout == ""
 
 
+def test_the_module_does_the_same(data: Path, tmp_path: Path) -> None:
+    module, out = "nsw_da_medical_image.viewer.player", tmp_path / "page.html"
+    command = [sys.executable, "-m", module, data, "SAM1-2", "--out", out, "--no-open"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert script(data, "SAM1-2", "--out", tmp_path / "same.html", "--no-open").returncode == 0
+    assert out.read_bytes() == (tmp_path / "same.html").read_bytes()
+    wrong = subprocess.run([sys.executable, "-m", module], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith(f"usage: python -m {module} ")
+
+
 @pytest.mark.slow
 def test_wrong_usage_and_no_data(data: Path, tmp_path: Path) -> None:
     assert script(data, "--no-open").returncode == 2

@@ -527,12 +527,13 @@ def _play(args: argparse.Namespace) -> None:
     """Write the page into `args.out` or a new temporary folder, and open it."""
     if args.out is not None:
         refuse_inside(args.out, args.folder)
-        if os.path.lexists(expanded(args.out)):
+        out = expanded(args.out)
+        if os.path.lexists(out):
             raise FileExistsError(f"{args.out} exists; give another name after --out")
-        refuse_existing(expanded(args.out))
+        refuse_existing(out)
     folder = Path(tempfile.mkdtemp(prefix="embryo-")) if args.out is None else None
     try:
-        out = folder / f"{'_'.join(args.video[:4])}.html" if folder else expanded(args.out)
+        out = folder / f"{'_'.join(args.video[:4])}.html" if folder else out
         dataset = EmbryoDataset(args.folder, planes=args.plane)  # only the archive of this plane is opened
         player = EmbryoPlayer([dataset[name] for name in args.video], plane=args.plane, fps=args.fps)
         player.to_html(out)
