@@ -214,7 +214,7 @@ def phase_raster(
     middle = dataset.contents.middle if plane is None else dataset.contents.plane(plane)
     if not names or middle is None:
         raise ValueError(f"there is nothing to draw: no {'video was chosen' if middle else 'plane is there'}")
-    rows = [_Row.of(dataset[name], middle, by) for name in names]
+    rows = [_row_of(dataset[name], middle, by) for name in names]
     by_note: dict[str, list[str]] = {}
     for name, row in zip(names, rows, strict=True):
         for note in row.notes:
@@ -242,31 +242,31 @@ class _Row(NamedTuple):
     missing: np.ndarray
     notes: list[str]
 
-    @classmethod
-    def of(cls, video: Video, plane: FocalPlane, by: By) -> "_Row":
-        """Return the row of a video."""
-        notes: list[str] = []
 
-        def read_or(note: str, read: Callable[..., Any], *args: Any) -> Any:
-            with noted(notes, lambda _: note, (DataError,)):
-                return read(*args)
-            return None
+def _row_of(video: Video, plane: FocalPlane, by: By) -> _Row:
+    """Return the row of a video."""
+    notes: list[str] = []
 
-        runs = video.runs(plane)
-        rows = read_or("annotation not understood", video.dataset.contents.phase_rows, video.name)
-        if not rows and not notes:
-            notes.append("not annotated")
-        if not len(runs):
-            notes.append(f"no frames in plane {plane}")
-        nowhere = np.full(len(runs), np.nan)
-        start, end = read_or("times not understood", _positions, video, runs, by) or (nowhere, nowhere)
-        known = np.isfinite(start)
-        if len(runs) and not known.all():
-            notes.append("some hours not recorded" if known.any() else "no hours recorded")
-        before = np.flatnonzero(np.diff(runs) > 1)
-        gaps = np.column_stack([end[before], start[before + 1]])
-        ranks = phase_ranks(rows or [], runs)
-        return cls(_stretches(start[known], end[known], ranks[known]), gaps[np.isfinite(gaps).all(1)], notes)
+    def read_or(note: str, read: Callable[..., Any], *args: Any) -> Any:
+        with noted(notes, lambda _: note, (DataError,)):
+            return read(*args)
+        return None
+
+    runs = video.runs(plane)
+    rows = read_or("annotation not understood", video.dataset.contents.phase_rows, video.name)
+    if not rows and not notes:
+        notes.append("not annotated")
+    if not len(runs):
+        notes.append(f"no frames in plane {plane}")
+    nowhere = np.full(len(runs), np.nan)
+    start, end = read_or("times not understood", _positions, video, runs, by) or (nowhere, nowhere)
+    known = np.isfinite(start)
+    if len(runs) and not known.all():
+        notes.append("some hours not recorded" if known.any() else "no hours recorded")
+    before = np.flatnonzero(np.diff(runs) > 1)
+    gaps = np.column_stack([end[before], start[before + 1]])
+    ranks = phase_ranks(rows or [], runs)
+    return _Row(_stretches(start[known], end[known], ranks[known]), gaps[np.isfinite(gaps).all(1)], notes)
 
 
 def _positions(video: Video, runs: np.ndarray, by: By) -> tuple[np.ndarray, np.ndarray]:
