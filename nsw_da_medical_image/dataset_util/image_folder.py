@@ -29,7 +29,7 @@ from .frames import Frames, require_frames
 from .images import END_OF_IMAGE, START_OF_IMAGE, decode, open_jpeg
 from .source import FolderSource
 from .split import check, read_split
-from .synthetic import SyntheticRuns, sound_frames
+from .synthetic import SyntheticBatches, valid_frames
 from .util import FocalPlane, Phase, UnknownName, cores, progress
 
 # %% ../../nbs/dataset_util/19_image_folder.ipynb #23fc2d38
@@ -98,7 +98,7 @@ def _link(frames: Frames, index: int, target: Path) -> None:
     """Make a hard link to the file of a frame, or if that is a symbolic link to its target; `DataError` if that is impossible."""
     source, row = frames.origin(index)
     video = source.dataset[row["video"]] if isinstance(source, DatasetSource) else None
-    if isinstance(source, SyntheticRuns):
+    if isinstance(source, SyntheticBatches):
         file = source[row["origin"]].file(row["run"])
     elif video is not None and isinstance(folder := video.dataset.contents.source, FolderSource):
         file = os.path.join(folder.root, video.path(row["run"], row["plane"]))
@@ -248,7 +248,7 @@ def _chosen(args: argparse.Namespace) -> Frames:
     exclude = None if args.exclude is None else expanded(args.exclude)
     frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, exclude)
     if args.synthetic:
-        made, note = sound_frames(SyntheticRuns(args.synthetic), None, args.planes, args.phases)
+        made, note = valid_frames(SyntheticBatches(args.synthetic), None, args.planes, args.phases)
         frames += made
         if note:
             complain(f"note: {note}")

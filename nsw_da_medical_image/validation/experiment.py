@@ -27,7 +27,7 @@ from ..dataset_util.frames import Frames
 from ..dataset_util.image_folder import describe, make_image_folder
 from ..dataset_util.sample import make_archives
 from ..dataset_util.split import Split, TooFewCodes, make_split, parse_weights, write_split
-from ..dataset_util.synthetic import SyntheticRuns, write_run
+from ..dataset_util.synthetic import SyntheticBatches, write_batch
 from ..dataset_util.util import FocalPlane, Phase, progress
 from .pixels import measure_video
 from .validate import validate
@@ -89,7 +89,7 @@ def augment(
             sources = own[own.table["plane"] == plane]
             chosen = rng.integers(0, len(sources), len(range(place, count, len(planes)))).tolist()
             if chosen:
-                write_run(
+                write_batch(
                     runs / f"{phase}_{FocalPlane(plane).label}",
                     images(sources, chosen, rng),
                     describe(phase, plane),
@@ -220,7 +220,7 @@ def run_experiment(
     wanted = {str(phase): int(counts.max() - count) for phase, count in counts.items() if 0 < count < counts.max()}
     if wanted:
         generate(dataset, frames, wanted, out / "all-synthetic-runs", seed)
-        batches = SyntheticRuns(out / "all-synthetic-runs")
+        batches = SyntheticBatches(out / "all-synthetic-runs")
         findings = batches.findings()
         synthetic = batches.frames(exclude=findings)
         if wrong := int((findings["severity"] == "error").sum()):
