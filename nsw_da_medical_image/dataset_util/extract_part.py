@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from ..common.command import Parser, Several, in_threads
 from ..common.files import READ_LIMIT, TEXT_LIMIT, check_destination, expanded, new_folder
-from ..common.text import DataError, tell
+from ..common.text import DataError, show
 from .contents import Contents, Planes, require_dataset, unless_all, why_no_frame
 from .images import START_OF_IMAGE
 from .source import Source
@@ -144,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
     def extract(args: argparse.Namespace) -> None:
         dataset = Contents(args.folder, planes=unless_all(args.planes), tolerant=args.tolerant)
         part = extract_part(dataset, args.to, args.videos)
-        tell(f"extracted to {part.path}: {len(part.videos):,} videos in {', '.join(part.planes) or 'no plane'}")
+        show(f"extracted to {part.path}: {len(part.videos):,} videos in {', '.join(part.planes) or 'no plane'}")
 
     return parser.run(extract, argv, wrong=2)
 
