@@ -83,6 +83,11 @@ RENAMED: dict[str, tuple[str, ...]] = {
     "sound": ("valid",),
     "sound_frames": ("valid_frames",),
     "write_run": ("write_batch",),
+    "tell": ("show",),
+    "complain": ("report_error",),
+    "say_once": ("warn_once",),
+    "Changed": ("ArchiveChanged",),
+    "facts_of": ("file_state",),
 }
 #: Keys and columns that hold sentences.
 SAYS = {"message", "remedy", "faults", "fault", "rule", "said", "note", "notes", "meaning", "help", "reason"}
