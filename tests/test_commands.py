@@ -152,9 +152,9 @@ def strike(blow: signal.Signals, at: int, real: Callable[..., Any]) -> Callable[
 TARGETS = {
     "sample": (f"{MODULES['sample']}._write_tables", 3),
     "extract_dataset": (f"{MODULES['extract_dataset']}._await", 5),
-    "dataset": (f"{MODULES['dataset']}.EmbryoDataset.listing", 8),
+    "dataset": ("nsw_da_medical_image.dataset_util.contents.Contents.listing", 8),
     "extract_part": (f"{MODULES['extract_part']}._copy", 8),
-    "split": (f"{MODULES['dataset']}.EmbryoDataset.listing", 4),
+    "split": ("nsw_da_medical_image.dataset_util.contents.Contents.listing", 4),
     "synthetic": (f"{MODULES['synthetic']}._look", 12),
     "image_folder": (f"{MODULES['image_folder']}._write_image", 40),
     "validate": (f"{MODULES['validate']}.judge_video", 3),

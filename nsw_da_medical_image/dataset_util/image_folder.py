@@ -100,7 +100,7 @@ def _link(frames: Frames, index: int, target: Path) -> None:
     video = source.dataset[row["video"]] if isinstance(source, DatasetSource) else None
     if isinstance(source, SyntheticRuns):
         file = source[row["origin"]].file(row["run"])
-    elif video is not None and isinstance(folder := video.dataset.source, FolderSource):
+    elif video is not None and isinstance(folder := video.dataset.contents.source, FolderSource):
         file = os.path.join(folder.root, video.path(row["run"], row["plane"]))
     else:
         why = "there are no files to link to, as in archives"
@@ -243,8 +243,8 @@ def _chosen(args: argparse.Namespace) -> Frames:
     refuse_existing(args.out)
     dataset = EmbryoDataset(args.folder)
     refuse_inside(args.out, args.folder)
-    if dataset.planes and not any(map(dataset.has_frame, dataset.videos)):
-        raise DataError(f"{dataset.path}: {why_no_frame(dataset)}")
+    if dataset.planes and not any(map(dataset.contents.has_frame, dataset.videos)):
+        raise DataError(f"{dataset.path}: {why_no_frame(dataset.contents)}")
     exclude = None if args.exclude is None else expanded(args.exclude)
     frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, exclude)
     if args.synthetic:
@@ -258,7 +258,7 @@ def _chosen(args: argparse.Namespace) -> Frames:
         why = "has no labelled frame of these videos, planes and phases that is not excluded"
         if not dataset.planes:
             why = "holds no frames"
-        elif not dataset.annotated:
+        elif not dataset.contents.annotated:
             why = "has no annotations, and without them no frame has a phase"
         raise DataError(f"{args.folder} {why}; nothing is written")
     return frames

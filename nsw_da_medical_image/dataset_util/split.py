@@ -91,7 +91,7 @@ def phase_counts(dataset: EmbryoDataset, exclude: Exclude = None) -> pd.DataFram
     """
     require_dataset(dataset, 'make_split(EmbryoDataset("data/extracted"))')
     listed = exclusion_list(exclude, dataset.videos)
-    table = dataset.table(planes=dataset.middle if dataset.planes else [], exclude=listed)
+    table = dataset.table(planes=dataset.contents.middle if dataset.planes else [], exclude=listed)
     names = [name for name in dataset.videos if name not in whole_videos(listed)]
     counts = _counted(table, names)
     for plane in sorted(dataset.planes, key=lambda plane: abs(plane.micrometres))[1:]:
@@ -292,8 +292,8 @@ def make_split(
     empty = list(counts.index[counts.sum(axis=1) == 0]) if dataset.planes else []
     counts = counts.drop(index=empty)
     if dataset.planes and not len(counts):
-        none = not any(map(dataset.has_frame, dataset.videos))
-        raise DataError(f"{dataset.path}: {why_no_frame(dataset) if none else 'no frame is left to split'}")
+        none = not any(map(dataset.contents.has_frame, dataset.videos))
+        raise DataError(f"{dataset.path}: {why_no_frame(dataset.contents) if none else 'no frame is left to split'}")
     known = patients(dataset, counts.index)
     strange = [name for name in known if not names_patient(name)]
     if lost := [name for name in strange if not known[name]]:
@@ -301,7 +301,7 @@ def make_split(
         raise DataError(f"{dataset.path}: {why}: {first_few(lost)}")
     split = split_counts(counts, weights, seed, known)
     # the frames of others may all be excluded, which is no surprise
-    if empty := [name for name in empty if not dataset.has_frame(name)]:
+    if empty := [name for name in empty if not dataset.contents.has_frame(name)]:
         told = f"{plural(len(empty), 'video')} without a frame, in no part of the split: {first_few(empty)}"
         warnings.warn(one_line(told), stacklevel=2)
         split.made["without_frames"] = empty
@@ -310,7 +310,7 @@ def make_split(
         told = f"these names do not identify patients, so {by} keep siblings together: {first_few(strange)}"
         warnings.warn(one_line(told), stacklevel=2)
         split.made["rule"] += f"; {by} stand for the code if a name has none"
-    split.made["plane"] = str(dataset.middle) if dataset.middle else None
+    split.made["plane"] = str(middle) if (middle := dataset.contents.middle) else None
     split.made["excluded"] = len(exclusion_list(exclude, dataset.videos))
     return split
 

@@ -61,7 +61,7 @@ def _find_wells(dataset: EmbryoDataset, frames: Frames) -> dict[tuple[str, int],
     """Return the well in each frame, by video and run, as the middle plane shows it; frames without a visible rim have none."""
     wells: dict[tuple[str, int], Well] = {}
     for name, own in progress(frames.table.groupby("video", observed=True), desc="finding wells", unit="video"):
-        measured = measure_video(dataset, name, [str(dataset.middle)]).set_index("run")
+        measured = measure_video(dataset, name, [str(dataset.contents.middle)]).set_index("run")
         known = measured.loc[measured.index.intersection(own["run"]), ["well_x", "well_y", "well_radius"]].dropna()
         wells |= {(name, int(run)): Well(*map(float, place)) for run, *place in known.itertuples()}
     return wells
@@ -166,7 +166,7 @@ def _check_data(dataset: EmbryoDataset, weights: str, seed: int) -> None:
     """Raise `DataError` if there cannot be a result, before hours are spent on measuring."""
     if not dataset.planes:
         raise DataError(f"{dataset.path} holds no frames")
-    if not dataset.annotated:
+    if not dataset.contents.annotated:
         raise DataError(f"{dataset.path} has no annotations, and without them there is no phase to balance")
     try:
         make_split(dataset, weights, seed)
@@ -203,7 +203,7 @@ def run_experiment(
     write_split(split, out / "split.json")
     tell(f"split: {', '.join(f'{part} {len(videos):,}' for part, videos in split.items())} videos")
 
-    middle = dataset.middle
+    middle = dataset.contents.middle
     if middle is None:
         raise DataError(f"{dataset.path} holds no frames")
     near = [plane for plane in dataset.planes if abs(plane.micrometres - middle.micrometres) <= 15]

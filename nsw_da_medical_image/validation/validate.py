@@ -136,7 +136,7 @@ def validate(
         require_dataset(dataset, 'validate(ds) or validate("data/extracted")')
     if not isinstance(dataset, EmbryoDataset):
         dataset = EmbryoDataset(dataset)
-    measured = dataset.planes if planes is None else [dataset.plane(plane) for plane in one_or_several(planes)]
+    measured = dataset.planes if planes is None else [dataset.contents.plane(plane) for plane in one_or_several(planes)]
     facts = read_dataset(dataset)
     threads = 1 if executor is not None else workers or cores()
     tasks = []
