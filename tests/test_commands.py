@@ -439,7 +439,7 @@ def test_a_value_that_cannot_be_meant_is_wrong_usage(
     work: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, name: str, work_of: str
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
-        raise ValueError("'F99' is not a FocalPlane")
+        raise ValueError("'F99' is not a focal plane")
 
     place = importlib.import_module(f"{PACKAGE}.validation.experiment") if name == "experiment_1" else module(name)
     monkeypatch.setattr(place, work_of, refuse)
@@ -447,7 +447,7 @@ def test_a_value_that_cannot_be_meant_is_wrong_usage(
     if name == "synthetic":
         argv = [str(tmp_path / "runs"), "--adopt", str(work / "runs" / "one"), "--phase", "t4"]
     assert run(name, argv) == 2
-    assert capsys.readouterr().err == "error: 'F99' is not a FocalPlane\n"
+    assert capsys.readouterr().err == "error: 'F99' is not a focal plane\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -539,7 +539,7 @@ def test_a_range_that_became_a_date_is_refused(extracted: Path, tmp_path: Path, 
     (tmp_path / "dated.csv").write_text("video,plane,runs\nSAM1-2,,Dec-40\n")
     status, _, err = run(dataset_command, extracted, "--table", tmp_path / "t.csv", "--exclude", tmp_path / "dated.csv")
     assert status == 1
-    assert "a spreadsheet has made a date of a range: format the column as text" in err[0]
+    assert "a spreadsheet has turned a range into a date: format the column as text" in err[0]
     assert not (tmp_path / "t.csv").exists()
 
 
