@@ -77,7 +77,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "experiment_1": ("experiment_1.py",),
 }
 #: Later names of public functions, classes and members, by the name that the cases below use: {"sound": ("valid",)}.
-RENAMED: dict[str, tuple[str, ...]] = {}
+RENAMED: dict[str, tuple[str, ...]] = {
+    "Excluding": ("HasExclusions",),
+    "Searched": ("HasListings",),
+    "check": ("check_split",),
+    "sound": ("valid",),
+}
 #: Keys and columns that hold sentences.
 SAYS = {"message", "remedy", "faults", "fault", "rule", "said", "note", "notes", "meaning", "help", "reason"}
 #: Keys whose values are measured, or depend on the machine.
