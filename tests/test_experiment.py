@@ -225,7 +225,7 @@ def test_two_parts_do_for_two_patients(extracted: Path, tmp_path: Path) -> None:
     assert done.stdout == ""  # nothing was validated in vain
     assert done.stderr.count("\n") == 1
     assert (
-        "there are 2 (SAM1, SAM2); siblings stay together: give weights for 2 parts at most, such as train=4,test=1"
+        "there are 2 (SAM1, SAM2), and siblings stay together: give weights for at most 2 parts, such as train=4,test=1"
         in (done.stderr)
     )
     assert not (tmp_path / "out").exists()
