@@ -123,9 +123,9 @@ def test_errors_are_one_line_and_nothing_is_left(shared: Callable[..., Shared], 
     before = sorted(tmp_path.iterdir())
     cases: list[tuple[list[Any], int, str]] = [
         (["--out", tmp_path / "taken"], 1, "exists already"),
-        ([tmp_path / "nowhere", "--out", tmp_path / "out"], 1, "nowhere is not there"),
-        ([tmp_path / "archives", "--out", tmp_path / "no" / "out"], 1, "no such folder to write into"),
-        ([tmp_path / "archives", "--out", tmp_path / "archives" / "out"], 1, "lies inside the data set"),
+        ([tmp_path / "nowhere", "--out", tmp_path / "out"], 1, "nowhere does not exist"),
+        ([tmp_path / "archives", "--out", tmp_path / "no" / "out"], 1, "the folder to write into does not exist"),
+        ([tmp_path / "archives", "--out", tmp_path / "archives" / "out"], 1, "is inside the data set"),
         ([tmp_path / "siblings", "--out", tmp_path / "out"], 1, "code"),
     ]
     for args, status, why in cases:

@@ -25,7 +25,7 @@ from .text import DataError, one_line
 
 # %% ../../nbs/common/02_cache.ipynb #b1d0e3f2
 class CacheWarning(UserWarning):
-    """The cache cannot be used, or something in it is not what was saved; the work goes on without it."""
+    """The cache cannot be used, or something in it is not what was saved; the work continues without it."""
 
 
 _said: set[str] = set()
@@ -56,7 +56,7 @@ def cache_folder(kind: str) -> Path:
     except DataError as error:  # a URL
         raise FileNotFoundError(str(error)) from None
     if os.fspath(path).startswith("~"):
-        raise FileNotFoundError(f"{top} names no home folder")
+        raise FileNotFoundError(f"{top} does not have a home folder")
     return Path(os.path.abspath(path)) / kind
 
 # %% ../../nbs/common/02_cache.ipynb #f5b4c7d6
@@ -109,7 +109,7 @@ def _unpacked(data: bytes, kind: str, key: str, version: str) -> dict[str, np.nd
         at += len(_padding(at))
         count = math.prod(shape)
         if of_type not in _TYPES or min(shape, default=0) < 0:
-            raise ValueError(f"{name} is no array of numbers")
+            raise ValueError(f"{name} is not an array of numbers")
         size = count * np.dtype(of_type).itemsize
         arrays[name] = np.frombuffer(body[at : at + size], of_type).reshape(shape)
         at += size
@@ -135,7 +135,7 @@ def _opened(kind: str) -> Iterator[int]:
         path.parent.mkdir(0o700)
     link = os.lstat(path.parent)
     if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
-        raise PermissionError(f"{path.parent} is a link of another user")
+        raise PermissionError(f"{path.parent} is a link that belongs to another user")
     with suppress(FileExistsError):
         path.mkdir(0o700)
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -156,12 +156,12 @@ def _file_name(key: str) -> str:
 def _no_cache(error: OSError) -> None:
     """Report that the cache cannot be used."""
     why = one_line(error) if error.filename else str(error)
-    warn_once(f"nothing is cached ({why}); the work goes on, NSW_CACHE_DIR can name another folder")
+    warn_once(f"nothing is cached ({why}); the work continues; set NSW_CACHE_DIR to use another folder")
 
 
 def report_damage(kind: str) -> None:
     """Report, once, that a file of this kind is damaged and what it held is computed again."""
-    warn_once(f"a file in the cache {cache_folder(kind)} is damaged; what it held is computed again")
+    warn_once(f"a file in the cache {cache_folder(kind)} is damaged; its content is computed again")
 
 
 def load(kind: str, key: str, version: str) -> dict[str, np.ndarray] | None:

@@ -25,7 +25,7 @@ from .text import DataError, one_line, printable, report_error, show, warn
 def filled(text: str) -> str:
     """Return the value of an argument; refuse an empty one, as argparse's `type`."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("it is empty; give a value, or leave the option away")
+        raise argparse.ArgumentTypeError("it is empty; give a value, or leave the option out")
     return text
 
 # %% ../../nbs/common/03_command.ipynb #9b90ef84
@@ -75,7 +75,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_data_set(self) -> None:
         """Add the positional argument `folder`: a data set, extracted or as archives, or a part of one."""
-        folder = "the folder of an extracted data set, or of the archives, or of a part of them"
+        folder = "the folder of an extracted data set or of the archives, complete or in part"
         self.add_argument("folder", help=folder)
 
     def add_number(self, name: str, least: int = 1, **options: Any) -> None:
@@ -232,10 +232,10 @@ def run_command(work: Callable[[], int | None], *, stopped: str = "nothing was w
         report_error(f"stopped; {stopped}")
     except MemoryError:
         report_error(
-            "error: there is not enough memory; free some, or raise the limit (ulimit -v, that of a batch system)"
+            "error: there is not enough memory; free some, or raise the limit (ulimit -v, or the limit of the batch system)"
         )
     except RecursionError as error:
-        report_error(f"error: something is nested too deeply: {one_line(error)}")
+        report_error(f"error: the input is nested too deeply: {one_line(error)}")
     except ValueError as error:
         status = 1 if isinstance(error, UnicodeError) else wrong
         report_error(f"error: {one_line(error)}")

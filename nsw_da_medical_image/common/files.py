@@ -38,7 +38,7 @@ def expanded(path: str | os.PathLike) -> Path:
     """
     name = path if isinstance(path, str) else os.fspath(path) if isinstance(path, os.PathLike) else None
     if not isinstance(name, str):
-        raise TypeError(f'a path is a text or a pathlib.Path, such as "data/extracted"; not {path!r}')
+        raise TypeError(f'a path must be a string or a pathlib.Path, such as "data/extracted", not {path!r}')
     if (url := _URL.match(name)) and not os.path.lexists(name):
         local = url[1].lower() == "file"
         remedy = (
@@ -127,7 +127,7 @@ def read_file(
     finally:
         os.close(fd)
     if count > limit:
-        raise DataError(f"{name} has more than {limit:,} bytes, and no more are read")
+        raise DataError(f"{name} has more than {limit:,} bytes; at most {limit:,} are read")
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
@@ -229,7 +229,7 @@ def refuse_existing(path: str | os.PathLike) -> None:
     if os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, "exists already; give another name, or remove it", str(path))
     if not os.path.isdir(path.absolute().parent):
-        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write into", str(path.absolute().parent))
+        raise FileNotFoundError(errno.ENOENT, "the folder to write into does not exist", str(path.absolute().parent))
 
 
 def lock(fd: int) -> bool | None:
@@ -433,13 +433,13 @@ def new_folder(path: str | os.PathLike, *, empty: bool = False, parents: bool = 
 def refuse_inside(path: str | os.PathLike, folder: str | os.PathLike) -> None:
     """Raise `DataError` if `path`, which is to be written, is in `folder`, a data set; links are followed."""
     if Path(os.path.realpath(expanded(path))).is_relative_to(os.path.realpath(expanded(folder))):
-        raise DataError(f"{os.fspath(path)} lies inside the data set; give a place outside of it")
+        raise DataError(f"{os.fspath(path)} is inside the data set; choose a place outside it")
 
 
 def check_destination(source: Path, destination: Path) -> None:
     """Raise `DataError` unless `destination` (resolved, as `source`) is absent or empty, and a folder can be made there."""
     if destination.is_relative_to(source) or source.is_relative_to(destination):
-        raise DataError(f"{destination} and {source} lie inside each other; extract to a folder of its own")
+        raise DataError(f"{destination} and {source} overlap; extract to a separate folder")
     if destination == Path.cwd():
         raise DataError(f"{destination} is the current folder and would be replaced; go to its parent and name it")
     if os.path.lexists(destination) and not destination.is_dir():
@@ -450,4 +450,4 @@ def check_destination(source: Path, destination: Path) -> None:
         raise DataError(f"{destination} is a mount point; give a new folder below it: {destination / 'extracted'}")
     place = next(above for above in destination.parents if os.path.lexists(above))
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise DataError(f"no folder can be made in {place}; choose a destination elsewhere, or mend its permissions")
+        raise DataError(f"no folder can be created in {place}; choose another destination, or change the permissions")

@@ -91,8 +91,8 @@ class Archive:
         since = self.note.get("doubtful")
         if self.tolerant or since is None or self._index.offsets[row] < since:
             return ""
-        where = "behind it" if since else "somewhere in the archive"
-        return f"may be touched by the damage that was met {where}; tolerant=True reads it all the same"
+        where = "after it" if since else "somewhere in the archive"
+        return f"may be affected by the damage {where}; tolerant=True reads it anyway"
 
     def _content(self, row: int) -> bytes:
         """Return the bytes of the file of a row. Raises `DataError` with the reason if they cannot be vouched for."""
@@ -106,7 +106,7 @@ class Archive:
         except OSError as fault:
             raise DataError(f"cannot be read ({fault.strerror})") from fault
         if len(data) != size or isal_zlib.crc32(data) != self._index.crcs[row]:
-            raise DataError("is not what it was when the archive was indexed")
+            raise DataError("has changed since the archive was indexed")
         return data
 
     def _bytes(self, start: int, size: int) -> bytes:

@@ -512,7 +512,7 @@ def _parser() -> Parser:
         description="Tell what a data set, extracted or as archives, holds: videos, frames by plane and phase, hours, grades, what is missing.",
         epilog="Exit status: 0 done, 1 no data set or no frame there, or a text file not understood, 2 wrong usage.",
     )
-    folder = "the folder of an extracted data set, or of the archives, or of a part of them"
+    folder = "the folder of an extracted data set or of the archives, complete or in part"
     parser.add_argument("folder", type=filled, help=folder)
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     table = "write the labelled frames to this .csv or .parquet file, a row a frame"

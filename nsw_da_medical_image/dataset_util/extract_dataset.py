@@ -41,7 +41,7 @@ from nsw_da_medical_image.common.files import (
     lock,
     read_file,
 )
-from ..common.text import DataError, first_few, one_line, show
+from ..common.text import DataError, first_few, one_line, plural, show
 from nsw_da_medical_image.dataset_util.tar import (
     FAULTS,
     RELEASE,
@@ -82,7 +82,7 @@ def _surplus(name: str) -> str:
     if name in ARCHIVES.values():
         return f"{name!r} (an unpacked archive; move it elsewhere)"
     if _LEFT.fullmatch(folded) or (is_system_folder(name) and not name.startswith((".", "__"))):
-        return f"{name!r} (left by a system; remove it)"
+        return f"{name!r} (left by the operating system; remove it)"
     return f"{name!r} ({'checksums; ' * bool(_CHECKSUMS.fullmatch(folded))}move it elsewhere)"
 
 
@@ -92,10 +92,10 @@ def _advice(source: Path, found: dict[str, Path]) -> str:
     if not tarballs & found.keys():
         below = sorted(path for path in found.values() if path.is_dir())
         near = [path for path in below if any(os.path.lexists(path / name) for name in tarballs)]
-        return f"; {near[0]} holds archives, give that folder" if near else ""
+        return f"; {near[0]} contains archives; give that folder" if near else ""
     if ARCHIVES.keys() - found.keys():
         command = "python -m nsw_da_medical_image.dataset_util.extract_part"
-        return f"; to unpack only the archives that are there, run: {command} {source} NEW_FOLDER"
+        return f"; to extract only the archives that are there, run: {command} {source} NEW_FOLDER"
     return ""
 
 
@@ -107,8 +107,8 @@ def check_archives(source: str | os.PathLike) -> dict[str, Path]:
     """
     source = expanded(source)
     if not source.is_dir():
-        what = "a file" if source.exists() else "not there"
-        raise DataError(f"{source} is {what}; give the folder of the ten archives")
+        what = "is a file" if source.exists() else "does not exist"
+        raise DataError(f"{source} {what}; give the folder of the ten archives")
     found, tarballs = {path.name: path for path in source.iterdir()}, ARCHIVES.keys() - {GRADES}
     if not tarballs & found.keys() and (set(ARCHIVES.values()) - {GRADES}) & found.keys():
         raise DataError(
@@ -121,7 +121,7 @@ def check_archives(source: str | os.PathLike) -> dict[str, Path]:
     faults += [why for name in ARCHIVES if name in found and (why := why_unfit(found[name]))]
     if faults:
         wrong = f"{'; '.join(faults)}{_advice(source, found)}"
-        raise DataError(f"{source} does not hold exactly the ten archives of {RELEASE}: {wrong}")
+        raise DataError(f"{source} does not contain exactly the ten archives of {RELEASE}: {wrong}")
     return {name: found[name] for name in ARCHIVES}
 
 # %% ../../nbs/dataset_util/05_extract_dataset.ipynb #74024f02
@@ -301,7 +301,7 @@ def extract_archive(
                     if tally.files % 256 == 255:
                         report(archive.position)
             if not tally.files:
-                raise DataError("is followed by nothing: the archive holds no file")
+                raise DataError("is followed by nothing: the archive contains no file")
             if not archive.is_whole:
                 raise ArchiveChanged
             tally.checksum, tally.facts = archive.checksum, archive.facts
@@ -428,7 +428,7 @@ def _await(process: subprocess.Popen[str], task: dict[str, Any], report: Callabl
             return Tally(**answer["tally"]), "taken_over" in answer
         report(answer.get("position", 0))
     status, name = process.wait(), Path(task["path"]).name
-    why = "; was memory short?" if status == -9 else ""
+    why = "; was there too little memory?" if status == -9 else ""
     raise DataError(f"the process that extracted {name} ended with status {status}{why}")
 
 # %% ../../nbs/dataset_util/05_extract_dataset.ipynb #3aa6a48e
@@ -466,7 +466,7 @@ class _Staging:
             while not self._enter():
                 self._close("folder", "lock")
                 if time.monotonic() > deadline:
-                    raise DataError(f"another extraction works in {self.path}; wait for it to end")
+                    raise DataError(f"another extraction is running in {self.path}; wait for it to end")
                 time.sleep(0.05)
         except BaseException:
             self._close(*self._held)
@@ -527,7 +527,7 @@ class _Staging:
             if others and self.MARK not in others:
                 self._refuse("was not made by this version of the extraction")
             if strange := sorted({*others} - {self.MARK, self.LOCK, *self.FOLDERS}):
-                self._refuse(f"holds {strange[0]!r}, which no extraction has made")
+                self._refuse(f"contains {strange[0]!r}, which is not part of an extraction")
             self._mark()
             self._held["lock"] = held = self._open(self.LOCK, fd, os.O_RDWR | os.O_CREAT, self.LOCK)
             if lock(held) is False:
@@ -622,7 +622,7 @@ class _Staging:
         tree, parent, name = self._held["tree"], self._held["parent"], self.destination.name
         if absent := set(ARCHIVES.values()) - set(os.listdir(tree)):
             raise DataError(
-                f"{self.path} was changed from outside: {', '.join(sorted(absent))} is gone; run the command again"
+                f"another program changed {self.path}: {', '.join(sorted(absent))} is missing; run the same command again"
             )
         try:
             flush_tree(self.fd)
@@ -676,16 +676,18 @@ class Extraction:
 
     def __str__(self) -> str:
         lines = [f"extracted to {self.destination}"]
-        lines += [f"{self.videos:,} videos, {self.frames:,} frames; {self.files:,} files, {_size(self.bytes)}"]
-        lines += [f"{self.seconds:.1f} s in {self.processes} processes"]
+        lines += [
+            f"{plural(self.videos, 'video')}, {plural(self.frames, 'frame')}; {plural(self.files, 'file')}, {_size(self.bytes)}"
+        ]
+        lines += [f"{self.seconds:.1f} s in {self.processes} process{'es' if self.processes > 1 else ''}"]
         if self.continued:
-            lines += [f"{len(self.continued)} archives were taken over from an interrupted run"]
+            lines += [f"{plural(len(self.continued), 'archive')} taken over from an interrupted run"]
         if self.repeats:
-            lines += [f"{self.repeats:,} frames repeated in F0/ folders, {self.dropped:,} of these left out"]
+            lines += [f"{plural(self.repeats, 'frame')} repeated in F0/ folders ({self.dropped:,} of them left out)"]
         if self.differing:
-            lines += [f"kept, since they are no exact repeats: {first_few(self.differing, 3)}"]
+            lines += [f"kept, because they are not exact copies: {first_few(self.differing, 3)}"]
         if self.passed_over:
-            lines += [f"{self.passed_over:,} files of macOS metadata passed over"]
+            lines += [f"{plural(self.passed_over, 'file')} of macOS metadata skipped"]
         return "\n  ".join(lines)
 
 
@@ -717,10 +719,12 @@ class _Job:
         free, files = room.f_bavail * room.f_frsize, needed // 26_500  # a frame's mean is 25.8 kB
         if free < needed:
             raise DataError(
-                f"{place} has {_size(free)} free and about {_size(needed)} are needed; free some or go elsewhere"
+                f"{place} has {_size(free)} free, but about {_size(needed)} is needed; free some space or choose another destination"
             )
         if room.f_files and room.f_favail < files:
-            raise DataError(f"{place} has {room.f_favail} free inodes and {files} or more are needed; go elsewhere")
+            raise DataError(
+                f"{place} has {room.f_favail} free inodes, but at least {files} are needed; choose another destination"
+            )
 
     def check_unchanged(self, tallies: dict[str, Tally]) -> None:
         """Raise `DataError` if an archive is no longer the one that was extracted."""
@@ -819,9 +823,8 @@ def _fill(job: _Job, staging: _Staging) -> tuple[dict[str, Tally], list[str]]:
         staging.write(GRADES, job.grades)
     except Exception as fault:
         kept = len(staging.tidy())
-        raise DataError(
-            f"{one_line(fault)}{f'; kept for the next run in {staging.path}: {kept} finished' if kept else ''}"
-        ) from fault
+        rest = f"; kept for the next run in {staging.path}: {plural(kept, 'finished archive')}" if kept else ""
+        raise DataError(f"{one_line(fault)}{rest}") from fault
     return tallies, continued
 
 
@@ -849,8 +852,8 @@ def extract_dataset(
         try:
             staging.publish(lambda: job.check_unchanged(tallies))
         except OSError as fault:
-            why = f"could not be written to its disk and given its name ({fault.strerror})"
-            raise DataError(f"{destination} {why}; the same command tries again") from fault
+            why = f"could not be written to disk and renamed ({fault.strerror})"
+            raise DataError(f"{destination} {why}; run the same command again") from fault
     each = tallies.values()
     return Extraction(
         destination=str(destination),
@@ -875,13 +878,13 @@ def main(argv: list[str] | None = None) -> int:
         description="Extract the ten archives of the embryo data set into one folder: checked first, all or nothing, in parallel.",
         epilog="Exit status: 0 done, 1 something is wrong with the archives or the destination, 2 wrong usage.",
     )
-    parser.add_argument("archives", help="the folder that holds exactly the ten archives; it is only read")
-    parser.add_argument("extracted", help="the folder to make; absent or empty before")
-    parser.add_number("--workers", metavar="N", help="number of processes (default: one a core, 2 to 9)")
+    parser.add_argument("archives", help="the folder that contains exactly the ten archives; it is only read")
+    parser.add_argument("extracted", help="the folder to create; it must be absent or empty")
+    parser.add_number("--workers", metavar="N", help="number of processes (default: one per core, 2 to 9)")
     parser.add_argument(
         "--drop-duplicate-f0",
         action="store_true",
-        help="leave out <video>/F0/ copies that are bit-identical to their frames",
+        help="leave out the frames in <video>/F0/ that are exact copies of the frames above them",
     )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
@@ -890,7 +893,7 @@ def main(argv: list[str] | None = None) -> int:
         result = extract_dataset(args.archives, args.extracted, **options)
         show(json.dumps(asdict(result)) if args.json else str(result))
 
-    return parser.run(extract, argv, stopped="the destination is untouched, and the same command goes on from here")
+    return parser.run(extract, argv, stopped="the destination is untouched; run the same command to continue")
 
 # %% ../../nbs/dataset_util/05_extract_dataset.ipynb #dafaeaea
 #| eval: false

@@ -153,7 +153,7 @@ class Points(NamedTuple):
         end = int(self.bits[i + 1]) // 8 + 1 if i + 1 < len(self.bits) else os.fstat(fd).st_size
         window = self.windows[self.ends[i - 1] if i else 0 : self.ends[i]].tobytes()
         if not (data := os.pread(fd, max(0, end - start), start)):
-            raise DataError("cannot be read: the archive was cut off since it was indexed")
+            raise DataError("cannot be read: the archive was cut off after it was indexed")
         size = int(self.starts[i + 1] - self.starts[i])
         try:
             window = zlib.decompressobj().decompress(window, 32_768)
@@ -303,7 +303,7 @@ def _walk(
         if len(census.offsets) % 256 == 255:
             report()
     if not census.offsets:
-        raise DataError("is followed by nothing: the archive holds no file")
+        raise DataError("is followed by nothing: the archive contains no file")
     return stream.position
 
 
@@ -439,7 +439,7 @@ def build(path: Path, report: Callable[[int], object] = lambda position: None, t
         before = file_state(held)
         index = _indexed(path, held, report, _affordable(1) if threads is None else threads)
         if not before == file_state(held) == file_state(path):
-            raise DataError(f"{path.name} was changed while it was indexed; try again when nothing writes to it")
+            raise DataError(f"{path.name} changed while it was indexed; try again when no other program writes to it")
     finally:
         os.close(held)
     return index

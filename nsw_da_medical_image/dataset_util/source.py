@@ -84,7 +84,7 @@ class Source(Protocol):
 # %% ../../nbs/dataset_util/08_source.ipynb #d22aab3a
 def _tail(name: str, folder: int | None = None) -> FileEnd:
     """Return the end of a file in an open folder, by its descriptor, or that of a path."""
-    why = "was changed just now"
+    why = "changed while it was read"
     try:
         file = os.open(name, OPEN_FLAGS, dir_fd=folder)
         try:
@@ -309,13 +309,13 @@ def _remedy(path: Path) -> str:
         return []
 
     if misnamed := _misnamed(path):
-        return f"holds no archive under its own name: {misnamed}"
+        return f"contains no archive with its original name: {misnamed}"
     children = below(path)
     grandchildren = [each for folder in children[:20] for each in below(folder)]
     places = [path.absolute().parent, path.absolute().parent.parent, *children, *grandchildren]
     if near := [*filter(_extracted, places), *filter(_packed, places)]:
         return f"is not a data set; {near[0]} is one"
-    return f"is not a data set: it holds none of {', '.join(ARCHIVES.values())}, and no archives"
+    return f"is not a data set: it contains none of {', '.join(ARCHIVES.values())}, and no archives"
 
 
 def open_source(path: str | os.PathLike, *, tolerant: bool = False) -> Source:
@@ -325,8 +325,8 @@ def open_source(path: str | os.PathLike, *, tolerant: bool = False) -> Source:
     """
     path = expanded(path)
     if not path.is_dir():
-        is_what = "a file" if path.exists() else "not there"
-        raise DataError(f"{path} is {is_what}; give the folder of an extracted data set, or that of the archives")
+        what = "is a file" if path.exists() else "does not exist"
+        raise DataError(f"{path} {what}; give the folder of an extracted data set or of the archives")
     packed, extracted = _packed(path), _extracted(path)
     if not packed - extracted:
         if not extracted:
@@ -337,9 +337,9 @@ def open_source(path: str | os.PathLike, *, tolerant: bool = False) -> Source:
         raise DataError(f"{path}: {'; '.join(faults)}, or remove it")
     if extracted:
         some = f"{min(packed - extracted)}.tar.gz beside {min(extracted)}/"
-        raise DataError(f"{path} holds archives and extracted folders, {some}; give each a folder of its own")
+        raise DataError(f"{path} contains both archives and extracted folders, {some}; move them to separate folders")
     if misnamed := _misnamed(path):
-        warnings.warn(one_line(f"{path} holds what is not read: {misnamed}"), stacklevel=2)
+        warnings.warn(one_line(f"{path} contains files that are not read: {misnamed}"), stacklevel=2)
     return ArchivesSource(path, tolerant)
 
 
@@ -357,4 +357,4 @@ def refuse_deep(source: Source, entries: Iterable[str]) -> None:
     if deep:
         more = f" (likewise {deep[1]}/*{f' and {len(deep) - 2} more' if deep[2:] else ''})" if deep[1:] else ""
         place = "" if isinstance(source, FolderSource) else "extract the archive, and "
-        raise DataError(f"the folders lie one too deep: {place}move {deep[0]}/* one folder up{more}")
+        raise DataError(f"the folders are one level too deep: {place}move {deep[0]}/* one folder up{more}")

@@ -228,7 +228,7 @@ class Stream:
             self._end += got
         if self._compressed and self._before + self._end > self.ALLOWANCE + self.RATIO * self._compressed():
             raise _Bomb(
-                f"inflates to more than {self.RATIO} times its size, as a gzip bomb does and no archive of images"
+                f"inflates to more than {self.RATIO} times its size, which a gzip bomb does, but no archive of images"
             )
 
 # %% ../../nbs/dataset_util/01_tar.ipynb #42e648cf
@@ -301,7 +301,7 @@ def _override(member: Member, data: bytes) -> dict[str, Any]:
 def _check_end(stream: Stream) -> None:
     """Read on to the end of the gzip file, which verifies it. Raises `DataError` if the members are followed by more than zeros."""
     if bytes(stream.take(512)).strip(b"\0"):
-        raise DataError("is followed by a single end block; the archive was cut or put together wrongly")
+        raise DataError("is followed by a single end block; the archive was cut off or assembled wrongly")
     more = True
     while more:
         try:
@@ -337,7 +337,7 @@ def members(stream: Stream) -> Iterator[Member]:
         count, names = count + 1, names + len(member.name)
         if count > MEMBERS or names > NAMES:
             raise DataError(
-                f"is one too many: an archive has at most {MEMBERS:,} members, with {NAMES:,} bytes of names"
+                f"is one too many: an archive may have at most {MEMBERS:,} members, with {NAMES:,} bytes of names"
             )
         yield member
     _check_end(stream)
@@ -363,7 +363,7 @@ def _check(member: Member) -> None:
         raise DataError(f"has {member.size:,} bytes; no file of the data set has more than {READ_LIMIT:,}")
     parts = member.name.split("/")
     if member.name.startswith("/") or ".." in parts:
-        raise DataError("would be written outside of the destination")
+        raise DataError("would be written outside the destination")
     if not member.name.isprintable():
         raise DataError("has control characters in its name")
     if len(member.name) > 255 and any(len(part.encode()) > 255 for part in parts):
@@ -383,13 +383,13 @@ def destination_of(member: Member, top: str) -> tuple[str, str] | None:
     if is_folder and not parts:  # the folder in which the archive is unpacked
         return None
     if parts[:1] != [top]:
-        raise DataError(f"lies outside of the archive's own folder {top}/")
+        raise DataError(f"is outside the archive's own folder {top}/")
     if len(parts) == 1 and not is_folder:
-        raise DataError(f"is a file where the folder {top}/ belongs")
+        raise DataError(f"is a file, but {top}/ must be a folder")
     name = "" if is_folder else parts.pop()
     least, most = (0, 0) if top in (ANNOTATIONS, TIMES) else (1, 2)  # folders below the top
     if len(parts) - 1 > most or (len(parts) - 1 < least and not is_folder):
-        raise DataError(f"does not lie at a depth that {top}/ has")
+        raise DataError(f"is in too many or too few folders inside {top}/")
     return "/".join(parts), name
 
 # %% ../../nbs/dataset_util/01_tar.ipynb #dcb65708
