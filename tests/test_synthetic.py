@@ -1,4 +1,4 @@
-"""Synthetic runs: the command from outside, and what a hostile folder holds."""
+"""Synthetic batches: the command from outside, and a hostile folder."""
 
 import hashlib
 import io
