@@ -83,6 +83,11 @@ RENAMED: dict[str, tuple[str, ...]] = {
     "sound": ("valid",),
     "sound_frames": ("valid_frames",),
     "write_run": ("write_batch",),
+    "tell": ("show",),
+    "complain": ("report_error",),
+    "say_once": ("warn_once",),
+    "Changed": ("ArchiveChanged",),
+    "facts_of": ("file_state",),
 }
 #: Keys and columns that hold sentences.
 SAYS = {"message", "remedy", "faults", "fault", "rule", "said", "note", "notes", "meaning", "help", "reason"}
@@ -456,10 +461,11 @@ def tried(read: Callable[[], Any]) -> Any:
 
 
 def member(thing: Any, name: str) -> Any:
-    """Return a member by its present name."""
-    for each in (name, *RENAMED.get(name, ())):
-        if hasattr(type(thing), each) or each in getattr(thing, "__dict__", ()):
-            return getattr(thing, each)
+    """Return a member by its present name; what a data set no longer has itself may be a member of its contents."""
+    for holder in (thing, getattr(thing, "contents", None)):
+        for each in (name, *RENAMED.get(name, ())):
+            if hasattr(type(holder), each) or each in getattr(holder, "__dict__", ()):
+                return getattr(holder, each)
     raise Absent(f"{type(thing).__name__}.{name}")
 
 
@@ -1247,7 +1253,7 @@ def look_at_dataset(library: Library, path: Path, full: bool) -> dict[str, Any]:
         found[f"video {name}"] = tried(lambda name=name: look_at_video(dataset[name], full))
         for method in ("phase_rows", "time_rows"):
             found[f"{method} {name}"] = ask(dataset, method, name)
-        found["listings"][name] = ask(dataset, "listing", name, dataset.middle or "F0")
+        found["listings"][name] = ask(dataset, "listing", name, member(dataset, "middle") or "F0")
     found["html"] = tried(lambda: html_of(dataset))
     found["tolerated afterwards"] = told(
         {f"{video} {plane}": sorted(runs) for (video, plane), runs in dataset.tolerated.items()}

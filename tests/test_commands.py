@@ -152,9 +152,9 @@ def strike(blow: signal.Signals, at: int, real: Callable[..., Any]) -> Callable[
 TARGETS = {
     "sample": (f"{MODULES['sample']}._write_tables", 3),
     "extract_dataset": (f"{MODULES['extract_dataset']}._await", 5),
-    "dataset": (f"{MODULES['dataset']}.EmbryoDataset.listing", 8),
+    "dataset": ("nsw_da_medical_image.dataset_util.contents.Contents.listing", 8),
     "extract_part": (f"{MODULES['extract_part']}._copy", 8),
-    "split": (f"{MODULES['dataset']}.EmbryoDataset.listing", 4),
+    "split": ("nsw_da_medical_image.dataset_util.contents.Contents.listing", 4),
     "synthetic": (f"{MODULES['synthetic']}._look", 12),
     "image_folder": (f"{MODULES['image_folder']}._write_image", 40),
     "validate": (f"{MODULES['validate']}.check_video", 3),
@@ -439,7 +439,7 @@ def test_a_value_that_cannot_be_meant_is_wrong_usage(
     work: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, name: str, work_of: str
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
-        raise ValueError("'F99' is not a FocalPlane")
+        raise ValueError("'F99' is not a focal plane")
 
     place = importlib.import_module(f"{PACKAGE}.validation.experiment") if name == "experiment_1" else module(name)
     monkeypatch.setattr(place, work_of, refuse)
@@ -447,7 +447,7 @@ def test_a_value_that_cannot_be_meant_is_wrong_usage(
     if name == "synthetic":
         argv = [str(tmp_path / "runs"), "--adopt", str(work / "runs" / "one"), "--phase", "t4"]
     assert run(name, argv) == 2
-    assert capsys.readouterr().err == "error: 'F99' is not a FocalPlane\n"
+    assert capsys.readouterr().err == "error: 'F99' is not a focal plane\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -117,8 +117,8 @@ print(json.dumps([*facts, sorted(set(images["text"]))]))
 @pytest.mark.parametrize(
     ("options", "status", "why"),
     [
-        (["--phases", "t99"], 2, "error: 't99' is not a Phase; choose from tPB2"),
-        (["--planes", "F7"], 2, "error: 'F7' is not a FocalPlane; choose from F-45"),
+        (["--phases", "t99"], 2, "error: 't99' is not a phase; choose from tPB2"),
+        (["--planes", "F7"], 2, "error: 'F7' is not a focal plane; choose from F-45"),
         (["--videos", "SAM1-3"], 1, "has no video 'SAM1-3'; nearest: SAM1-"),
         (
             ["--videos", "SAM1-7", "--phases", "tHB"],

@@ -143,14 +143,14 @@ def test_a_folder_without_a_frame_is_no_video(tree: Path, extracted: Path, annot
         ds = EmbryoDataset(tree)
     assert ds.videos == sound.videos
     assert len(ds) == len(sound) == len(list(ds))
-    assert ds.frameless == BROKEN[:2] + BROKEN[2:]
+    assert ds.contents.frameless == BROKEN[:2] + BROKEN[2:]
     assert not any(name in ds for name in (*SYSTEM, *BROKEN))
     assert "SAM1-2" in ds
     with pytest.raises(KeyError, match="has no video 'AA83-7'; its folder has no frame"):
         ds["AA83-7"]
     assert set(ds.table().video.unique()) == set(sound.videos)
     assert ds.summary()["videos"] == 9
-    assert ds.summary()["frameless"] == list(ds.frameless)
+    assert ds.summary()["frameless"] == list(ds.contents.frameless)
 
 
 def test_no_part_of_a_split_is_without_frames(tree: Path, tmp_path: Path, run: Run) -> None:
@@ -431,7 +431,7 @@ def test_annotations_that_count_from_zero_are_reported(tree: Path, run: Run) -> 
     with pytest.warns(UserWarning, match="counts from 0, but there is no RUN0: the labels are one run early") as caught:
         assert len(ds.table()) == len(ds.table())
     assert len(caught) == 1
-    assert ds.from_zero == set(ds.videos)
+    assert ds.contents.from_zero == set(ds.videos)
     found = validate(tree).findings.query("check == 'from-zero'")
     assert len(found) == 9
     assert "there is no RUN0; the labels are one run early" in found.message.iloc[0]
@@ -539,7 +539,7 @@ def test_a_range_that_became_a_date_is_refused(extracted: Path, tmp_path: Path, 
     (tmp_path / "dated.csv").write_text("video,plane,runs\nSAM1-2,,Dec-40\n")
     status, _, err = run(dataset_command, extracted, "--table", tmp_path / "t.csv", "--exclude", tmp_path / "dated.csv")
     assert status == 1
-    assert "a spreadsheet has made a date of a range: format the column as text" in err[0]
+    assert "a spreadsheet has turned a range into a date: format the column as text" in err[0]
     assert not (tmp_path / "t.csv").exists()
 
 

@@ -442,7 +442,7 @@ def test_nothing_is_written_if_a_batch_cannot_be_adopted(
         (tmp_path / "bare", "t4", "contains no image that can be adopted"),
         (tmp_path / "nested", "t4", "adopt its sub-folders one by one: run_0"),
         (made.path, "t4", r"is a batch already \(t2 F0\)"),
-        (saved, "t99", "'t99' is not a Phase"),
+        (saved, "t99", "'t99' is not a phase"),
     ):
         with pytest.raises((DataError, ValueError), match=why):
             adopt_batch(folder, phase)

@@ -22,7 +22,7 @@ from PIL import Image
 
 from ..common.command import Parser, Several, in_threads, run_command
 from ..common.files import expanded, new_folder, refuse_existing, refuse_inside
-from ..common.text import DataError, complain, first_few, nearest, spreadsheet_safe, tell
+from ..common.text import DataError, first_few, nearest, report_error, show, spreadsheet_safe
 from .contents import unless_all, why_no_frame
 from .dataset import DatasetSource, EmbryoDataset
 from .frames import Frames, require_frames
@@ -100,7 +100,7 @@ def _link(frames: Frames, index: int, target: Path) -> None:
     video = source.dataset[row["video"]] if isinstance(source, DatasetSource) else None
     if isinstance(source, SyntheticBatches):
         file = source[row["origin"]].file(row["run"])
-    elif video is not None and isinstance(folder := video.dataset.source, FolderSource):
+    elif video is not None and isinstance(folder := video.dataset.contents.source, FolderSource):
         file = os.path.join(folder.root, video.path(row["run"], row["plane"]))
     else:
         why = "there are no files to link to, as in archives"
@@ -227,13 +227,13 @@ def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | Non
         raise UnknownName(f"{args.split} has no part {args.part!r}; it has {', '.join(split)}")
     found, part = check(split, dataset), split[args.part]
     for leak in found.leaks:
-        complain(f"note: the split leaks: {leak}")
+        report_error(f"note: the split leaks: {leak}")
     if names := found.unidentified:
         why = "these names do not identify patients"
-        complain(f"note: whether the split leaks cannot be known: {why}: {first_few(names, 8)}")
+        report_error(f"note: whether the split leaks cannot be known: {why}: {first_few(names, 8)}")
     if absent := [video for video in part if video not in dataset]:
         passed = f"{len(absent)} of {len(part)} videos of {args.part} are not in this data set and are passed over"
-        complain(f"note: {passed}: {first_few(absent, 8)}")
+        report_error(f"note: {passed}: {first_few(absent, 8)}")
     asked = dataset if args.videos is None else [dataset[name].name for name in args.videos]
     return [name for name in asked if name in part]
 
@@ -243,22 +243,22 @@ def _chosen(args: argparse.Namespace) -> Frames:
     refuse_existing(args.out)
     dataset = EmbryoDataset(args.folder)
     refuse_inside(args.out, args.folder)
-    if dataset.planes and not any(map(dataset.has_frame, dataset.videos)):
-        raise DataError(f"{dataset.path}: {why_no_frame(dataset)}")
+    if dataset.planes and not any(map(dataset.contents.has_frame, dataset.videos)):
+        raise DataError(f"{dataset.path}: {why_no_frame(dataset.contents)}")
     exclude = None if args.exclude is None else expanded(args.exclude)
     frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, exclude)
     if args.synthetic:
         made, note = valid_frames(SyntheticBatches(args.synthetic), None, args.planes, args.phases)
         frames += made
         if note:
-            complain(f"note: {note}")
+            report_error(f"note: {note}")
         if not len(made):
-            complain(f"note: no synthetic image in {args.synthetic} shows these planes and phases")
+            report_error(f"note: no synthetic image in {args.synthetic} shows these planes and phases")
     if not len(frames):
         why = "has no labelled frame of these videos, planes and phases that is not excluded"
         if not dataset.planes:
             why = "holds no frames"
-        elif not dataset.annotated:
+        elif not dataset.contents.annotated:
             why = "has no annotations, and without them no frame has a phase"
         raise DataError(f"{args.folder} {why}; nothing is written")
     return frames
@@ -268,7 +268,7 @@ def _make(args: argparse.Namespace) -> None:
     """Write the folder that the options ask for."""
     frames = _chosen(args)
     made = make_image_folder(frames, args.out, form=args.form, size=args.size, link=args.link, tolerant=args.tolerant)
-    tell(json.dumps(made._asdict()) if args.json else str(made))
+    show(json.dumps(made._asdict()) if args.json else str(made))
 
 
 def main(argv: list[str] | None = None) -> int:

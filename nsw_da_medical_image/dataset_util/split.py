@@ -31,7 +31,7 @@ import pandas as pd
 from .. import __version__
 from ..common.command import Parser, Several, run_command
 from ..common.files import expanded, new_file, read_utf8, refuse_inside
-from ..common.text import DataError, complain, first_few, one_line, plural, tell
+from ..common.text import DataError, first_few, one_line, plural, report_error, show
 from .contents import names_patient, patients, require_dataset, why_no_frame
 from .dataset import EmbryoDataset
 from .exclusion import Exclude, excluded, exclusion_list, whole_planes, whole_videos
@@ -91,7 +91,7 @@ def phase_counts(dataset: EmbryoDataset, exclude: Exclude = None) -> pd.DataFram
     """
     require_dataset(dataset, 'make_split(EmbryoDataset("data/extracted"))')
     listed = exclusion_list(exclude, dataset.videos)
-    table = dataset.table(planes=dataset.middle if dataset.planes else [], exclude=listed)
+    table = dataset.table(planes=dataset.contents.middle if dataset.planes else [], exclude=listed)
     names = [name for name in dataset.videos if name not in whole_videos(listed)]
     counts = _counted(table, names)
     for plane in sorted(dataset.planes, key=lambda plane: abs(plane.micrometres))[1:]:
@@ -292,8 +292,8 @@ def make_split(
     empty = list(counts.index[counts.sum(axis=1) == 0]) if dataset.planes else []
     counts = counts.drop(index=empty)
     if dataset.planes and not len(counts):
-        none = not any(map(dataset.has_frame, dataset.videos))
-        raise DataError(f"{dataset.path}: {why_no_frame(dataset) if none else 'no frame is left to split'}")
+        none = not any(map(dataset.contents.has_frame, dataset.videos))
+        raise DataError(f"{dataset.path}: {why_no_frame(dataset.contents) if none else 'no frame is left to split'}")
     known = patients(dataset, counts.index)
     strange = [name for name in known if not names_patient(name)]
     if lost := [name for name in strange if not known[name]]:
@@ -301,7 +301,7 @@ def make_split(
         raise DataError(f"{dataset.path}: {why}: {first_few(lost)}")
     split = split_counts(counts, weights, seed, known)
     # the frames of others may all be excluded, which is no surprise
-    if empty := [name for name in empty if not dataset.has_frame(name)]:
+    if empty := [name for name in empty if not dataset.contents.has_frame(name)]:
         told = f"{plural(len(empty), 'video')} without a frame, in no part of the split: {first_few(empty)}"
         warnings.warn(one_line(told), stacklevel=2)
         split.made["without_frames"] = empty
@@ -310,7 +310,7 @@ def make_split(
         told = f"these names do not identify patients, so {by} keep siblings together: {first_few(strange)}"
         warnings.warn(one_line(told), stacklevel=2)
         split.made["rule"] += f"; {by} stand for the code if a name has none"
-    split.made["plane"] = str(dataset.middle) if dataset.middle else None
+    split.made["plane"] = str(middle) if (middle := dataset.contents.middle) else None
     split.made["excluded"] = len(exclusion_list(exclude, dataset.videos))
     return split
 
@@ -510,7 +510,7 @@ def _make(args: argparse.Namespace) -> int:
         exclude = None if args.exclude is None else expanded(args.exclude)
         split = make_split(EmbryoDataset(args.folder), ",".join(args.weights), args.seed, exclude)
         hidden.write_text(split_json(split), encoding="utf-8")
-    tell(split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
+    show(split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
     return 0
 
 
@@ -518,9 +518,9 @@ def _check(args: argparse.Namespace) -> int:
     """Check an existing split."""
     found = check(read_split(args.check), EmbryoDataset(args.folder))
     as_json = {**found._asdict(), "leaks": [leak._asdict() for leak in found.leaks], "sound": found.sound}
-    tell(json.dumps(as_json) if args.json else "\n".join(found.lines()))
+    show(json.dumps(as_json) if args.json else "\n".join(found.lines()))
     if not found.sound:
-        complain(f"error: {args.check} is not sound; what is wrong is listed above")
+        report_error(f"error: {args.check} is not sound; what is wrong is listed above")
     return 0 if found.sound else 1
 
 

@@ -39,7 +39,6 @@ from ..common.findings import Finding, Severity, as_findings, findings_table, ra
 from ..common.html import table, tag, thumbnail
 from nsw_da_medical_image.common.text import (
     DataError,
-    complain,
     first_few,
     is_text,
     nearest,
@@ -47,7 +46,8 @@ from nsw_da_medical_image.common.text import (
     plural,
     printable,
     ranges_text,
-    tell,
+    report_error,
+    show,
 )
 from nsw_da_medical_image.dataset_util.util import (
     FocalPlane,
@@ -782,12 +782,12 @@ def _adopt(args: argparse.Namespace) -> int:
     )
     told, count = batch.metadata.more["adopted"], len(batch.numbers)
     if args.json:
-        tell(json.dumps({"path": str(target), "images": count, **told}))
+        show(json.dumps({"path": str(target), "images": count, **told}))
         return 0
     lines = [f"{target}: {plural(count, 'image')} adopted, {batch.phase} {batch.plane}"]
     lines += [f"  skipped: {name} {why}" for name, why in told["skipped"].items()]
     lines += [f"  left where they are: {first_few(told['left'])}"] if told["left"] else []
-    tell("\n".join(lines))
+    show("\n".join(lines))
     return 0
 
 
@@ -804,12 +804,12 @@ def _check(args: argparse.Namespace) -> int:
     for severity, message, remedy in findings[["severity", "message", "remedy"]].itertuples(index=False):
         lines.append(f"{severity}: {message}; {remedy}")
     text = "\n".join(" ".join(line.splitlines()) for line in lines)
-    tell(findings.to_json(orient="records", indent=1) if args.json else text)
+    show(findings.to_json(orient="records", indent=1) if args.json else text)
     wrong = int((findings.severity == "error").sum())
     if wrong:
-        complain(f"error: {plural(wrong, 'finding')} of severity error; see the list above")
+        report_error(f"error: {plural(wrong, 'finding')} of severity error; see the list above")
     elif not batches:
-        complain(f"error: {args.folder} contains no synthetic batch yet; {_FIRST}")
+        report_error(f"error: {args.folder} contains no synthetic batch yet; {_FIRST}")
     return 1 if wrong or not batches else 0
 
 

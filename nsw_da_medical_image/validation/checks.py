@@ -38,7 +38,14 @@ from nsw_da_medical_image.common.text import (
     plural,
     printable,
 )
-from ..dataset_util.contents import Listing, list_frames, names_patient, patients, why_no_frame
+from nsw_da_medical_image.dataset_util.contents import (
+    Contents,
+    Listing,
+    list_frames,
+    names_patient,
+    patients,
+    why_no_frame,
+)
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.images import END_OF_IMAGE
 from ..dataset_util.source import FileEnd, Source
@@ -277,12 +284,13 @@ def read_video(
     dataset: EmbryoDataset, video: str, planes: Iterable[FocalPlane], strays: Iterable[str] = ()
 ) -> VideoFacts:
     """Return the facts of a video that has a folder in `planes`; never raise."""
-    source, found, refused = dataset.source, dict[str, PlaneFacts](), list[tuple[str, str]]()
+    contents, source = dataset.contents, dataset.contents.source
+    found, refused = dict[str, PlaneFacts](), list[tuple[str, str]]()
     for plane in sorted(planes):
         found[plane], sentences = read_plane(source, plane, video, next(iter(found.values()), None))
         refused += [(str(plane), sentence) for sentence in sentences]
     annotation, times = (
-        read_text(source, f"{folder}/{video}{ending}", parse, folder in dataset.entries)
+        read_text(source, f"{folder}/{video}{ending}", parse, folder in contents.entries)
         for folder, ending, parse in (
             (ANNOTATIONS, "_phases.csv", parse_phases),
             (TIMES, "_timeElapsed.csv", parse_single_times),
@@ -292,7 +300,7 @@ def read_video(
     lacking: list[str] = []
     for plane in dataset.planes:
         with noted([]):  # a plane that cannot be listed is not lacking
-            if plane not in found and dataset.folders(plane) is not None:
+            if plane not in found and contents.folders(plane) is not None:
                 lacking.append(str(plane))
     return VideoFacts(video, found, tuple(lacking), annotation, times, tuple(refused), tuple(strays))
 
@@ -337,19 +345,19 @@ def _is_hidden(name: str) -> bool:
     return is_system_folder(name) or not is_text(name)
 
 
-def _read_names(dataset: EmbryoDataset, refused: list[tuple[str, str]]) -> tuple[dict, dict, list[str], list[str]]:
+def _read_names(contents: Contents, refused: list[tuple[str, str]]) -> tuple[dict, dict, list[str], list[str]]:
     """Return the names of the folders by plane and of the texts' videos by folder, and the paths of other files beside each."""
     folders: dict[FocalPlane, frozenset[str]] = {}
     texts: dict[str, frozenset[str]] = {}
     others: list[str] = []
     loose: list[str] = []
-    for plane in dataset.planes:
+    for plane in contents.planes:
         before = len(refused)
-        folders[plane] = frozenset(_names(dataset.source.folders, plane.folder, refused))
+        folders[plane] = frozenset(_names(contents.source.folders, plane.folder, refused))
         if len(refused) == before:
-            others += [f"{plane.folder}/{name}" for name in _names(dataset.source.files, plane.folder, refused)]
+            others += [f"{plane.folder}/{name}" for name in _names(contents.source.files, plane.folder, refused)]
     for folder, ending in _ENDINGS.items():
-        names = _names(dataset.source.files, folder, refused) if folder in dataset.entries else []
+        names = _names(contents.source.files, folder, refused) if folder in contents.entries else []
         mine = {name for name in names if name.endswith(ending) and is_text(name) and not name.startswith(".")}
         texts[folder] = frozenset(name.removesuffix(ending) for name in mine)
         loose += [f"{folder}/{name}" for name in names if name not in mine]
@@ -358,22 +366,22 @@ def _read_names(dataset: EmbryoDataset, refused: list[tuple[str, str]]) -> tuple
 
 def read_dataset(dataset: EmbryoDataset) -> DatasetFacts:
     """Return the facts of a data set; never raise."""
-    source, refused = dataset.source, list[tuple[str, str]]()
+    contents, source, refused = dataset.contents, dataset.contents.source, list[tuple[str, str]]()
     source.prepare([*(plane.folder for plane in dataset.planes), *_ENDINGS])
-    folders, texts, others, loose = _read_names(dataset, refused)
+    folders, texts, others, loose = _read_names(contents, refused)
     top = [*_names(source.folders, "", refused), *_names(source.files, "", refused)]
     misnamed = {path.rpartition("/")[2] for path in (*others, *loose) if not is_text(path)}
     refused += [("", f"left out, since its name is not UTF-8; rename it: {name}") for name in sorted(misnamed)]
     every = sorted(frozenset().union(*folders.values()), key=natural_key)
     empty = [
-        name for name in every if _is_hidden(name) or (name not in texts[ANNOTATIONS] and not dataset.has_frame(name))
+        name for name in every if _is_hidden(name) or (name not in texts[ANNOTATIONS] and not contents.has_frame(name))
     ]
     no_videos = tuple((name, sum(name in plane for plane in folders.values())) for name in empty)
     folders = {plane: names.difference(empty) for plane, names in folders.items()}
     found = frozenset().union(*folders.values()) if folders else texts[ANNOTATIONS]
     videos = tuple(sorted(found, key=natural_key))
-    frameless = bool(folders) and not any(map(dataset.has_frame, videos))
-    strange = patients(dataset, videos) if not all(map(names_patient, videos)) else {}
+    frameless = bool(folders) and not any(map(contents.has_frame, videos))
+    strange = patients(contents, videos) if not all(map(names_patient, videos)) else {}
     strays: dict[str, tuple[str, ...]] = {}
     unowned: list[str] = []
     for path in filter(is_text, loose):  # by video, if they are named after one
@@ -382,13 +390,13 @@ def read_dataset(dataset: EmbryoDataset) -> DatasetFacts:
             strays[video] = (*strays.get(video, ()), path)
         else:
             unowned.append(path)
-    grades = read_text(source, GRADES, parse_grades, GRADES in dataset.entries)
+    grades = read_text(source, GRADES, parse_grades, GRADES in contents.entries)
     refused += [(GRADES, sentence) for sentence in grades.refusal]
     refused += [told for told in source.faults().items() if told not in refused]  # of damaged archives
     beside = [*(name for name in top if name not in ARCHIVES.values()), *filter(is_text, others), *unowned]
-    links = dataset.entries & set(_names(source.links, "", []))
-    why = why_no_frame(dataset) if frameless and not refused else ""
-    facts = DatasetFacts(dataset.entries, videos, folders, texts, strays, tuple(beside), grades, tuple(refused), links)
+    links = contents.entries & set(_names(source.links, "", []))
+    why = why_no_frame(contents) if frameless and not refused else ""
+    facts = DatasetFacts(contents.entries, videos, folders, texts, strays, tuple(beside), grades, tuple(refused), links)
     return facts._replace(no_videos=no_videos, no_frame=why, patients=tuple(strange.items()))
 
 # %% ../../nbs/validation/01_checks.ipynb #f4d74fcf

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from ..common.command import Parser, Several, run_command
 from ..common.files import expanded, new_folder, refuse_inside
 from ..common.html import DOCUMENT_STYLE, Markup, data_url, page, table, tag
-from ..common.text import DataError, plural, spreadsheet_safe, tell
+from ..common.text import DataError, plural, show, spreadsheet_safe
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.extract_dataset import extract_dataset
 from ..dataset_util.frames import Frames
@@ -61,7 +61,7 @@ def _find_wells(dataset: EmbryoDataset, frames: Frames) -> dict[tuple[str, int],
     """Return the well in each frame, by video and run, as the middle plane shows it; frames without a visible rim have none."""
     wells: dict[tuple[str, int], Well] = {}
     for name, own in progress(frames.table.groupby("video", observed=True), desc="finding wells", unit="video"):
-        measured = measure_video(dataset, name, [str(dataset.middle)]).set_index("run")
+        measured = measure_video(dataset, name, [str(dataset.contents.middle)]).set_index("run")
         known = measured.loc[measured.index.intersection(own["run"]), ["well_x", "well_y", "well_radius"]].dropna()
         wells |= {(name, int(run)): Well(*map(float, place)) for run, *place in known.itertuples()}
     return wells
@@ -166,7 +166,7 @@ def _check_data(dataset: EmbryoDataset, weights: str, seed: int) -> None:
     """Raise `DataError` if there cannot be a result, before hours are spent on measuring."""
     if not dataset.planes:
         raise DataError(f"{dataset.path} contains no frames")
-    if not dataset.annotated:
+    if not dataset.contents.annotated:
         raise DataError(f"{dataset.path} has no annotations, so there are no phases to balance")
     try:
         make_split(dataset, weights, seed)
@@ -197,13 +197,13 @@ def run_experiment(
     report.to_csv(out / "findings.csv")
     exclude = report.exclude()
     exclude.map(spreadsheet_safe).to_csv(out / "exclude.csv", index=False)
-    tell(f"validated: {plural(len(report.findings), 'finding')}, {plural(len(exclude), 'row')} in the exclusion list")
+    show(f"validated: {plural(len(report.findings), 'finding')}, {plural(len(exclude), 'row')} in the exclusion list")
 
     split = make_split(dataset, weights, seed, exclude)
     write_split(split, out / "split.json")
-    tell(f"split: {', '.join(f'{part} {len(videos):,}' for part, videos in split.items())} videos")
+    show(f"split: {', '.join(f'{part} {len(videos):,}' for part, videos in split.items())} videos")
 
-    middle = dataset.middle
+    middle = dataset.contents.middle
     if middle is None:
         raise DataError(f"{dataset.path} contains no frames")
     near = [plane for plane in dataset.planes if abs(plane.micrometres - middle.micrometres) <= 15]
@@ -213,7 +213,7 @@ def run_experiment(
         raise DataError(f"{dataset.path} has no labelled frame left for training; check what the validation excludes")
     (out / "image-folders").mkdir()
     made = make_image_folder(real, out / "image-folders" / "train")
-    tell(f"training frames: {made.images:,} from {plural(made.videos, 'video')}")
+    show(f"training frames: {made.images:,} from {plural(made.videos, 'video')}")
 
     (out / "all-synthetic-runs").mkdir()
     counts = real.table["phase"].value_counts(sort=False)  # each phase is to be as frequent as the most frequent one
@@ -225,17 +225,17 @@ def run_experiment(
         synthetic = batches.frames(exclude=findings)
         if wrong := int((findings["severity"] == "error").sum()):
             findings.to_csv(out / "synthetic-findings.csv", index=False)
-            tell(f"generated images with errors are left out ({plural(wrong, 'finding')}); see synthetic-findings.csv")
+            show(f"generated images with errors are left out ({plural(wrong, 'finding')}); see synthetic-findings.csv")
     else:
-        tell("all phases of the training frames are equally frequent, so nothing is generated or compared")
+        show("all phases of the training frames are equally frequent, so nothing is generated or compared")
         synthetic = real[:0]
     made = make_image_folder(real + synthetic, out / "image-folders" / "mixed", form="huggingface")
-    tell(f"mixed: {plural(made.images, 'image')}, {len(synthetic):,} of them synthetic")
+    show(f"mixed: {plural(made.images, 'image')}, {len(synthetic):,} of them synthetic")
 
     if len(synthetic):
         alike: Any = np.flatnonzero(synthetic.table["plane"] == str(middle))
         found = comparison_page(real, synthetic[alike] if len(alike) else synthetic, out / "comparison.html")
-        tell(
+        show(
             f"distance between real and synthetic frames {found.distance:.2f}, between two halves of the real frames {found.yardstick:.2f}"
         )
     _write_page(out / "index.html", split, exclude, real, synthetic)
@@ -251,10 +251,10 @@ def _work(args: argparse.Namespace, generate: Generate) -> None:
             quirks = ["truncated-jpeg", "blank-video"]
             make_archives(out / "sample" / "archives", videos=9, frames=80, size=160, quirks=quirks)
             extract_dataset(out / "sample" / "archives", folder := out / "sample" / "extracted")
-            tell("no data set was given, so sample data of 9 videos were made")
+            show("no data set was given, so sample data of 9 videos were made")
         pixels = args.pixels or args.folder is None
         run_experiment(EmbryoDataset(folder), out, ",".join(args.weights), args.seed, args.frames, pixels, generate)
-    tell(f"done: open {expanded(args.out) / 'index.html'}")
+    show(f"done: open {expanded(args.out) / 'index.html'}")
 
 
 def main(

@@ -128,7 +128,7 @@ def _frame_of(dataset: EmbryoDataset, finding: Finding) -> WorstFrame | None:
     with suppress(DataError, OSError, KeyError, ValueError):
         video = dataset[finding.video]
         nearest_middle = min(video.planes, key=lambda plane: abs(plane.micrometres))
-        plane = dataset.plane(finding.plane) if finding.plane else nearest_middle
+        plane = dataset.contents.plane(finding.plane) if finding.plane else nearest_middle
         runs = video.runs(plane)
         named = np.zeros(len(runs), bool)
         for first, last in finding.runs:

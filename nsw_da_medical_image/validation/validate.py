@@ -22,7 +22,7 @@ import pandas as pd
 # %% ../../nbs/validation/06_validate.ipynb #4046475c
 from ..common.files import new_file, refuse_inside
 from ..common.findings import Finding, Severity
-from ..common.text import DataError, nearest, noted, one_line, tell
+from ..common.text import DataError, nearest, noted, one_line, show
 from ..dataset_util.contents import Planes, require_dataset
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.util import FocalPlane, UnknownName, cores, one_or_several, progress
@@ -136,7 +136,7 @@ def validate(
         require_dataset(dataset, 'validate(ds) or validate("data/extracted")')
     if not isinstance(dataset, EmbryoDataset):
         dataset = EmbryoDataset(dataset)
-    measured = dataset.planes if planes is None else [dataset.plane(plane) for plane in one_or_several(planes)]
+    measured = dataset.planes if planes is None else [dataset.contents.plane(plane) for plane in one_or_several(planes)]
     facts = read_dataset(dataset)
     threads = 1 if executor is not None else workers or cores()
     tasks = []
@@ -204,7 +204,7 @@ def _validate(args: argparse.Namespace, checks: tuple[str, ...], files: dict[str
         for kind, path in hidden.items():
             text = getattr(report, f"to_{kind}")()
             path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-    tell(report.summary())
+    show(report.summary())
     return int(any(finding.severity != Severity.info for finding in report.found))
 
 

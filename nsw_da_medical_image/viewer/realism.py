@@ -24,7 +24,7 @@ from PIL import Image
 from ..common.command import Parser, Several
 from ..common.files import expanded, new_file, refuse_existing, refuse_inside
 from ..common.html import DOCUMENT_STYLE, Markup, page, table, tag, thumbnail
-from ..common.text import DataError, complain, one_line, tell, without_folder
+from ..common.text import DataError, one_line, report_error, show, without_folder
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.frames import Frames, require_frames
 from ..dataset_util.synthetic import SyntheticBatches, valid_frames
@@ -448,12 +448,12 @@ def _compare(args: argparse.Namespace) -> None:
     real = EmbryoDataset(args.folder).frames(args.videos, planes, phases, exclude=exclude)
     found = comparison_page(real, made, args.out, most=args.most, tolerant=True)
     if note:
-        complain(f"note: {note}")
+        report_error(f"note: {note}")
     sets = {"real": found.real, "synthetic": found.synthetic}
     if damaged := [f"{each.damaged:,} {name}" for name, each in sets.items() if each.damaged]:
-        complain(f"note: {' and '.join(damaged)} frames are damaged and were skipped")
+        report_error(f"note: {' and '.join(damaged)} frames are damaged and were skipped")
     both = f"{len(real):,} real and {len(made):,} synthetic frames"
-    tell(f"{args.out}: {both}, distance {found.distance:.2f} (yardstick {found.yardstick:.2f})")
+    show(f"{args.out}: {both}, distance {found.distance:.2f} (yardstick {found.yardstick:.2f})")
 
 # %% ../../nbs/viewer/02_realism.ipynb #c50da0e1
 #| eval: false
