@@ -186,7 +186,7 @@ def test_a_video_that_only_another_plane_has_is_split(tree: Path) -> None:
     found = validate(ds).findings
     empty = found[(found.check == "missing-plane") & (found.video == "SAM2-4")]
     assert empty.plane.tolist() == ["F0"]
-    assert "holds no frame" in empty.message.iloc[0]
+    assert "contains no frame" in empty.message.iloc[0]
 
 
 def test_the_exclusion_list_of_a_report_names_these_folders(tree: Path) -> None:
@@ -198,7 +198,7 @@ def test_the_exclusion_list_of_a_report_names_these_folders(tree: Path) -> None:
     listed = report.exclude()
     assert set(listed.video) >= {*SYSTEM, *BROKEN}
     assert set(listed[listed.video.isin(SYSTEM)].runs) == {""}
-    assert "to leave out for errors: 0 whole videos" in report.summary()
+    assert "to exclude because of errors: 0 whole videos" in report.summary()
     assert "3 folders" in report.summary()
     with warnings.catch_warnings():  # rows that name these folders match what they should
         warnings.simplefilter("error")
