@@ -81,7 +81,16 @@ RENAMED: dict[str, tuple[str, ...]] = {
     "Excluding": ("HasExclusions",),
     "Searched": ("HasListings",),
     "check": ("check_split",),
+    "SyntheticRun": ("SyntheticBatch",),
+    "SyntheticRuns": ("SyntheticBatches",),
     "sound": ("valid",),
+    "sound_frames": ("valid_frames",),
+    "write_run": ("write_batch",),
+    "tell": ("show",),
+    "complain": ("report_error",),
+    "say_once": ("warn_once",),
+    "Changed": ("ArchiveChanged",),
+    "facts_of": ("file_state",),
 }
 #: Keys and columns that hold sentences.
 SAYS = {"message", "remedy", "faults", "fault", "rule", "said", "note", "notes", "meaning", "help", "reason"}
@@ -465,7 +474,7 @@ def member(thing: Any, name: str) -> Any:
 
 def ask(thing: Any, name: str, *args: Any, **options: Any) -> Any:
     """Read a public attribute, or call a public method, and note that it was looked at."""
-    USED.add(f"{type(thing).__name__}.{name}")
+    USED.update(f"{type(thing).__name__}.{each}" for each in (name, *RENAMED.get(name, ())))
 
     def read() -> Any:
         found = member(thing, name)
@@ -1374,7 +1383,7 @@ def look_at_batches(library: Library, path: Path) -> dict[str, Any]:
             own[f"jpeg {number}"] = ask(run, "jpeg", number)
             own[f"frame {number}"] = ask(run, "frame", number, size=16)
         found[f"run {name}"] = own
-    USED.update(("SyntheticRuns.frames", "SyntheticRun.faults"))
+    USED.update(("SyntheticRuns.frames", "SyntheticRun.faults", "SyntheticBatches.frames", "SyntheticBatch.faults"))
     copy = pickle.loads(pickle.dumps(runs))
     found["pickle"] = [list(copy) == list(runs), copy.root == runs.root]
     return found
@@ -1987,6 +1996,7 @@ def signatures(library: Library) -> Ready:
 # --- record --------------------------------------------------------------------------------------
 
 CLASSES = ("EmbryoDataset", "Video", "Frames", "Report", "Split", "SyntheticRuns", "SyntheticRun", "EmbryoPlayer")
+CLASSES += ("SyntheticBatches", "SyntheticBatch")
 
 
 def all_cases(library: Library, folder: Path) -> list[Case]:

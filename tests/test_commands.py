@@ -22,7 +22,7 @@ import pytest
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
-from nsw_da_medical_image.dataset_util.synthetic import write_run
+from nsw_da_medical_image.dataset_util.synthetic import write_batch
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "nsw_da_medical_image"
@@ -75,7 +75,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     extract_dataset(top / "archives", top / "data")
     (top / "runs").mkdir()
     frames = EmbryoDataset(top / "data").frames("SAM1-2", "F0", as_="numpy")
-    write_run(top / "runs" / "one", [frames[i].image for i in range(12)], "a photo", "t2", "F0")
+    write_batch(top / "runs" / "one", [frames[i].image for i in range(12)], "a photo", "t2", "F0")
     return top
 
 
@@ -157,7 +157,7 @@ TARGETS = {
     "split": ("nsw_da_medical_image.dataset_util.contents.Contents.listing", 4),
     "synthetic": (f"{MODULES['synthetic']}._look", 12),
     "image_folder": (f"{MODULES['image_folder']}._write_image", 40),
-    "validate": (f"{MODULES['validate']}.judge_video", 3),
+    "validate": (f"{MODULES['validate']}.check_video", 3),
     "compare": (f"{MODULES['compare']}.compare", 1),
     "experiment_1": (f"{PACKAGE}.validation.experiment.make_image_folder", 1),
     "play_video": ("nsw_da_medical_image.viewer.player.read_frame", 20),

@@ -19,7 +19,7 @@ from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from .text import DataError, complain, one_line, printable, tell, warn
+from .text import DataError, one_line, printable, report_error, show, warn
 
 # %% ../../nbs/common/03_command.ipynb #270070f4
 def filled(text: str) -> str:
@@ -140,7 +140,7 @@ class Parser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: Any = None) -> None:  # help, usage, version and errors
         if file is sys.stdout:
             try:
-                tell(message.removesuffix("\n"))
+                show(message.removesuffix("\n"))
             except DataError:
                 self.exit(1, "error: the help cannot be written to standard output\n")
         elif message:
@@ -229,16 +229,18 @@ def run_command(work: Callable[[], int | None], *, stopped: str = "nothing was w
             return work() or 0
     except KeyboardInterrupt as stop:
         status = 128 + (stop.signum if isinstance(stop, Stopped) else signal.SIGINT)
-        complain(f"stopped; {stopped}")
+        report_error(f"stopped; {stopped}")
     except MemoryError:
-        complain("error: there is not enough memory; free some, or raise the limit (ulimit -v, that of a batch system)")
+        report_error(
+            "error: there is not enough memory; free some, or raise the limit (ulimit -v, that of a batch system)"
+        )
     except RecursionError as error:
-        complain(f"error: something is nested too deeply: {one_line(error)}")
+        report_error(f"error: something is nested too deeply: {one_line(error)}")
     except ValueError as error:
         status = 1 if isinstance(error, UnicodeError) else wrong
-        complain(f"error: {one_line(error)}")
+        report_error(f"error: {one_line(error)}")
     except (DataError, KeyError, OSError, BrokenExecutor) as error:  # UnknownName is a KeyError
-        complain(f"error: {one_line(error)}")
+        report_error(f"error: {one_line(error)}")
     return status
 
 # %% ../../nbs/common/03_command.ipynb #b61f0048

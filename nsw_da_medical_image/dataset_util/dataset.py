@@ -25,13 +25,13 @@ from ..common.html import Markup, captioned, card
 from nsw_da_medical_image.common.text import (
     DataError,
     brief,
-    complain,
     first_few,
     noted,
     one_line,
     plural,
     printable,
-    tell,
+    report_error,
+    show,
 )
 from nsw_da_medical_image.dataset_util.contents import (
     Contents,
@@ -535,18 +535,18 @@ def _write_table(args: argparse.Namespace) -> int:
     dataset = EmbryoDataset(args.folder)
     written = write_ground_truth(dataset, args.table, **chosen, exclude=exclude, form=args.form or "full")
     facts = json.dumps({"table": args.table, "frames": written})
-    tell(facts if args.json else f"{args.table}: {written:,} labelled frames")
+    show(facts if args.json else f"{args.table}: {written:,} labelled frames")
     return 0
 
 
 def _print_summary(args: argparse.Namespace) -> int:
     """Print the summary, and return the exit status: 1 if a file is not understood or there is no frame."""
     facts = EmbryoDataset(args.folder).summary()
-    tell(json.dumps(facts) if args.json else summary_text(facts))
+    show(json.dumps(facts) if args.json else summary_text(facts))
     if facts["faults"]:
-        complain(f"error: {len(facts['faults'])} files are not understood; they are listed above")
+        report_error(f"error: {len(facts['faults'])} files are not understood; they are listed above")
     if facts["no_frame"]:
-        complain(f"error: {facts['no_frame']}")
+        report_error(f"error: {facts['no_frame']}")
     return 1 if facts["faults"] or facts["no_frame"] else 0
 
 

@@ -41,19 +41,19 @@ from nsw_da_medical_image.common.files import (
     lock,
     read_file,
 )
-from ..common.text import DataError, first_few, one_line, tell
+from ..common.text import DataError, first_few, one_line, show
 from nsw_da_medical_image.dataset_util.tar import (
     FAULTS,
     RELEASE,
+    ArchiveChanged,
     ArchiveFile,
-    Changed,
     Member,
     Stream,
     checksum_of,
     describe_surplus,
     destination_of,
     explain,
-    facts_of,
+    file_state,
     members,
     why_unfit,
 )
@@ -303,14 +303,14 @@ def extract_archive(
             if not tally.files:
                 raise DataError("is followed by nothing: the archive holds no file")
             if not archive.is_whole:
-                raise Changed
+                raise ArchiveChanged
             tally.checksum, tally.facts = archive.checksum, archive.facts
         tally.videos = sorted(folder.partition("/")[2] for folder in writer.folders if folder.count("/") == 1)
         tally.content = writer.content % _DIGESTS
         if drop_duplicate_f0:
             _drop_repeats(top, root, tally)
     except FAULTS as fault:
-        why = Changed() if archive and facts_of(path) != archive.facts else fault
+        why = ArchiveChanged() if archive and file_state(path) != archive.facts else fault
         raise DataError(explain(path.name, name, why)) from fault
     finally:
         writer.close()
@@ -339,7 +339,7 @@ def _taken_over(path: Path, tree: int, noted: dict[str, Any], report: Callable[[
     """Return the tally of an earlier run if the archive and its files are what they were, to the last byte."""
     top = ARCHIVES[path.name]
     with suppress(OSError, DataError, TypeError, ValueError, LookupError):
-        tally, facts = Tally(**noted), facts_of(path)
+        tally, facts = Tally(**noted), file_state(path)
         same = facts[2] == tally.facts[2] and checksum_of(path, report) == tally.checksum
         if same and _survey(tree, top, top.encode()) == (tally.files, tally.bytes, tally.content):
             return replace(tally, facts=facts)
@@ -731,9 +731,9 @@ class _Job:
                     same = read_file(path) == self.grades
                 else:
                     tally = tallies[name]
-                    same = facts_of(path) == tally.facts or checksum_of(path) == tally.checksum
+                    same = file_state(path) == tally.facts or checksum_of(path) == tally.checksum
             if not same:
-                raise Changed(name)
+                raise ArchiveChanged(name)
 
     def tasks(self, staging: int, noted: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield what the workers are asked to do in the hidden folder `staging`; `noted` are the tallies that an earlier run has left."""
@@ -888,7 +888,7 @@ def main(argv: list[str] | None = None) -> int:
     def extract(args: argparse.Namespace) -> None:
         options = {"workers": args.workers, "drop_duplicate_f0": args.drop_duplicate_f0}
         result = extract_dataset(args.archives, args.extracted, **options)
-        tell(json.dumps(asdict(result)) if args.json else str(result))
+        show(json.dumps(asdict(result)) if args.json else str(result))
 
     return parser.run(extract, argv, stopped="the destination is untouched, and the same command goes on from here")
 

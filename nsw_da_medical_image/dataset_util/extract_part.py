@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from ..common.command import Parser, Several, in_threads
 from ..common.files import READ_LIMIT, TEXT_LIMIT, check_destination, expanded, new_folder
-from ..common.text import DataError, tell
+from ..common.text import DataError, show
 from nsw_da_medical_image.dataset_util.contents import (
     Contents,
     HasContents,
@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     def extract(args: argparse.Namespace) -> None:
         dataset = Contents(args.folder, planes=unless_all(args.planes), tolerant=args.tolerant)
         part = extract_part(dataset, args.to, args.videos)
-        tell(f"extracted to {part.path}: {len(part.videos):,} videos in {', '.join(part.planes) or 'no plane'}")
+        show(f"extracted to {part.path}: {len(part.videos):,} videos in {', '.join(part.planes) or 'no plane'}")
 
     return parser.run(extract, argv, wrong=2)
 

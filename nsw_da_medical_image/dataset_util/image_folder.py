@@ -23,14 +23,14 @@ from PIL import Image
 
 from ..common.command import Parser, Several, in_threads, run_command
 from ..common.files import expanded, new_folder, refuse_existing, refuse_inside
-from ..common.text import DataError, complain, first_few, nearest, plural, spreadsheet_safe, tell
+from ..common.text import DataError, first_few, nearest, plural, report_error, show, spreadsheet_safe
 from .contents import unless_all, why_no_frame
 from .dataset import DatasetSource, EmbryoDataset
 from .frames import Frames, require_frames
 from .images import END_OF_IMAGE, START_OF_IMAGE, decode, open_jpeg
 from .source import FolderSource
 from .split import check_split, read_split
-from .synthetic import SyntheticRuns, sound_frames
+from .synthetic import SyntheticBatches, valid_frames
 from .util import FocalPlane, Phase, UnknownName, cores, progress
 
 # %% ../../nbs/dataset_util/19_image_folder.ipynb #23fc2d38
@@ -99,7 +99,7 @@ def _link(frames: Frames, index: int, target: Path) -> None:
     """Make a hard link to the file of a frame, or if that is a symbolic link to its target; `DataError` if that is impossible."""
     source, row = frames.origin(index)
     video = source.dataset[row["video"]] if isinstance(source, DatasetSource) else None
-    if isinstance(source, SyntheticRuns):
+    if isinstance(source, SyntheticBatches):
         file = source[row["origin"]].file(row["run"])
     elif video is not None and isinstance(folder := video.dataset.contents.source, FolderSource):
         file = os.path.join(folder.root, video.path(row["run"], row["plane"]))
@@ -230,14 +230,14 @@ def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | Non
         raise UnknownName(f"{args.split} has no part {args.part!r}; it has {', '.join(split)}")
     found, part = check_split(split, dataset), split[args.part]
     for leak in found.leaks:
-        complain(f"note: the split has siblings in different parts: {leak}")
+        report_error(f"note: the split has siblings in different parts: {leak}")
     if names := found.unidentified:
         why = "these names do not identify patients"
-        complain(f"note: the split may have siblings in different parts: {why}: {first_few(names, 8)}")
+        report_error(f"note: the split may have siblings in different parts: {why}: {first_few(names, 8)}")
     if absent := [video for video in part if video not in dataset]:
         are = "is not in this data set and is" if len(absent) == 1 else "are not in this data set and are"
         passed = f"{len(absent)} of {plural(len(part), 'video')} of {args.part} {are} skipped"
-        complain(f"note: {passed}: {first_few(absent, 8)}")
+        report_error(f"note: {passed}: {first_few(absent, 8)}")
     asked = dataset if args.videos is None else [dataset[name].name for name in args.videos]
     return [name for name in asked if name in part]
 
@@ -252,12 +252,12 @@ def _chosen(args: argparse.Namespace) -> Frames:
     exclude = None if args.exclude is None else expanded(args.exclude)
     frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, exclude)
     if args.synthetic:
-        made, note = sound_frames(SyntheticRuns(args.synthetic), None, args.planes, args.phases)
+        made, note = valid_frames(SyntheticBatches(args.synthetic), None, args.planes, args.phases)
         frames += made
         if note:
-            complain(f"note: {note}")
+            report_error(f"note: {note}")
         if not len(made):
-            complain(f"note: no synthetic image in {args.synthetic} shows these planes and phases")
+            report_error(f"note: no synthetic image in {args.synthetic} shows these planes and phases")
     if not len(frames):
         why = "has no labelled frame of these videos, planes and phases that is not excluded"
         if not dataset.planes:
@@ -272,7 +272,7 @@ def _make(args: argparse.Namespace) -> None:
     """Write the folder that the options ask for."""
     frames = _chosen(args)
     made = make_image_folder(frames, args.out, form=args.form, size=args.size, link=args.link, tolerant=args.tolerant)
-    tell(json.dumps(made._asdict()) if args.json else str(made))
+    show(json.dumps(made._asdict()) if args.json else str(made))
 
 
 def main(argv: list[str] | None = None) -> int:

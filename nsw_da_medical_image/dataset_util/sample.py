@@ -23,7 +23,7 @@ from isal import igzip
 
 from ..common.command import Parser, Several
 from ..common.files import expanded, new_folder
-from ..common.text import DataError, plural, tell
+from ..common.text import DataError, plural, show
 from .sample_defects import QUIRK_HELP, Planted, Quirks, deal_quirks, plant_quirks
 from .sample_embryo import SampleVideo, invent_video, sample_names
 from nsw_da_medical_image.dataset_util.util import (
@@ -257,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = {**vars(args)}
         as_json = options.pop("json")
         summary = _summary(make_archives(**options), args.frames)
-        tell(json.dumps(summary, indent=2) if as_json else _screen(summary))
+        show(json.dumps(summary, indent=2) if as_json else _screen(summary))
 
     return parser.run(make, argv, wrong=2)
 

@@ -31,7 +31,7 @@ import pandas as pd
 from .. import __version__
 from ..common.command import Parser, Several, run_command
 from ..common.files import expanded, new_file, read_utf8, refuse_inside
-from ..common.text import DataError, complain, first_few, one_line, plural, tell
+from ..common.text import DataError, first_few, one_line, plural, report_error, show
 from .contents import names_patient, patients, require_dataset, why_no_frame
 from .dataset import EmbryoDataset
 from .exclusion import Exclude, excluded, exclusion_list, whole_planes, whole_videos
@@ -517,7 +517,7 @@ def _make(args: argparse.Namespace) -> int:
         exclude = None if args.exclude is None else expanded(args.exclude)
         split = make_split(EmbryoDataset(args.folder), ",".join(args.weights), args.seed, exclude)
         hidden.write_text(split_json(split), encoding="utf-8")
-    tell(split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
+    show(split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
     return 0
 
 
@@ -525,9 +525,9 @@ def _check(args: argparse.Namespace) -> int:
     """Check an existing split."""
     found = check_split(read_split(args.check), EmbryoDataset(args.folder))
     as_json = {**found._asdict(), "leaks": [leak._asdict() for leak in found.leaks], "sound": found.valid}
-    tell(json.dumps(as_json) if args.json else "\n".join(found.lines()))
+    show(json.dumps(as_json) if args.json else "\n".join(found.lines()))
     if not found.valid:
-        complain(f"error: {args.check} is not a valid split; the problems are listed above")
+        report_error(f"error: {args.check} is not a valid split; the problems are listed above")
     return 0 if found.valid else 1
 
 

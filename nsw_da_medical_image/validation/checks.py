@@ -11,7 +11,7 @@ __all__ = ['Scope', 'CHECKS', 'NO_VIDEO', 'Check', 'check', 'PlaneFacts', 'read_
            'truncated_jpeg', 'missing_annotation', 'unknown_phase', 'malformed_row', 'phase_order', 'from_zero',
            'phase_overlap', 'phase_gap', 'annotation_past_images', 'images_past_annotation', 'annotation_past_time',
            'missing_time', 'time_decreasing', 'uniform_clock', 'images_without_time', 'time_step', 'missing_grade',
-           'unknown_grade', 'duplicate_grade', 'siblings', 'Known', 'known_issues', 'Sign', 'known_issue']
+           'unknown_grade', 'duplicate_grade', 'siblings', 'KnownIssue', 'known_issues', 'Sign', 'known_issue']
 
 # %% ../../nbs/validation/01_checks.ipynb #8f24f1d1
 import io
@@ -39,7 +39,7 @@ from nsw_da_medical_image.dataset_util.contents import (
 )
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.images import END_OF_IMAGE
-from ..dataset_util.source import Source, Tail
+from ..dataset_util.source import FileEnd, Source
 from nsw_da_medical_image.dataset_util.textfiles import (
     Parsed,
     TimeRow,
@@ -107,7 +107,7 @@ class PlaneFacts(NamedTuple):
     """
 
     listing: Listing
-    tails: Mapping[str, Tail]
+    tails: Mapping[str, FileEnd]
     strays: tuple[str, ...]  # files
     folders: tuple[str, ...]
     copies: Mapping[str, str]
@@ -132,7 +132,7 @@ def _why(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, Tail]) -> dict[str, str]:
+def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, FileEnd]) -> dict[str, str]:
     """Return how each file in the folder `inner` of `folder` differs from its namesake outside; '' if not at all."""
     found: dict[str, str] = {}
     for name, tail in source.tails(f"{folder}/{inner}").items():
@@ -157,7 +157,7 @@ def read_plane(
     `like` are the facts of another plane; its listing is used if the names are the same.
     """
     folder = f"{plane.folder}/{video}"
-    tails: dict[str, Tail] = {}
+    tails: dict[str, FileEnd] = {}
     folders: list[str] = []
     copies: dict[str, str] = {}
     links: tuple[tuple[str, ...], bool] = ((), False)
@@ -667,7 +667,7 @@ def doubled_frames(facts: VideoFacts) -> Iterator[Finding]:
         yield facts.finding("error" if late else "info", f"{told}; at their step the last image is of {last:.1f} hpi")
 
 # %% ../../nbs/validation/01_checks.ipynb #ef65ea71
-def _ended(facts: VideoFacts, wrong: Callable[[Tail], bool]) -> dict[str, list[int]]:
+def _ended(facts: VideoFacts, wrong: Callable[[FileEnd], bool]) -> dict[str, list[int]]:
     """Return the runs by plane whose file's end is wrong."""
     return {
         plane: found.runs_of([name for name, tail in found.tails.items() if wrong(tail)])
@@ -936,7 +936,7 @@ def siblings(facts: DatasetFacts) -> Iterator[Finding]:
             yield facts.finding("info", f"{kind} {code} has {len(videos)} videos: {first_few(videos, 4)}")
 
 # %% ../../nbs/validation/01_checks.ipynb #b324ee54
-class Known(NamedTuple):
+class KnownIssue(NamedTuple):
     """What was published about a video."""
 
     tier: str  # 'A', 'B', 'C', or '' where only its JPEGs are truncated
@@ -945,15 +945,15 @@ class Known(NamedTuple):
 
 
 @cache
-def known_issues() -> dict[str, Known]:
+def known_issues() -> dict[str, KnownIssue]:
     """Return what the CLEAVE audit (GitHub dyytnn/CLEAVE, data CC BY 4.0) found in the release, by video."""
     folder = files("nsw_da_medical_image.validation") / "data"
-    known: dict[str, Known] = {}
+    known: dict[str, KnownIssue] = {}
     for line in (folder / "known_issues.tsv").read_text("utf-8").splitlines()[1:]:
         video, tier, defects, cutoff = line.split("\t")
-        known[video] = Known(tier, tuple(defects.split(",")), None if cutoff == "-" else float(cutoff))
+        known[video] = KnownIssue(tier, tuple(defects.split(",")), None if cutoff == "-" else float(cutoff))
     for video in (folder / "truncated_jpeg_videos.txt").read_text("utf-8").split():
-        had = known.get(video, Known("", (), None))
+        had = known.get(video, KnownIssue("", (), None))
         known[video] = had._replace(defects=(*had.defects, "truncated_jpeg"))
     return known
 

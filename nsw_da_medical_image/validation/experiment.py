@@ -20,14 +20,14 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from ..common.command import Parser, Several, run_command
 from ..common.files import expanded, new_folder, refuse_inside
 from ..common.html import DOCUMENT_STYLE, Markup, data_url, page, table, tag
-from ..common.text import DataError, spreadsheet_safe, tell
+from ..common.text import DataError, show, spreadsheet_safe
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.extract_dataset import extract_dataset
 from ..dataset_util.frames import Frames
 from ..dataset_util.image_folder import describe, make_image_folder
 from ..dataset_util.sample import make_archives
 from ..dataset_util.split import Split, TooFewCodes, make_split, parse_weights, write_split
-from ..dataset_util.synthetic import SyntheticRuns, write_run
+from ..dataset_util.synthetic import SyntheticBatches, write_batch
 from ..dataset_util.util import FocalPlane, Phase, progress
 from .pixels import measure_video
 from .validate import validate
@@ -89,7 +89,7 @@ def augment(
             sources = own[own.table["plane"] == plane]
             chosen = rng.integers(0, len(sources), len(range(place, count, len(planes)))).tolist()
             if chosen:
-                write_run(
+                write_batch(
                     runs / f"{phase}_{FocalPlane(plane).label}",
                     images(sources, chosen, rng),
                     describe(phase, plane),
@@ -197,11 +197,11 @@ def run_experiment(
     report.to_csv(out / "findings.csv")
     exclude = report.exclude()
     exclude.map(spreadsheet_safe).to_csv(out / "exclude.csv", index=False)
-    tell(f"validated: {len(report.findings):,} findings, {len(exclude):,} rows of what to leave out")
+    show(f"validated: {len(report.findings):,} findings, {len(exclude):,} rows of what to leave out")
 
     split = make_split(dataset, weights, seed, exclude)
     write_split(split, out / "split.json")
-    tell(f"split: {', '.join(f'{part} {len(videos):,}' for part, videos in split.items())} videos")
+    show(f"split: {', '.join(f'{part} {len(videos):,}' for part, videos in split.items())} videos")
 
     middle = dataset.contents.middle
     if middle is None:
@@ -213,29 +213,29 @@ def run_experiment(
         raise DataError(f"{dataset.path} has no labelled frame left for training; see what the validation leaves out")
     (out / "image-folders").mkdir()
     made = make_image_folder(real, out / "image-folders" / "train")
-    tell(f"training frames: {made.images:,} of {made.videos:,} videos")
+    show(f"training frames: {made.images:,} of {made.videos:,} videos")
 
     (out / "all-synthetic-runs").mkdir()
     counts = real.table["phase"].value_counts(sort=False)  # each phase is to be as frequent as the most frequent one
     wanted = {str(phase): int(counts.max() - count) for phase, count in counts.items() if 0 < count < counts.max()}
     if wanted:
         generate(dataset, frames, wanted, out / "all-synthetic-runs", seed)
-        batches = SyntheticRuns(out / "all-synthetic-runs")
+        batches = SyntheticBatches(out / "all-synthetic-runs")
         findings = batches.findings()
         synthetic = batches.frames(exclude=findings)
         if wrong := int((findings["severity"] == "error").sum()):
             findings.to_csv(out / "synthetic-findings.csv", index=False)
-            tell(f"left out of what was generated, for {wrong:,} errors: see synthetic-findings.csv")
+            show(f"left out of what was generated, for {wrong:,} errors: see synthetic-findings.csv")
     else:
-        tell("all phases of the training frames are equally frequent: nothing is generated, and nothing to compare")
+        show("all phases of the training frames are equally frequent: nothing is generated, and nothing to compare")
         synthetic = real[:0]
     made = make_image_folder(real + synthetic, out / "image-folders" / "mixed", form="huggingface")
-    tell(f"mixed: {made.images:,} images, of which {len(synthetic):,} are synthetic")
+    show(f"mixed: {made.images:,} images, of which {len(synthetic):,} are synthetic")
 
     if len(synthetic):
         alike: Any = np.flatnonzero(synthetic.table["plane"] == str(middle))
         found = comparison_page(real, synthetic[alike] if len(alike) else synthetic, out / "comparison.html")
-        tell(f"real and synthetic are {found.distance:.2f} apart, two halves of the real frames {found.yardstick:.2f}")
+        show(f"real and synthetic are {found.distance:.2f} apart, two halves of the real frames {found.yardstick:.2f}")
     _write_page(out / "index.html", split, exclude, real, synthetic)
 
 # %% ../../nbs/validation/07_experiment.ipynb #e7f0800b
@@ -249,10 +249,10 @@ def _work(args: argparse.Namespace, generate: Generate) -> None:
             quirks = ["truncated-jpeg", "blank-video"]
             make_archives(out / "sample" / "archives", videos=9, frames=80, size=160, quirks=quirks)
             extract_dataset(out / "sample" / "archives", folder := out / "sample" / "extracted")
-            tell("no data was given: sample data of 9 videos was made")
+            show("no data was given: sample data of 9 videos was made")
         pixels = args.pixels or args.folder is None
         run_experiment(EmbryoDataset(folder), out, ",".join(args.weights), args.seed, args.frames, pixels, generate)
-    tell(f"done: open {expanded(args.out) / 'index.html'}")
+    show(f"done: open {expanded(args.out) / 'index.html'}")
 
 
 def main(

@@ -33,13 +33,13 @@ from ..common.files import expanded, new_file, refuse_existing, refuse_inside
 from ..common.html import captioned, card, page, script_json, tag
 from nsw_da_medical_image.common.text import (
     DataError,
-    complain,
     join_ranges,
     nearest,
     noted,
     one_line,
     printable,
-    tell,
+    report_error,
+    show,
     without_folder,
 )
 from ..dataset_util.contents import Plane, Planes, why_no_frame
@@ -537,9 +537,9 @@ def _play(args: argparse.Namespace) -> None:
         dataset = EmbryoDataset(args.folder, planes=args.plane)  # only the archive of this plane is opened
         player = EmbryoPlayer([dataset[name] for name in args.video], plane=args.plane, fps=args.fps)
         player.to_html(out)
-        tell(f"{out}: {', '.join(args.video)}, plane {player.plane}, {os.path.getsize(out) / 1e6:.1f} MB")
+        show(f"{out}: {', '.join(args.video)}, plane {player.plane}, {os.path.getsize(out) / 1e6:.1f} MB")
         if not args.no_open and not webbrowser.open(out.resolve().as_uri()):
-            complain("no browser was found; open the page yourself")
+            report_error("no browser was found; open the page yourself")
     finally:
         if folder:
             with contextlib.suppress(OSError):  # it is kept if the page was written
