@@ -336,7 +336,7 @@ def test_annotations_alone_are_a_part(tree: Path, run: Run) -> None:
     status, out, err = run(dataset_command, tree)
     assert status == 0
     assert not err
-    assert "9 videos of 6 codes, no focal plane and so no frames" in out
+    assert "9 videos of 6 patients, no focal plane, so no frames" in out
     assert EmbryoDataset(tree)["SAM1-2"].phases.shape[0]
     assert sum(map(len, make_split(EmbryoDataset(tree)).values())) == 9
 
@@ -381,7 +381,7 @@ def test_renamed_folders_are_reported(tree: Path, run: Run) -> None:
     status, out, _ = run(dataset_command, tree)
     assert status == 0
     assert "9 videos, " in out
-    assert "codes" not in out
+    assert "videos of" not in out
     assert "these names do not identify patients: Patient_0, " in out
     assert "give 6 patients" in out
     found = validate(tree).findings.query("check == 'siblings'")
