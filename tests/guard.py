@@ -94,9 +94,6 @@ RENAMED: dict[str, tuple[str, ...]] = {
     "say_once": ("warn_once",),
     "Changed": ("ArchiveChanged",),
     "facts_of": ("file_state",),
-    "Excluding": ("HasExclusions",),
-    "Searched": ("HasListings",),
-    "check": ("check_split",),
 }
 #: Keys and columns that hold sentences.
 SAYS = {"message", "remedy", "faults", "fault", "rule", "said", "note", "notes", "meaning", "help", "reason"}
