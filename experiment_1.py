@@ -5,7 +5,7 @@
 
 Validates, leaves out what is wrong, splits by embryo code, writes the training frames as an image folder, lets a generator add
 to the phases that have few, and mixes both. The generator is a stand-in: it turns, mirrors and brightens training frames of the
-middle plane and its neighbours. Put your own in the place of `generate`; it has to write runs with `write_run`, and no more.
+middle plane and its neighbours. Put your own in the place of `generate`; it has to write runs with `write_batch`, and no more.
 Everything appears in the folder after --out, at once, and `index.html` in it describes what was done.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.frames import Frames
-from nsw_da_medical_image.dataset_util.synthetic import write_run  # noqa: F401 - for your own generator
+from nsw_da_medical_image.dataset_util.synthetic import write_batch  # noqa: F401 - for your own generator
 from nsw_da_medical_image.validation import experiment
 from nsw_da_medical_image.validation.experiment import Well, augmented  # noqa: F401 - likewise
 

@@ -78,11 +78,19 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 #: Later names of public functions, classes and members, by the name that the cases below use: {"sound": ("valid",)}.
 RENAMED: dict[str, tuple[str, ...]] = {
+    "SyntheticRun": ("SyntheticBatch",),
+    "SyntheticRuns": ("SyntheticBatches",),
+    "sound": ("valid",),
+    "sound_frames": ("valid_frames",),
+    "write_run": ("write_batch",),
     "tell": ("show",),
     "complain": ("report_error",),
     "say_once": ("warn_once",),
     "Changed": ("ArchiveChanged",),
     "facts_of": ("file_state",),
+    "Excluding": ("HasExclusions",),
+    "Searched": ("HasListings",),
+    "check": ("check_split",),
 }
 #: Keys and columns that hold sentences.
 SAYS = {"message", "remedy", "faults", "fault", "rule", "said", "note", "notes", "meaning", "help", "reason"}
@@ -456,16 +464,17 @@ def tried(read: Callable[[], Any]) -> Any:
 
 
 def member(thing: Any, name: str) -> Any:
-    """Return a member by its present name."""
-    for each in (name, *RENAMED.get(name, ())):
-        if hasattr(type(thing), each) or each in getattr(thing, "__dict__", ()):
-            return getattr(thing, each)
+    """Return a member by its present name; what a data set no longer has itself may be a member of its contents."""
+    for holder in (thing, getattr(thing, "contents", None)):
+        for each in (name, *RENAMED.get(name, ())):
+            if hasattr(type(holder), each) or each in getattr(holder, "__dict__", ()):
+                return getattr(holder, each)
     raise Absent(f"{type(thing).__name__}.{name}")
 
 
 def ask(thing: Any, name: str, *args: Any, **options: Any) -> Any:
     """Read a public attribute, or call a public method, and note that it was looked at."""
-    USED.add(f"{type(thing).__name__}.{name}")
+    USED.update(f"{type(thing).__name__}.{each}" for each in (name, *RENAMED.get(name, ())))
 
     def read() -> Any:
         found = member(thing, name)
@@ -1247,7 +1256,7 @@ def look_at_dataset(library: Library, path: Path, full: bool) -> dict[str, Any]:
         found[f"video {name}"] = tried(lambda name=name: look_at_video(dataset[name], full))
         for method in ("phase_rows", "time_rows"):
             found[f"{method} {name}"] = ask(dataset, method, name)
-        found["listings"][name] = ask(dataset, "listing", name, dataset.middle or "F0")
+        found["listings"][name] = ask(dataset, "listing", name, member(dataset, "middle") or "F0")
     found["html"] = tried(lambda: html_of(dataset))
     found["tolerated afterwards"] = told(
         {f"{video} {plane}": sorted(runs) for (video, plane), runs in dataset.tolerated.items()}
@@ -1374,7 +1383,7 @@ def look_at_batches(library: Library, path: Path) -> dict[str, Any]:
             own[f"jpeg {number}"] = ask(run, "jpeg", number)
             own[f"frame {number}"] = ask(run, "frame", number, size=16)
         found[f"run {name}"] = own
-    USED.update(("SyntheticRuns.frames", "SyntheticRun.faults"))
+    USED.update(("SyntheticRuns.frames", "SyntheticRun.faults", "SyntheticBatches.frames", "SyntheticBatch.faults"))
     copy = pickle.loads(pickle.dumps(runs))
     found["pickle"] = [list(copy) == list(runs), copy.root == runs.root]
     return found
@@ -1987,6 +1996,7 @@ def signatures(library: Library) -> Ready:
 # --- record --------------------------------------------------------------------------------------
 
 CLASSES = ("EmbryoDataset", "Video", "Frames", "Report", "Split", "SyntheticRuns", "SyntheticRun", "EmbryoPlayer")
+CLASSES += ("SyntheticBatches", "SyntheticBatch")
 
 
 def all_cases(library: Library, folder: Path) -> list[Case]:

@@ -75,7 +75,7 @@ def answer_of_archives(archives: Path) -> list[Any]:
     """What a user gets from the archives: names, table, every byte of every frame."""
     ds = EmbryoDataset(archives)
     frames = {ds[name].path(run): ds[name].jpeg(run) for name in ds for run in ds[name].runs()}
-    return [ds.videos, ds.table().to_csv(), frames, ds.source.tails(f"{PLANE}/{ds.videos[0]}")]
+    return [ds.videos, ds.table().to_csv(), frames, ds.contents.source.tails(f"{PLANE}/{ds.videos[0]}")]
 
 
 def answer_of_measures(archives: Path) -> list[Any]:

@@ -22,7 +22,7 @@ import pytest
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
-from nsw_da_medical_image.dataset_util.synthetic import write_run
+from nsw_da_medical_image.dataset_util.synthetic import write_batch
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "nsw_da_medical_image"
@@ -75,7 +75,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     extract_dataset(top / "archives", top / "data")
     (top / "runs").mkdir()
     frames = EmbryoDataset(top / "data").frames("SAM1-2", "F0", as_="numpy")
-    write_run(top / "runs" / "one", [frames[i].image for i in range(12)], "a photo", "t2", "F0")
+    write_batch(top / "runs" / "one", [frames[i].image for i in range(12)], "a photo", "t2", "F0")
     return top
 
 
@@ -152,12 +152,12 @@ def strike(blow: signal.Signals, at: int, real: Callable[..., Any]) -> Callable[
 TARGETS = {
     "sample": (f"{MODULES['sample']}._write_tables", 3),
     "extract_dataset": (f"{MODULES['extract_dataset']}._await", 5),
-    "dataset": (f"{MODULES['dataset']}.EmbryoDataset.listing", 8),
+    "dataset": ("nsw_da_medical_image.dataset_util.contents.Contents.listing", 8),
     "extract_part": (f"{MODULES['extract_part']}._copy", 8),
-    "split": (f"{MODULES['dataset']}.EmbryoDataset.listing", 4),
+    "split": ("nsw_da_medical_image.dataset_util.contents.Contents.listing", 4),
     "synthetic": (f"{MODULES['synthetic']}._look", 12),
     "image_folder": (f"{MODULES['image_folder']}._write_image", 40),
-    "validate": (f"{MODULES['validate']}.judge_video", 3),
+    "validate": (f"{MODULES['validate']}.check_video", 3),
     "compare": (f"{MODULES['compare']}.compare", 1),
     "experiment_1": (f"{PACKAGE}.validation.experiment.make_image_folder", 1),
     "play_video": ("nsw_da_medical_image.viewer.player.read_frame", 20),
@@ -439,7 +439,7 @@ def test_a_value_that_cannot_be_meant_is_wrong_usage(
     work: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, name: str, work_of: str
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
-        raise ValueError("'F99' is not a FocalPlane")
+        raise ValueError("'F99' is not a focal plane")
 
     place = importlib.import_module(f"{PACKAGE}.validation.experiment") if name == "experiment_1" else module(name)
     monkeypatch.setattr(place, work_of, refuse)
@@ -447,7 +447,7 @@ def test_a_value_that_cannot_be_meant_is_wrong_usage(
     if name == "synthetic":
         argv = [str(tmp_path / "runs"), "--adopt", str(work / "runs" / "one"), "--phase", "t4"]
     assert run(name, argv) == 2
-    assert capsys.readouterr().err == "error: 'F99' is not a FocalPlane\n"
+    assert capsys.readouterr().err == "error: 'F99' is not a focal plane\n"
     assert not list(tmp_path.iterdir())
 
 

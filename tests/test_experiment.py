@@ -20,7 +20,7 @@ import pytest
 from conftest import Shared
 from PIL import Image
 
-from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns
+from nsw_da_medical_image.dataset_util.synthetic import SyntheticBatches
 from nsw_da_medical_image.dataset_util.util import code_of
 
 ROOT = Path(__file__).parent.parent
@@ -44,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sources(made: Path) -> dict[str, list[str]]:
     """The names of the frames of which each run was made."""
-    runs = SyntheticRuns(made / "all-synthetic-runs")
+    runs = SyntheticBatches(made / "all-synthetic-runs")
     assert runs.findings().query("severity == 'error'").empty
     return {name: run.metadata.more["sources"] for name, run in runs.items()}
 
@@ -225,7 +225,7 @@ def test_two_parts_do_for_two_patients(extracted: Path, tmp_path: Path) -> None:
     assert done.stdout == ""  # nothing was validated in vain
     assert done.stderr.count("\n") == 1
     assert (
-        "there are 2 (SAM1, SAM2); siblings stay together: give weights for 2 parts at most, such as train=4,test=1"
+        "there are 2 (SAM1, SAM2), and siblings stay together: give weights for at most 2 parts, such as train=4,test=1"
         in (done.stderr)
     )
     assert not (tmp_path / "out").exists()
@@ -255,7 +255,7 @@ def test_a_part_of_the_data_set_will_do(extracted: Path, tmp_path: Path, entries
         assert not (tmp_path / "out").exists()
     else:
         assert (done.returncode, done.stderr) == (0, "")
-        assert SyntheticRuns(tmp_path / "out" / "all-synthetic-runs").findings().query("severity == 'error'").empty
+        assert SyntheticBatches(tmp_path / "out" / "all-synthetic-runs").findings().query("severity == 'error'").empty
 
 
 @pytest.mark.parametrize("weights", ["1,1", "1,x,1", "", "val=1,test=1", "train=0,test=1"])
@@ -279,7 +279,7 @@ def test_a_generator_that_writes_nothing_or_rubbish(
     assert not (tmp_path / "none" / "comparison.html").exists()
 
     def rubbish(dataset: Any, frames: Any, wanted: Any, runs: Path, seed: int) -> None:
-        experiment.write_run(runs / "good", (np.full((64, 64), value, np.uint8) for value in (1, 99)), "", "t2")
+        experiment.write_batch(runs / "good", (np.full((64, 64), value, np.uint8) for value in (1, 99)), "", "t2")
         (runs / "good" / "img1.jpg").write_bytes(b"\xff\xd8")
         (runs / "bad").mkdir()
 

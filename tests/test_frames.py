@@ -228,7 +228,7 @@ def test_a_video_that_is_left_out_is_not_read(ds: EmbryoDataset, tmp_path: Path)
     shutil.copytree(ds.root, tmp_path / "hurt")
     (tmp_path / "hurt" / "embryo_dataset_annotations" / "SAM1-2_phases.csv").write_text("t99,1,2\n")
     hurt = EmbryoDataset(tmp_path / "hurt")
-    with pytest.raises(Exception, match="line 1: 't99' is not a Phase"):
+    with pytest.raises(Exception, match="line 1: 't99' is not a phase"):
         hurt.table()
     assert hurt.table(exclude="SAM1-2").equals(ds.table(exclude="SAM1-2"))
 
@@ -276,7 +276,7 @@ def test_parquet_without_pyarrow_says_what_to_install(ds: EmbryoDataset, tmp_pat
         (["--table", "there.csv"], 1, "exists already"),
         (["--table", "new.xlsx"], 2, "must end in .csv or .parquet"),
         (["--table", "no/such/folder/new.csv"], 1, "the folder to write into does not exist"),
-        (["--table", "new.csv", "--phases", "t2,<b>t99</b>"], 2, "'<b>t99</b>' is not a Phase"),
+        (["--table", "new.csv", "--phases", "t2,<b>t99</b>"], 2, "'<b>t99</b>' is not a phase"),
         (["--table", "new.csv", "--videos", "SAM1-3"], 1, "has no video 'SAM1-3'; nearest: SAM1-"),
         (["--table", "new.csv", "--planes", "F16"], 2, "choose from F-45"),
         (["--table", "new.csv", "--exclude", "list.csv"], 1, "row 1 of the exclusion list"),

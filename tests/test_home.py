@@ -43,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         sample.make_archives("~/archives", videos=3, frames=16, size=64)
         extract_dataset.extract_dataset("~/archives", "~/data")
         picture = np.full((64, 64), 90, np.uint8)
-        synthetic.write_run("~/runs/first", [picture, picture + 9], phase="t4", plane="F0", prompt="x")
+        synthetic.write_batch("~/runs/first", [picture, picture + 9], phase="t4", plane="F0", prompt="x")
         (folder / "exclude.csv").write_text("video,plane,runs\nSAM1-2,F0,1-3\n")
         (folder / "pictures").mkdir()
         Image.fromarray(picture).save(folder / "pictures" / "saved.png")
@@ -65,8 +65,8 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
         "images",
     ),
     "read_split": (lambda: split.read_split("~/split.json"), ""),
-    "runs": (lambda: synthetic.SyntheticRuns("~/runs")["first"].frame(0), ""),
-    "one run": (lambda: synthetic.SyntheticRun("~/runs/first").metadata, ""),
+    "runs": (lambda: synthetic.SyntheticBatches("~/runs")["first"].frame(0), ""),
+    "one run": (lambda: synthetic.SyntheticBatch("~/runs/first").metadata, ""),
     "player": (lambda: EmbryoPlayer(EmbryoDataset("~/data")["SAM1-2"]).to_html("~/player.html").stat(), "player.html"),
     "report": (lambda: validate.validate("~/data").to_csv("~/report.csv").stat(), "report.csv"),
 }

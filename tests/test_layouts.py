@@ -29,7 +29,7 @@ from nsw_da_medical_image.dataset_util.extract_part import extract_part
 from nsw_da_medical_image.dataset_util.ground_truth import write_ground_truth
 from nsw_da_medical_image.dataset_util.image_folder import make_image_folder
 from nsw_da_medical_image.dataset_util.sample import make_archives
-from nsw_da_medical_image.dataset_util.split import Split, check, leaks, make_split, read_split, write_split
+from nsw_da_medical_image.dataset_util.split import Split, check_split, leaks, make_split, read_split, write_split
 from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, code_of, released_videos
 from nsw_da_medical_image.validation import validate as validate_command
 from nsw_da_medical_image.validation.pixels import measure_video
@@ -143,14 +143,14 @@ def test_a_folder_without_a_frame_is_no_video(tree: Path, extracted: Path, annot
         ds = EmbryoDataset(tree)
     assert ds.videos == sound.videos
     assert len(ds) == len(sound) == len(list(ds))
-    assert ds.frameless == BROKEN[:2] + BROKEN[2:]
+    assert ds.contents.frameless == BROKEN[:2] + BROKEN[2:]
     assert not any(name in ds for name in (*SYSTEM, *BROKEN))
     assert "SAM1-2" in ds
     with pytest.raises(KeyError, match="has no video 'AA83-7'; its folder has no frame"):
         ds["AA83-7"]
     assert set(ds.table().video.unique()) == set(sound.videos)
     assert ds.summary()["videos"] == 9
-    assert ds.summary()["frameless"] == list(ds.frameless)
+    assert ds.summary()["frameless"] == list(ds.contents.frameless)
 
 
 def test_no_part_of_a_split_is_without_frames(tree: Path, tmp_path: Path, run: Run) -> None:
@@ -165,9 +165,9 @@ def test_no_part_of_a_split_is_without_frames(tree: Path, tmp_path: Path, run: R
         for folder in plane.glob("SAM[3-9]*"):
             shutil.rmtree(folder)
             folder.mkdir()
-    with pytest.raises(DataError, match=r"3 parts need 3 embryo codes at least, and there are 2 \(SAM1, SAM2\)"):
+    with pytest.raises(DataError, match=r"3 parts need at least 3 patient codes, but there are 2 \(SAM1, SAM2\)"):
         make_split(EmbryoDataset(tree))
-    with pytest.warns(UserWarning, match="6 videos without a frame, in no part of the split: SAM3-6"):
+    with pytest.warns(UserWarning, match="6 videos have no frame and are in no part of the split: SAM3-6"):
         split = make_split(EmbryoDataset(tree), {"train": 2, "test": 1})
     assert sorted(map(sorted, split.values())) == [["SAM1-2", "SAM1-7"], ["SAM2-4"]]
     assert len(split.made["without_frames"]) == 6
@@ -368,12 +368,12 @@ def test_renamed_folders_are_grouped_by_date_and_slide(tree: Path, extracted: Pa
     write_split(torn, tmp_path / "torn.json")
     status, out, err = run(split_command, tree, "--check", tmp_path / "torn.json")
     assert status == 1
-    assert "1 of 1 videos of test have a sibling in train" in out
-    assert "no sibling leaks" not in out
+    assert "1 of 1 video of test has a sibling in train" in out
+    assert "no siblings are in different parts" not in out
     options = ("--split", tmp_path / "torn.json", "--planes", "F0")
     status, out, err = run(folder_command, tree, tmp_path / "images", *options)
     assert status == 0
-    assert any("the split leaks: 1 of 1 videos of test" in line for line in err)
+    assert any("the split has siblings in different parts: 1 of 1 video of test" in line for line in err)
 
 
 def test_renamed_folders_are_reported(tree: Path, run: Run) -> None:
@@ -411,10 +411,10 @@ def test_nothing_is_claimed_if_patients_cannot_be_known(tree: Path, tmp_path: Pa
     status, out, err = run(split_command, tree, "--check", tmp_path / "split.json")
     assert status == 1
     assert "do not identify patients" in out
-    assert "no sibling leaks" not in out
-    names = check(Split({"train": ["Patient_1"], "test": ["Patient_2"]}), ["Patient_1", "Patient_2"])
-    assert not names.sound
-    assert "no sibling leaks" not in " ".join(names.lines())
+    assert "no siblings are in different parts" not in out
+    names = check_split(Split({"train": ["Patient_1"], "test": ["Patient_2"]}), ["Patient_1", "Patient_2"])
+    assert not names.valid
+    assert "no siblings are in different parts" not in " ".join(names.lines())
     assert all("do not identify patients" in m for m in validate(tree).findings.query("check == 'siblings'").message)
 
 
@@ -431,7 +431,7 @@ def test_annotations_that_count_from_zero_are_reported(tree: Path, run: Run) -> 
     with pytest.warns(UserWarning, match="counts from 0, but there is no RUN0: the labels are one run early") as caught:
         assert len(ds.table()) == len(ds.table())
     assert len(caught) == 1
-    assert ds.from_zero == set(ds.videos)
+    assert ds.contents.from_zero == set(ds.videos)
     found = validate(tree).findings.query("check == 'from-zero'")
     assert len(found) == 9
     assert "there is no RUN0; the labels are one run early" in found.message.iloc[0]
@@ -460,7 +460,13 @@ def test_warnings_show_names_with_escapes_in_one_line(tree: Path, tmp_path: Path
             (plane / first / "x\x1b[31m\n.jpeg").write_bytes(b"")
         EmbryoDataset(here).table()
     told = [str(each.message) for each in caught]
-    for part in "counts from 0", "match no frame here", "without a frame", "do not identify patients", "the form D":
+    for part in (
+        "counts from 0",
+        "match no frame here",
+        "in no part of the split",
+        "do not identify patients",
+        "the form D",
+    ):
         assert any(part in text for text in told), (part, told)
     assert all(text.isprintable() for text in told), told
 
@@ -539,7 +545,7 @@ def test_a_range_that_became_a_date_is_refused(extracted: Path, tmp_path: Path, 
     (tmp_path / "dated.csv").write_text("video,plane,runs\nSAM1-2,,Dec-40\n")
     status, _, err = run(dataset_command, extracted, "--table", tmp_path / "t.csv", "--exclude", tmp_path / "dated.csv")
     assert status == 1
-    assert "a spreadsheet has made a date of a range: format the column as text" in err[0]
+    assert "a spreadsheet has turned a range into a date: format the column as text" in err[0]
     assert not (tmp_path / "t.csv").exists()
 
 
@@ -627,7 +633,17 @@ def test_names_are_a_menu_in_interact(extracted: Path) -> None:
 
 
 CALLS = (
-    *(EmbryoDataset, EmbryoPlayer, check, compare, compare_sheet, contact_sheet, extract_part, focal_stack, leaks),
+    *(
+        EmbryoDataset,
+        EmbryoPlayer,
+        check_split,
+        compare,
+        compare_sheet,
+        contact_sheet,
+        extract_part,
+        focal_stack,
+        leaks,
+    ),
     *(make_image_folder, make_split, measure_video, phase_raster, read_split, validate, write_ground_truth),
 )
 NAMES = {each.__name__: each for each in CALLS}
@@ -673,7 +689,7 @@ KINDS: dict[str, str] = {
     "phase_raster(v)": r"as in phase_raster\(ds, videos=",
     "make_split(ds.path)": r"as in make_split\(EmbryoDataset\(",
     "make_split(ds, seed='x')": r"as in make_split\(ds, seed=1\)",
-    "check('split.json', ds)": r"as in check\(read_split\(",
+    "check_split('split.json', ds)": r"as in check_split\(read_split\(",
     "leaks('split.json')": r"as in leaks\(read_split\(",
     "read_split(None)": "a path must be a string",
     "extract_part(ds.path, 'x')": r"as in extract_part\(EmbryoDataset\(",

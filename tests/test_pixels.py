@@ -53,7 +53,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def findings(dataset: EmbryoDataset, video: str) -> pd.DataFrame:
     """What the checks on pixels find in a video."""
-    facts = PixelFacts(video, dataset.phase_rows(video), measure_video(dataset, video))
+    facts = PixelFacts(video, dataset.contents.phase_rows(video), measure_video(dataset, video))
     rules = [rule for rule in CHECKS.values() if rule.scope == "pixels"]
     return findings_table(finding for rule in rules for finding in rule.find(facts))
 
@@ -211,8 +211,8 @@ def test_unknown_names_are_told(jpeg: bytes, tmp_path: Path) -> None:
 def count_reads(dataset: EmbryoDataset, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that are read from now on."""
     reads: list[str] = []
-    read = dataset.source.read
-    monkeypatch.setattr(dataset.source, "read", lambda path: (reads.append(path), read(path))[1])
+    read = dataset.contents.source.read
+    monkeypatch.setattr(dataset.contents.source, "read", lambda path: (reads.append(path), read(path))[1])
     return reads
 
 
@@ -272,17 +272,17 @@ def test_an_interrupted_pass_loses_a_plane_at_most(
     (home / "D1_S1_I1_WELL2_RUN1.jpeg").write_bytes(jpeg)
     dataset = EmbryoDataset(dataset.path)
     reads = count_reads(dataset, monkeypatch)
-    read = dataset.source.read
+    read = dataset.contents.source.read
 
     def interrupted(path: str) -> bytes:
         if "F15" in path:
             raise KeyboardInterrupt
         return read(path)
 
-    monkeypatch.setattr(dataset.source, "read", interrupted)
+    monkeypatch.setattr(dataset.contents.source, "read", interrupted)
     with pytest.raises(KeyboardInterrupt):
         measure_video(dataset, "SAM1-2")
-    monkeypatch.setattr(dataset.source, "read", read)
+    monkeypatch.setattr(dataset.contents.source, "read", read)
     assert len(measure_video(dataset, "SAM1-2")) == 2
     assert [path.split("/")[0] for path in reads] == ["embryo_dataset", "embryo_dataset_F15"]
 
@@ -291,9 +291,9 @@ def test_memory_does_not_grow_with_the_pictures(jpeg: bytes, tmp_path: Path) -> 
     dataset = data_set(tmp_path, {f"RUN{run}": jpeg for run in range(1, 401)})
     peaks = []
     for runs in (80, 400):
-        dataset._listings.clear()
-        listing = dataset.listing("SAM1-2", "F0")
-        dataset._listings["SAM1-2", FocalPlane.F0] = listing._replace(runs=listing.runs[:runs])
+        dataset.contents._listings.clear()
+        listing = dataset.contents.listing("SAM1-2", "F0")
+        dataset.contents._listings["SAM1-2", FocalPlane.F0] = listing._replace(runs=listing.runs[:runs])
         tracemalloc.start()
         rows = measure_plane(dataset, "SAM1-2", FocalPlane.F0, 1)
         peaks.append(tracemalloc.get_traced_memory()[1])

@@ -125,7 +125,7 @@ def test_many_findings_of_a_kind_are_one_line() -> None:
     (line,) = [line for line in report.summary().splitlines() if "truncated-jpeg" in line]
     assert line.split()[:6] == ["error", "truncated-jpeg", "52", "videos", "24,960", "runs"]
     assert report.counts == {"error": 52, "warning": 0, "info": 0}
-    assert len(report.sound) == 652
+    assert len(report.valid) == 652
     assert report.to_html().count("<summary") == 1
 
 
@@ -134,7 +134,7 @@ def test_a_report_of_nothing() -> None:
     assert "nothing was found" in report.summary()
     assert report.exclude("info").empty
     assert list(report.exclude().columns) == ["video", "plane", "runs"]
-    assert report.sound == ("AA83-7",)
+    assert report.valid == ("AA83-7",)
     assert "Nothing was found" in report.to_html()
     assert json.loads(report.to_json())["findings"] == []
 

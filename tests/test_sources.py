@@ -84,7 +84,15 @@ def questions(name: str, plane: FocalPlane, run: int) -> dict[str, Any]:
     """Everything public that can be asked of a data set, and of a video in a plane."""
     return {
         "videos": lambda ds: ds.videos,
-        "planes": lambda ds: (ds.planes, ds.missing, ds.entries, ds.middle, len(ds), ds.annotated, ds.timed),
+        "planes": lambda ds: (
+            ds.planes,
+            ds.missing,
+            ds.contents.entries,
+            ds.contents.middle,
+            len(ds),
+            ds.contents.annotated,
+            ds.contents.timed,
+        ),
         "grades": lambda ds: ds.grades,
         "table": lambda ds: ds.table(),
         "part": lambda ds: ds.table(videos=name, planes=plane, phases=["t2", "t4"]),
@@ -104,9 +112,9 @@ def questions(name: str, plane: FocalPlane, run: int) -> dict[str, Any]:
         "tolerant frame": lambda ds: ds[name].frame(run, plane, size=24, tolerant=True),
         "stack": lambda ds: ds[name].stack(plane),
         "small stack": lambda ds: ds[name].stack(plane, runs=[run, run], size=16, tolerant=True),
-        "tails": lambda ds: ds.source.tails(f"{plane.folder}/{name}"),
+        "tails": lambda ds: ds.contents.source.tails(f"{plane.folder}/{name}"),
         "strays": lambda ds: sorted(
-            ds.source.files(f"{plane.folder}/{name}") + ds.source.folders(f"{plane.folder}/{name}")
+            ds.contents.source.files(f"{plane.folder}/{name}") + ds.contents.source.folders(f"{plane.folder}/{name}")
         ),
         "no video": lambda ds: ds[name + "x"],
         "no run": lambda ds: ds[name].jpeg(9999, plane),
@@ -131,7 +139,7 @@ def test_archives_answer_as_the_extracted_folder_does(data):
             return  # these quirks find no place together
         extract_dataset(Path(folder) / "archives", Path(folder) / "extracted")
         left, right = EmbryoDataset(Path(folder) / "archives"), EmbryoDataset(Path(folder) / "extracted")
-        assert isinstance(left.source, ArchivesSource)
+        assert isinstance(left.contents.source, ArchivesSource)
         for name in right.videos:
             for plane in data.draw(st.sets(st.sampled_from(list(FocalPlane)), min_size=1, max_size=3), label="planes"):
                 run = data.draw(st.integers(0, frames + 1), label="run")
@@ -390,7 +398,7 @@ def test_texts_behind_a_fault_are_not_taken_for_absent(archives, tmp_path):
         tar = gzip.decompress((archives / name).read_bytes())
         (tmp_path / "cut" / name).write_bytes(gzip.compress(tar[:2048])[:-8])
     ds, tolerant = EmbryoDataset(tmp_path / "cut"), EmbryoDataset(tmp_path / "cut", tolerant=True)
-    [lost, *_] = [name for name in ds if name not in ds.annotated | ds.timed]
+    [lost, *_] = [name for name in ds if name not in ds.contents.annotated | ds.contents.timed]
     for ask in (
         lambda: ds[lost].phases,
         lambda: ds[lost].phase_at(1),
@@ -449,7 +457,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
 
 def test_a_fork_while_another_thread_indexes(archives):
     ds = EmbryoDataset(archives)
-    with ds.source._lock:  # as a thread holds it that indexes
+    with ds.contents.source._lock:  # as a thread holds it that indexes
         process = multiprocessing.get_context("fork").Process(target=first_bytes, args=((ds, "SAM1-2", 1, "F0"),))
         process.start()
         process.join(60)
@@ -647,7 +655,7 @@ def test_a_video_that_spans_several_seek_points(tmp_path):
     make_archives(tmp_path / "archives", videos=2, frames=60)
     extract_dataset(tmp_path / "archives", tmp_path / "extracted")
     left, right = EmbryoDataset(tmp_path / "archives"), EmbryoDataset(tmp_path / "extracted")
-    assert len(left.source._archive("embryo_dataset")._index.bits) > 2
+    assert len(left.contents.source._archive("embryo_dataset")._index.bits) > 2
     for name in right.videos[::-1]:
         for run in (60, 1, *right[name].runs().tolist()):
             assert left[name].jpeg(run) == right[name].jpeg(run)
@@ -750,7 +758,7 @@ def test_a_part_reads_no_more_of_a_text_than_the_data_set_does(archives, extract
     else:
         os.truncate(tmp_path / "data" / path, 1_000_001)
     ds = EmbryoDataset(tmp_path / "data")
-    for ask in lambda: ds.phase_rows("SAM1-2"), lambda: ds.extract("SAM1-2", "F0", to=tmp_path / "part"):
+    for ask in lambda: ds.contents.phase_rows("SAM1-2"), lambda: ds.extract("SAM1-2", "F0", to=tmp_path / "part"):
         with pytest.raises(DataError, match=f"^{path} has 1,000,001 bytes; at most 1,000,000 are read$"):
             ask()
     assert os.listdir(tmp_path) == ["data"]

@@ -18,7 +18,7 @@ from special_files import Ended, Server
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
-from nsw_da_medical_image.dataset_util.synthetic import write_run
+from nsw_da_medical_image.dataset_util.synthetic import write_batch
 from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, GRADES, TIMES
 
 VIDEO, PHASE = "SAM1-2", "t2"
@@ -39,8 +39,8 @@ class Data:
         self.phase, self.run = phase, int(next(run for run in video.runs("F0") if first <= run <= last))
         grey = np.random.default_rng(0).integers(0, 255, (4, 64, 64)).astype(np.uint8)
         (folder / "batches").mkdir()
-        write_run(folder / "batches" / "batch", grey, "a prompt", phase, "F0")
-        write_run(folder / "batches" / "other", grey[::-1], "a prompt", phase, "F0")
+        write_batch(folder / "batches" / "batch", grey, "a prompt", phase, "F0")
+        write_batch(folder / "batches" / "other", grey[::-1], "a prompt", phase, "F0")
 
     def place(self, role: str, top: Path) -> Path:
         """Where the file with that role is."""

@@ -22,7 +22,7 @@ from nsw_da_medical_image.common.findings import FINDING_COLUMNS, Severity
 from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util import synthetic
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
-from nsw_da_medical_image.dataset_util.synthetic import SyntheticRuns, adopt_batch, parse_metadata, write_run
+from nsw_da_medical_image.dataset_util.synthetic import SyntheticBatches, adopt_batch, parse_metadata, write_batch
 from nsw_da_medical_image.viewer.realism import compare_sheet
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +40,7 @@ def hostile(tmp_path: Path) -> Path:
     """A good run under an ugly prompt, and one run for each way to be wrong."""
     folder = tmp_path / "all-synthetic-runs"
     folder.mkdir()
-    write_run(folder / "good", [jpeg(0), jpeg(1)], HTML, "t2")
+    write_batch(folder / "good", [jpeg(0), jpeg(1)], HTML, "t2")
     good = json.loads((folder / "good" / "metadata.json").read_text())
     texts = {
         "no-json": "phase: t7",
@@ -57,7 +57,7 @@ def hostile(tmp_path: Path) -> Path:
         (folder / name / "img0.jpg").write_bytes(jpeg(2))
         (folder / name / "metadata.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     (folder / "nothing").mkdir()
-    write_run(folder / "pictures", [jpeg(3), jpeg(4), jpeg(5)], "", "t4")
+    write_batch(folder / "pictures", [jpeg(3), jpeg(4), jpeg(5)], "", "t4")
     (folder / "pictures" / "img1.jpg").write_bytes(jpeg(4)[:300])
     (folder / "pictures" / "img2.jpg").unlink()
     (folder / "pictures" / "img2.jpg").mkdir()
@@ -74,7 +74,7 @@ def command(*args: object, module: str = "dataset_util.synthetic") -> subprocess
 
 
 def test_what_is_wrong_is_a_finding_and_the_rest_is_served(hostile: Path) -> None:
-    runs = SyntheticRuns(hostile)
+    runs = SyntheticBatches(hostile)
     findings = runs.findings()
     errors = findings[findings.severity == "error"]
     assert set(errors.origin) == set(runs) - {"good"}
@@ -87,7 +87,7 @@ def test_what_is_wrong_is_a_finding_and_the_rest_is_served(hostile: Path) -> Non
 
 def test_the_findings_stand_below_those_of_the_validation(hostile: Path) -> None:
     """`dataset_util` does not import the validation, so only a test can hold the two together."""
-    findings = SyntheticRuns(hostile).findings()
+    findings = SyntheticBatches(hostile).findings()
     assert tuple(findings.columns[: len(FINDING_COLUMNS)]) == FINDING_COLUMNS
     assert set(findings.severity) <= set(Severity)
     assert set(findings.video) == {""}
@@ -115,7 +115,7 @@ def test_no_metadata_makes_it_raise(data: bytes) -> None:
 
 
 def test_no_markup_of_a_stranger_reaches_a_page(hostile: Path) -> None:
-    runs = SyntheticRuns(hostile)
+    runs = SyntheticBatches(hostile)
     page = runs._repr_html_()
     assert "&lt;img src=x onerror=alert(1)&gt;" in page
     assert "<img src=x" not in page
@@ -131,12 +131,12 @@ def test_the_command_lists_all_and_says_so(hostile: Path) -> None:
     assert "Traceback" not in done.stdout
     assert "no-json: metadata.json is not JSON (line 1: Expecting value)" in done.stdout
     rows = json.loads(command(hostile, "--json").stdout)
-    assert {row["origin"] for row in rows if row["severity"] == "error"} == set(SyntheticRuns(hostile)) - {"good"}
+    assert {row["origin"] for row in rows if row["severity"] == "error"} == set(SyntheticBatches(hostile)) - {"good"}
 
 
 @pytest.mark.slow
 def test_the_command_without_faults_and_without_a_folder(tmp_path: Path) -> None:
-    write_run(tmp_path / "run1", [jpeg(0)], "", "tB", "F+15")
+    write_batch(tmp_path / "run1", [jpeg(0)], "", "tB", "F+15")
     done = command(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "run1: tB F15, 1 images" in done.stdout
@@ -151,16 +151,16 @@ def test_names_that_are_no_text_are_findings(tmp_path: Path) -> None:
     """Tables hold text alone: such a run is left out and named, and such a file only named."""
     runs = tmp_path / "runs"
     runs.mkdir()
-    write_run(runs / "good", [jpeg(0)], "", "t2")
+    write_batch(runs / "good", [jpeg(0)], "", "t2")
     for name in os.fsdecode(b"run\xff"), os.fsdecode(b".hidden\xff"):
         try:
-            write_run(runs / name, [jpeg(1)], "", "t2")
+            write_batch(runs / name, [jpeg(1)], "", "t2")
         except OSError:
             pytest.skip("this file system takes no such name")
     for place in runs, runs / "good":
         (place / os.fsdecode(b"file\xff")).touch()
 
-    opened = SyntheticRuns(runs)
+    opened = SyntheticBatches(runs)
     assert list(opened) == ["good"]
     assert opened.table().origin.tolist() == ["good"]
     findings = opened.findings()
@@ -197,7 +197,7 @@ sys.exit(synthetic.main(sys.argv[1:]))
     ],
 )
 def test_ctrl_c_ends_the_command_in_one_line(tmp_path: Path, place: str, options: list[str], said: str) -> None:
-    write_run(tmp_path / "all" / "run1", [jpeg(0)], "", "t2")
+    write_batch(tmp_path / "all" / "run1", [jpeg(0)], "", "t2")
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").write_bytes(jpeg(1))
     given = [option.format(images=tmp_path / "images") for option in options]
@@ -214,7 +214,7 @@ def test_no_picture_is_clipped_in_silence(tmp_path: Path, mode: str) -> None:
     with pytest.raises(
         ValueError, match=f"image 1 cannot be written: a Pillow image of mode {mode}; scale it to 0-255"
     ):
-        write_run(tmp_path / "run", [jpeg(0), Image.new(mode, (16, 16))], "", "t2")
+        write_batch(tmp_path / "run", [jpeg(0), Image.new(mode, (16, 16))], "", "t2")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -223,7 +223,7 @@ def test_the_metadata_are_json(tmp_path: Path, number: float) -> None:
     """Python writes NaN and Infinity, and other readers stop at them; nothing is generated before that is known."""
     images = iter([jpeg(0)])
     with pytest.raises(ValueError, match=r"more holds what JSON cannot: .*not JSON compliant"):
-        write_run(tmp_path / "run", images, "", "t2", more={"losses": [0.5, number]})
+        write_batch(tmp_path / "run", images, "", "t2", more={"losses": [0.5, number]})
     assert len(list(images)) == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -253,8 +253,8 @@ def test_other_commands_use_what_is_sound_and_say_so(data: Path, hostile: Path, 
 
 def test_a_name_is_no_formula(data: Path, tmp_path: Path) -> None:
     r"""Matplotlib takes what stands between dollar signs for TeX, and refuses a \frac of nothing."""
-    write_run(tmp_path / r"a$\frac$b", [jpeg(0)], "", "t2")
-    figure = compare_sheet(EmbryoDataset(data).frames(planes="F0", phases="t2"), SyntheticRuns(tmp_path).frames())
+    write_batch(tmp_path / r"a$\frac$b", [jpeg(0)], "", "t2")
+    figure = compare_sheet(EmbryoDataset(data).frames(planes="F0", phases="t2"), SyntheticBatches(tmp_path).frames())
     figure.savefig(buffer := io.BytesIO(), format="svg", metadata={"Date": None})
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert any(r"a$\frac$b" in text for text in texts)
@@ -357,7 +357,7 @@ def test_images_from_elsewhere_become_a_batch(saved: Path, tmp_path: Path) -> No
             assert np.mean(abs(pixels.astype(int) - expected)) < 8, name
     assert batch.jpeg(4) == batch.jpeg(8) == (saved / "e.JPG").read_bytes()
     assert os.listdir(tmp_path / "data" / "all") == ["v1"]
-    assert len(SyntheticRuns(tmp_path / "data" / "all").frames(phases="t4")) == len(names)
+    assert len(SyntheticBatches(tmp_path / "data" / "all").frames(phases="t4")) == len(names)
 
 
 def spoil(folder: Path) -> dict[str, str]:
@@ -434,7 +434,7 @@ def test_nothing_is_written_if_a_batch_cannot_be_adopted(
     (tmp_path / "bare").mkdir()
     (tmp_path / "nested" / "run_0").mkdir(parents=True)
     Image.fromarray(GREY).save(tmp_path / "nested" / "run_0" / "embryo0.png")
-    made = write_run(tmp_path / "batch", [jpeg(0)], "", "t2")
+    made = write_batch(tmp_path / "batch", [jpeg(0)], "", "t2")
     before = digests(tmp_path)
     for folder, phase, why in (
         (tmp_path / "no", "t4", "is not there; give the folder that holds the images"),
@@ -442,7 +442,7 @@ def test_nothing_is_written_if_a_batch_cannot_be_adopted(
         (tmp_path / "bare", "t4", "holds no image that can be adopted"),
         (tmp_path / "nested", "t4", "adopt its sub-folders one by one: run_0"),
         (made.path, "t4", "is a batch already, of t2 F0"),
-        (saved, "t99", "'t99' is not a Phase"),
+        (saved, "t99", "'t99' is not a phase"),
     ):
         with pytest.raises((DataError, ValueError), match=why):
             adopt_batch(folder, phase)
@@ -482,30 +482,30 @@ def test_no_damaged_image_raises_anything_else(form: str, place: int, byte: int,
 def test_the_first_batch_makes_the_folder_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     with pytest.raises(ZeroDivisionError):
-        write_run(tmp_path / "data" / "all" / "run1", (1 / 0 for _ in "x"), "", "t2")
+        write_batch(tmp_path / "data" / "all" / "run1", (1 / 0 for _ in "x"), "", "t2")
     assert list(tmp_path.iterdir()) == []
-    assert write_run(tmp_path / "data" / "all" / "run1", [jpeg(0)], "", "t2").faults() == []
+    assert write_batch(tmp_path / "data" / "all" / "run1", [jpeg(0)], "", "t2").faults() == []
     (tmp_path / "home").mkdir()
-    assert write_run("~/all/run1", [jpeg(0)], "", "t2").path == str(tmp_path / "home" / "all" / "run1")
-    assert list(SyntheticRuns("~/all")) == ["run1"]
+    assert write_batch("~/all/run1", [jpeg(0)], "", "t2").path == str(tmp_path / "home" / "all" / "run1")
+    assert list(SyntheticBatches("~/all")) == ["run1"]
     (tmp_path / "home" / "pictures").mkdir()
     (tmp_path / "home" / "pictures" / "a.png").write_bytes(jpeg(1))
     assert adopt_batch("~/pictures", "t2", to="~/all/run2").path == str(tmp_path / "home" / "all" / "run2")
     with pytest.raises(DataError, match="is not there, so there is no synthetic batch yet"):
-        SyntheticRuns("~/no")
+        SyntheticBatches("~/no")
     with pytest.raises(OSError, match="run1"):
-        write_run(tmp_path / "data" / "all" / "run1" / "img0.jpg" / "run", [jpeg(0)], "", "t2")
+        write_batch(tmp_path / "data" / "all" / "run1" / "img0.jpg" / "run", [jpeg(0)], "", "t2")
 
 
 def test_parents_that_another_process_uses_stay(tmp_path: Path) -> None:
     def images() -> Iterator[bytes]:
-        write_run(tmp_path / "data" / "all" / "other", [jpeg(0)], "", "t2")
+        write_batch(tmp_path / "data" / "all" / "other", [jpeg(0)], "", "t2")
         raise KeyboardInterrupt
         yield
 
     with pytest.raises(KeyboardInterrupt):
-        write_run(tmp_path / "data" / "all" / "run1", images(), "", "t2")
-    assert list(SyntheticRuns(tmp_path / "data" / "all")) == ["other"]
+        write_batch(tmp_path / "data" / "all" / "run1", images(), "", "t2")
+    assert list(SyntheticBatches(tmp_path / "data" / "all")) == ["other"]
 
 
 def test_the_older_form_has_an_empty_suffix_for_f0(tmp_path: Path) -> None:
@@ -515,7 +515,7 @@ def test_the_older_form_has_an_empty_suffix_for_f0(tmp_path: Path) -> None:
         (folder / "img0.jpeg").write_bytes(jpeg(0))
         text = {"phase": "tPna", "focal-plane": suffix, "generate-datetime": "2023-09-04T15:30:01.459358"}
         (folder / "metadata.json").write_text(json.dumps(text))
-    runs = SyntheticRuns(tmp_path)
+    runs = SyntheticBatches(tmp_path)
     assert {run.plane for run in runs.values()} == {"F0", "F-15", "F30"}
     assert set(runs.findings().severity) == {"info"}
     assert len(runs.frames(planes="F0", phases="tPNa")) == 1
@@ -528,7 +528,7 @@ def test_the_command_makes_a_batch_and_knows_when_there_is_none(saved: Path, tmp
         done = command(folder)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert "no" in done.stderr
-        assert "synthetic batch yet; write_run makes one" in done.stderr
+        assert "synthetic batch yet; write_batch makes one" in done.stderr
         folder.mkdir(parents=True, exist_ok=True)
     folder.rmdir()
     folder.parent.rmdir()
@@ -543,7 +543,7 @@ def test_the_command_makes_a_batch_and_knows_when_there_is_none(saved: Path, tmp
     done = command(folder, "--adopt", saved, "--phase", "t4", "--plane", "F15", "--skip-unreadable", "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["images"], len(told["skipped"])) == (0, 12, 18)
-    assert SyntheticRuns(folder)["my images"].plane == "F15"
+    assert SyntheticBatches(folder)["my images"].plane == "F15"
     for wrong in (
         ["--phase", "t4"],
         ["--skip-unreadable"],

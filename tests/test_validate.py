@@ -37,7 +37,7 @@ from nsw_da_medical_image.validation.checks import (
     known_issues,
 )
 from nsw_da_medical_image.validation.report import Report
-from nsw_da_medical_image.validation.validate import Judged, Task, judge_video, main, validate
+from nsw_da_medical_image.validation.validate import VideoResult, VideoTask, check_video, main, validate
 
 FRAMES = 24
 
@@ -940,15 +940,15 @@ def test_stopped_by_hand_it_keeps_what_was_measured(
 ) -> None:
     """All of the videos before the one that it was at; in a cache of its own, which no other test has filled."""
     monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / "cache"))
-    real, seen = judge_video, []
+    real, seen = check_video, []
 
-    def stop(task: Task) -> Judged:
+    def stop(task: VideoTask) -> VideoResult:
         seen.append(task.video)
         if len(seen) == 3:
             raise KeyboardInterrupt
         return real(task)
 
-    monkeypatch.setattr("nsw_da_medical_image.validation.validate.judge_video", stop)
+    monkeypatch.setattr("nsw_da_medical_image.validation.validate.check_video", stop)
     with pytest.raises(KeyboardInterrupt):
         validate(tree, pixels=True)
     assert len(list((tmp_path / "cache" / "measures").glob("*"))) == 2 * len(FocalPlane)
@@ -990,7 +990,7 @@ def test_command_stopped_by_hand_leaves_no_file(
     def stop(*_: object, **__: object) -> Report:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nsw_da_medical_image.validation.validate.judge_video", stop)
+    monkeypatch.setattr("nsw_da_medical_image.validation.validate.check_video", stop)
     before = set(tmp_path.iterdir())
     assert main([str(tree), "--json", str(tmp_path / "new.json")]) == 130
     assert "no report was written" in capsys.readouterr().err

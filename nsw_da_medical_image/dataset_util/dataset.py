@@ -68,7 +68,7 @@ from nsw_da_medical_image.dataset_util.util import (
 class Video:
     """One embryo: its frames in every plane, its phases, hours and grades. `EmbryoDataset` makes it: `ds["AA83-7"]`."""
 
-    def __init__(self, dataset: Contents, name: str):
+    def __init__(self, dataset: "EmbryoDataset", name: str):
         self.dataset = dataset
         self.name = name
 
@@ -95,19 +95,19 @@ class Video:
     @property
     def planes(self) -> Choices[FocalPlane]:
         """The focal planes in which this copy has a folder of the video."""
-        return Choices(plane for plane in self.dataset.planes if self.name in self.dataset.folders(plane))
+        return Choices(plane for plane in self.dataset.planes if self.name in self.dataset.contents.folders(plane))
 
     def runs(self, plane: Plane = "F0") -> np.ndarray:
         """Return the RUN numbers in `plane`, ascending (read-only int32); empty if the plane lacks the video."""
-        return self.dataset.listing(self.name, plane).runs
+        return self.dataset.contents.listing(self.name, plane).runs
 
     def path(self, run: int, plane: Plane = "F0") -> str:
         """Return the path of a frame's file below the top of the data set. Raises `UnknownName` if the run is missing."""
         run = run_number(run)
-        listing, plane = self.dataset.listing(self.name, plane), FocalPlane.parse(plane)
+        listing, plane = self.dataset.contents.listing(self.name, plane), FocalPlane.parse(plane)
         place = int(np.searchsorted(listing.runs, run))
         if place == len(listing.runs) or listing.runs[place] != run:
-            damaged = self.dataset.source.faults().get(plane.folder)
+            damaged = self.dataset.contents.source.faults().get(plane.folder)
             where = f"plane {plane} of {self.name}{f' ({damaged})' if damaged else ''}"
             near = " and ".join(map(str, listing.runs[max(0, place - 1) : place + 1].tolist()))
             raise UnknownName(f"there is no RUN {run} in {where}; nearest: {near or 'none, it has no frame'}")
@@ -115,7 +115,7 @@ class Video:
 
     def jpeg(self, run: int, plane: Plane = "F0") -> bytes:
         """Return the bytes of a frame's file, as they are."""
-        return self.dataset.source.read(self.path(run, plane))
+        return self.dataset.contents.source.read(self.path(run, plane))
 
     def frame(
         self, run: int, plane: Plane = "F0", *, size: int | None = None, tolerant: bool | None = None
@@ -157,19 +157,19 @@ class Video:
     @property
     def phases(self) -> pd.DataFrame:
         """Columns phase (ordered), first, last (RUN numbers, inclusive); empty if the video is not annotated."""
-        table = pd.DataFrame(self.dataset.phase_rows(self.name), columns=["phase", "first", "last"])
+        table = pd.DataFrame(self.dataset.contents.phase_rows(self.name), columns=["phase", "first", "last"])
         return table.astype({"phase": PHASE_TYPE, "first": np.int64, "last": np.int64})
 
     def phase_at(self, run: int) -> Phase | None:
         """Return the phase of a run, or None if it is unlabelled."""
         runs = np.array([run_number(run, "video.phase_at(12)")])
-        rank = int(phase_ranks(self.dataset.phase_rows(self.name), runs)[0])
+        rank = int(phase_ranks(self.dataset.contents.phase_rows(self.name), runs)[0])
         return None if rank < 0 else list(Phase)[rank]
 
     @property
     def hours(self) -> pd.Series:
         """Hours since insemination (hpi) by RUN number, as recorded; empty if there is no time file."""
-        rows = self.dataset.time_rows(self.name)
+        rows = self.dataset.contents.time_rows(self.name)
         index = pd.Index([row.run for row in rows], dtype=np.int64, name="run")
         return pd.Series([row.hours for row in rows], index, dtype=float, name="hours")
 
@@ -219,7 +219,7 @@ def _video_card(video: Video) -> Markup:
     pictures: list[str] = []
     try:
         plane = min(video.planes, key=lambda plane: abs(plane.micrometres), default=FocalPlane.F0)
-        for row in video.dataset.phase_rows(video.name) if video.planes else ():
+        for row in video.dataset.contents.phase_rows(video.name) if video.planes else ():
             runs = video.runs(plane)
             within = runs[(runs >= row.first) & (runs <= row.last)]
             if len(within):
@@ -237,24 +237,56 @@ def require_video(video: Any, call: str) -> None:
     if isinstance(video, Video):
         return
     name = video if isinstance(video, str) else "AA83-7"
-    if isinstance(video, Contents):
+    if isinstance(video, EmbryoDataset):
         name = next(iter(video.videos), name)
     raise TypeError(f"a video of a data set is needed, as in {call.replace('NAME', name)}; not {brief(video)}")
 
 # %% ../../nbs/dataset_util/16_dataset.ipynb #46bf85a6
-class EmbryoDataset(Contents, Mapping[str, Video]):
+class EmbryoDataset(Mapping[str, Video]):
     """The data set in the folder `path`, extracted or as its archives, by video: `ds["AA83-7"].frame(12, "F15")`.
 
     A part of it is enough; `missing` lists what it lacks. `planes` restricts it: of archives, only these are indexed.
     `tolerant=True` reads truncated images, missing rows grey, and notes them in `tolerated`: {(video, plane): runs}; a
     pickled copy, as in the workers of a DataLoader, has its own notes. Raises `DataError` if `path` is not a data set.
+
+    Attributes: `path` as given, `root` (absolute), `planes`, `missing`, `tolerant`, `tolerated`, and `contents`, which lists
+    folders and reads text files.
     """
 
-    def __getitem__(self, name: str) -> Video:
-        return Video(self, self.named(name.name if isinstance(name, Video) else name))
+    def __init__(self, path: str | os.PathLike, *, planes: "Planes" = None, tolerant: bool = False):
+        self.contents = contents = Contents(path, planes=planes, tolerant=tolerant)
+        self.path, self.root, self.planes, self.missing = (
+            contents.path,
+            contents.root,
+            contents.planes,
+            contents.missing,
+        )
+        self.tolerant, self.tolerated = contents.tolerant, contents.tolerated
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), planes=self.planes, tolerant=self.tolerant), (self.root,)
+
+    def __getitem__(self, name: str) -> "Video":
+        return Video(self, self.contents.named(name.name if isinstance(name, Video) else name))
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name.name if isinstance(name, Video) else name)
+        return (name.name if isinstance(name, Video) else name) in self.contents
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.videos)
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    @property
+    def videos(self) -> Choices[str]:
+        """Names of the videos, in natural order."""
+        return self.contents.videos
+
+    @property
+    def grades(self) -> dict[str, Grades]:
+        """Grades by video; {} if there is no grades' file."""
+        return self.contents.grades
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -272,7 +304,7 @@ class EmbryoDataset(Contents, Mapping[str, Video]):
         return _dataset_card(self)
 
     def table(
-        self, videos: Names = None, planes: Planes = None, phases: Names = None, exclude: Exclude = None
+        self, videos: "Names" = None, planes: "Planes" = None, phases: "Names" = None, exclude: "Exclude" = None
     ) -> pd.DataFrame:
         """Return one row per frame: video, code, plane, run, phase, hours; of all, or of the given videos, planes, phases.
 
@@ -283,14 +315,14 @@ class EmbryoDataset(Contents, Mapping[str, Video]):
 
     def frames(
         self,
-        videos: Names = None,
-        planes: Planes = None,
-        phases: Names = None,
-        pick: Pick = "all",
-        exclude: Exclude = None,
-        transform: Callable[[Any], Any] | None = None,
-        as_: Form = "pil",
-    ) -> Frames:
+        videos: "Names" = None,
+        planes: "Planes" = None,
+        phases: "Names" = None,
+        pick: "Pick" = "all",
+        exclude: "Exclude" = None,
+        transform: "Callable[[Any], Any] | None" = None,
+        as_: "Form" = "pil",
+    ) -> "Frames":
         """Return the frames of `table` as a sequence of records, decoded when used: what torch's DataLoader takes.
 
         `pick` is "all", of each phase the "median" or the "onset", or a number of frames per phase: see `frames.picked`.
@@ -300,7 +332,7 @@ class EmbryoDataset(Contents, Mapping[str, Video]):
         table = picked(self.table(videos, planes, phases, exclude), pick)
         return Frames(table, DatasetSource(self), transform, as_)
 
-    def extract(self, videos: Any = None, planes: Planes = None, *, to: str | os.PathLike) -> "EmbryoDataset":
+    def extract(self, videos: Any = None, planes: "Planes" = None, *, to: str | os.PathLike) -> "EmbryoDataset":
         """Write some videos and planes, by default all, to the folder `to`: see `extract_part`."""
         return extract_part(self, to, videos, planes)
 
@@ -345,23 +377,23 @@ def _count_phases(dataset: EmbryoDataset, plane: FocalPlane, faults: list[str]) 
     frames, videos = np.zeros(len(Phase), int), np.zeros(len(Phase), int)
     for name in dataset:
         runs = _trying(faults, np.array([], int), dataset[name].runs, plane)
-        ranks = phase_ranks(_trying(faults, [], dataset.phase_rows, name), runs)
+        ranks = phase_ranks(_trying(faults, [], dataset.contents.phase_rows, name), runs)
         counts = np.bincount(ranks[ranks >= 0], minlength=len(Phase))
         frames += counts
         videos += counts > 0
     return {str(phase): {"frames": int(n), "videos": int(m)} for phase, n, m in zip(Phase, frames, videos, strict=True)}
 
 
-def _count_links(dataset: EmbryoDataset) -> dict[str, Any]:
+def _count_links(contents: Contents) -> dict[str, Any]:
     """Count the links that lead out of the data set: {"files": n, "folders": m, "first": path or None}."""
-    source, texts = dataset.source, [entry for entry in (ANNOTATIONS, TIMES) if entry in dataset.entries]
-    below = [f"{plane.folder}/{name}" for plane in dataset.planes for name in _trying([], (), dataset.folders, plane)]
+    source, texts = contents.source, [entry for entry in (ANNOTATIONS, TIMES) if entry in contents.entries]
+    below = [f"{plane.folder}/{name}" for plane in contents.planes for name in _trying([], (), contents.folders, plane)]
     files: list[str] = []
     folders: list[str] = []
-    for folder in ["", *(plane.folder for plane in dataset.planes), *texts, *below]:
+    for folder in ["", *(plane.folder for plane in contents.planes), *texts, *below]:
         if names := _trying([], [], source.links, folder):
             inner = set(_trying([], [], source.folders, folder))
-            for name in sorted(names if folder else dataset.entries & set(names), key=natural_key):
+            for name in sorted(names if folder else contents.entries & set(names), key=natural_key):
                 (folders if name in inner else files).append(f"{folder}/{name}" if folder else name)
     return {"files": len(files), "folders": len(folders), "first": next(iter([*folders, *files]), None)}
 
@@ -374,43 +406,46 @@ def summarise(dataset: EmbryoDataset) -> dict[str, Any]:
     lists folders that are no videos, `from_zero` videos whose annotation counts from 0, `unidentified` those whose names
     do not identify a patient; `groups` is the number of patients that the names of all frames distinguish then.
     """
+    contents, middle = dataset.contents, dataset.contents.middle
     faults: list[str] = []
     frames, hours = {str(plane): 0 for plane in dataset.planes}, []
     for name in progress(dataset.videos, desc="counting", unit="video"):
         for plane in dataset.planes:
             frames[plane] += len(_trying(faults, [], dataset[name].runs, plane))
-        hours += [row.hours for row in _trying(faults, [], dataset.time_rows, name)]
-    for name in dataset if not dataset.middle else ():
-        _trying(faults, [], dataset.phase_rows, name)
+        hours += [row.hours for row in _trying(faults, [], contents.time_rows, name)]
+    for name in dataset if not middle else ():
+        _trying(faults, [], contents.phase_rows, name)
     strange = [name for name in dataset if not names_patient(name)]
     groups = len(set(patients(dataset).values()) - {""}) if strange else 0
-    phases = _count_phases(dataset, dataset.middle, faults) if dataset.middle else {}
+    phases = _count_phases(dataset, middle, faults) if middle else {}
     grades = _trying(faults, {}, getattr, dataset, "grades")
     given = {part: [getattr(grades[name], part) for name in dataset if name in grades] for part in Grades._fields}
-    misnamed = [f"left out, since its name is not UTF-8: {name}" for name in dataset.misnamed]
+    misnamed = [f"left out, since its name is not UTF-8: {name}" for name in contents.misnamed]
     return {
         "path": dataset.path,
-        "no_frame": why_no_frame(dataset) if dataset.planes and not sum(frames.values()) else None,
-        "frameless": list(dataset.frameless),
-        "from_zero": sorted(dataset.from_zero, key=natural_key),
+        "no_frame": why_no_frame(contents) if dataset.planes and not sum(frames.values()) else None,
+        "frameless": list(contents.frameless),
+        "from_zero": sorted(contents.from_zero, key=natural_key),
         "unidentified": strange,
         "groups": groups,
         "videos": len(dataset),
         "codes": len({code_of(name) for name in dataset}),
         "frames": frames,
-        "middle": str(dataset.middle) if dataset.middle else None,
+        "middle": str(middle) if middle else None,
         "phases": phases,
-        "unlabelled": frames.get(dataset.middle or "", 0) - sum(count["frames"] for count in phases.values()),
+        "unlabelled": frames.get(middle or "", 0) - sum(count["frames"] for count in phases.values()),
         "hours": [min(hours), max(hours)] if hours else None,
         "grades": {part: {str(grade): each.count(grade) for grade in Grade} for part, each in given.items()},
         "missing": list(dataset.missing),
         "videos_without": {
-            "annotation": [name for name in dataset if name not in dataset.annotated],
-            "times": [name for name in dataset if name not in dataset.timed],
-            "planes": [name for name in dataset if any(name not in dataset.folders(plane) for plane in dataset.planes)],
+            "annotation": [name for name in dataset if name not in contents.annotated],
+            "times": [name for name in dataset if name not in contents.timed],
+            "planes": [
+                name for name in dataset if any(name not in contents.folders(plane) for plane in dataset.planes)
+            ],
         },
-        "links": _count_links(dataset),
-        "faults": sorted({*faults, *dataset.source.faults().values(), *misnamed}),
+        "links": _count_links(contents),
+        "faults": sorted({*faults, *contents.source.faults().values(), *misnamed}),
     }
 
 # %% ../../nbs/dataset_util/16_dataset.ipynb #523790c0

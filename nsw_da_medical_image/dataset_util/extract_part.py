@@ -18,7 +18,14 @@ from typing import Any, TypeVar
 from ..common.command import Parser, Several, in_threads
 from ..common.files import READ_LIMIT, TEXT_LIMIT, check_destination, expanded, new_folder
 from ..common.text import DataError, plural, show
-from .contents import Contents, Planes, require_dataset, unless_all, why_no_frame
+from nsw_da_medical_image.dataset_util.contents import (
+    Contents,
+    HasContents,
+    Planes,
+    require_dataset,
+    unless_all,
+    why_no_frame,
+)
 from .images import START_OF_IMAGE
 from .source import Source
 from .tar import why_unfit
@@ -36,19 +43,19 @@ from nsw_da_medical_image.dataset_util.util import (
 
 # %% ../../nbs/dataset_util/15_extract_part.ipynb #9ff46760
 _PARSERS = {ANNOTATIONS: parse_phases, TIMES: parse_times, GRADES: parse_grades}
-_Kind = TypeVar("_Kind", bound=Contents)
+_Kind = TypeVar("_Kind", bound=HasContents | Contents)
 
 
-def _wanted(dataset: Contents, videos: list[str], planes: list[FocalPlane]) -> list[list[str]]:
+def _wanted(contents: Contents, videos: list[str], planes: list[FocalPlane]) -> list[list[str]]:
     """Return the files to copy, one list per folder, as paths relative to the top of the data set."""
-    source = dataset.source
-    tops = [f"{plane.folder}/{video}" for plane in planes for video in videos if video in dataset.folders(plane)]
+    source = contents.source
+    tops = [f"{plane.folder}/{video}" for plane in planes for video in videos if video in contents.folders(plane)]
     folders = [folder for top in tops for folder in (top, *(f"{top}/{name}" for name in source.folders(top)))]
     return [
         *([f"{folder}/{name}" for name in source.files(folder)] for folder in folders),
-        [f"{ANNOTATIONS}/{video}_phases.csv" for video in videos if video in dataset.annotated],
-        [f"{TIMES}/{video}_timeElapsed.csv" for video in videos if video in dataset.timed],
-        [GRADES] if GRADES in dataset.entries else [],
+        [f"{ANNOTATIONS}/{video}_phases.csv" for video in videos if video in contents.annotated],
+        [f"{TIMES}/{video}_timeElapsed.csv" for video in videos if video in contents.timed],
+        [GRADES] if GRADES in contents.entries else [],
     ]
 
 
@@ -63,18 +70,18 @@ def _refuse_foreign(path: str, data: bytes) -> None:
         )
 
 
-def _check(dataset: Contents, planes: list[FocalPlane]) -> None:
+def _check(contents: Contents, planes: list[FocalPlane]) -> None:
     """Raise `DataError` for an invalid grades' file, or for a damaged archive unless the data set was opened with `tolerant`."""
-    if GRADES in dataset.entries:
-        data, again = dataset.source.read(GRADES, TEXT_LIMIT), "; download it again"
-        if GRADES in dataset.source.links(""):
+    if GRADES in contents.entries:
+        data, again = contents.source.read(GRADES, TEXT_LIMIT), "; download it again"
+        if GRADES in contents.source.links(""):
             _refuse_foreign(GRADES, data)
-        elif why := why_unfit(Path(dataset.root, GRADES)):
-            raise DataError(f"{dataset.path}: {why.removesuffix(again)}{again}, or remove it")
+        elif why := why_unfit(Path(contents.root, GRADES)):
+            raise DataError(f"{contents.path}: {why.removesuffix(again)}{again}, or remove it")
     entries = [*(plane.folder for plane in planes), ANNOTATIONS, TIMES]
-    dataset.source.prepare(entries)
-    faults = [fault for entry, fault in dataset.source.faults().items() if entry in entries]
-    if faults and not dataset.tolerant:
+    contents.source.prepare(entries)
+    faults = [fault for entry, fault in contents.source.faults().items() if entry in entries]
+    if faults and not contents.tolerant:
         raise DataError(f"{faults[0]}; tolerant=True, or --tolerant, extracts what can be read")
 
 
@@ -123,29 +130,32 @@ def extract_part(
     "all" as `videos` or `planes` is the same as None. Annotations and times are those of the videos; the grades' file is copied as a whole. Raises `UnknownName` for an unknown video
     or plane, `DataError` if a file cannot be read or the destination is in the way; then no files are left behind.
     """
-    require_dataset(dataset, 'extract_part(EmbryoDataset("data/archives"), "data/part")')
+    contents = require_dataset(dataset, 'extract_part(EmbryoDataset("data/archives"), "data/part")')
     videos, planes = unless_all(videos), unless_all(planes)
     to = Path(os.path.realpath(expanded(to)))
-    with _without_repeats(dataset.root):
-        asked = dataset.videos if videos is None else [getattr(name, "name", name) for name in one_or_several(videos)]
-        names = list(dict.fromkeys(map(dataset.named, asked)))
-        chosen = list(dataset.planes) if planes is None else [dataset.plane(plane) for plane in one_or_several(planes)]
-        check_destination(Path(os.path.realpath(dataset.root)), to)
-        _check(dataset, chosen)
-    wanted = _wanted(dataset, names, chosen)
+    with _without_repeats(contents.root):
+        asked = contents.videos if videos is None else [getattr(name, "name", name) for name in one_or_several(videos)]
+        names = list(dict.fromkeys(map(contents.named, asked)))
+        chosen = (
+            list(contents.planes) if planes is None else [contents.plane(plane) for plane in one_or_several(planes)]
+        )
+        check_destination(Path(os.path.realpath(contents.root)), to)
+        _check(contents, chosen)
+    wanted = _wanted(contents, names, chosen)
     if not any(path != GRADES for files in wanted for path in files):
-        raise DataError(f"{dataset.path} contains none of the requested files; give videos and planes")
+        raise DataError(f"{contents.path} contains none of the requested files; give videos and planes")
     with (
         new_folder(to, empty=True, parents=True) as hidden,
         progress(total=sum(map(len, wanted)), desc="extracting", unit="file") as bar,
     ):
-        for written in in_threads(lambda files: _copy(dataset.source, files, hidden), wanted, cores()):
+        for written in in_threads(lambda files: _copy(contents.source, files, hidden), wanted, cores()):
             bar.update(written)
         if chosen and not any(run_of(path.rpartition("/")[2]) is not None for files in wanted for path in files):
             raise DataError(
-                f"{dataset.path} has no frame of the requested videos and planes: {why_no_frame(dataset, names)}"
+                f"{contents.path} has no frame of the requested videos and planes: {why_no_frame(contents, names)}"
             )
-    return type(dataset)(to)
+    kind: Any = type(dataset)
+    return kind(to)
 
 # %% ../../nbs/dataset_util/15_extract_part.ipynb #ef1b6549
 def main(argv: list[str] | None = None) -> int:

@@ -21,7 +21,7 @@ from .util import FocalPlane, Phase
 
 # %% ../../nbs/dataset_util/12_frames.ipynb #2f761f63
 class FrameRecord(NamedTuple):
-    """A frame and what is known about it."""
+    """Frame with its labels."""
 
     image: Any  # PIL.Image of mode L, or uint8 (height, width), or what `transform` made of it
     video: str  # '' if it is synthetic
@@ -33,7 +33,7 @@ class FrameRecord(NamedTuple):
 
 # %% ../../nbs/dataset_util/12_frames.ipynb #ad681b34
 class FrameSource(Protocol):
-    """Where frames come from. `row` is a row of the table with which the source was given to `Frames`: {column: value}."""
+    """Source of frames. `row` is a row of the table that was given to `Frames` together with the source: {column: value}."""
 
     def jpeg(self, row: Mapping[str, Any]) -> bytes:
         """Return the bytes of the frame's file, as they are."""
@@ -57,7 +57,9 @@ def check_options(pick: Any = "all", as_: Any = "pil") -> None:
     number = isinstance(pick, SupportsIndex) and not isinstance(pick, bool)
     if operator.index(pick) < 1 if number else pick not in _PICKS:
         near = nearest(pick, _PICKS)
-        raise ValueError(f'pick is {pick!r}; give "all", "median", "onset", or a number of frames a phase from 1{near}')
+        raise ValueError(
+            f'pick is {pick!r}; give "all", "median", "onset", or a number of frames per phase, at least 1{near}'
+        )
     if as_ not in _FORMS:
         raise ValueError(f"as_ is {as_!r}; choose from {', '.join(_FORMS)}{nearest(as_, _FORMS)}")
 
@@ -65,7 +67,7 @@ def check_options(pick: Any = "all", as_: Any = "pil") -> None:
 def picked(table: pd.DataFrame, pick: Pick) -> pd.DataFrame:
     """Return the rows of a table of frames, ascending by run, that `pick` selects. Raises `ValueError` for an unknown one.
 
-    "all", or of each phase in each video and plane the "median", the "onset", or so many frames evenly spread.
+    "all" selects every row; "median", "onset" or a number of evenly spread frames select these of each phase in each video and plane.
     """
     check_options(pick)
     if pick == "all":
@@ -88,7 +90,7 @@ def frame_label(row: Mapping[str, Any]) -> str:
 
 
 class _Part(NamedTuple):
-    """Where some of the frames come from, and what is made of them."""
+    """Source of some of the frames, and what is made of them."""
 
     source: FrameSource
     transform: Callable[[Any], Any] | None
@@ -129,7 +131,11 @@ class Frames:
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"table": self.table, "_parts": self._parts, "_which": self._which}  # and not the columns once more
+        return {
+            "table": self.table,
+            "_parts": self._parts,
+            "_which": self._which,
+        }  # without the columns, which repeat the table
 
     def __len__(self) -> int:
         return len(self.table)
@@ -143,7 +149,7 @@ class Frames:
             index = operator.index(key)
         except TypeError:
             if isinstance(key, str | tuple):
-                example = 'frames are chosen by number, as in frames[0], or by ds.frames(videos="AA83-7")'
+                example = 'choose frames by number, as in frames[0], or with ds.frames(videos="AA83-7")'
                 raise TypeError(f"{example}; not {key!r}") from None
             places = np.arange(len(self))
             asked = places[key] if isinstance(key, slice) else np.asarray(key)
@@ -168,11 +174,11 @@ class Frames:
         """Return the row of a frame and its part; negative indices count from the end. Raises `IndexError` beyond either."""
         place = operator.index(index)
         if not -len(self) <= place < len(self):
-            raise IndexError(f"there is no frame {place}; there are {len(self):,}")
+            raise IndexError(f"there is no frame {place} in a sequence of {len(self):,}")
         return {name: read(place) for name, read in self._columns.items()}, self._parts[self._which[place]]
 
     def record(self, index: SupportsIndex) -> FrameRecord:
-        """Return a frame, decoded, and what is known about it. Raises `DataError` if it is damaged."""
+        """Return a frame, decoded, with its labels. Raises `DataError` if it is damaged."""
         row, part = self._row(index)
         video, plane, phase = (row[name] or "" for name in ("video", "plane", "phase"))
         pixels = part.source.pixels(row)
@@ -208,7 +214,7 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
         known = set(dtype.categories)
         if unknown := [value for value in table[name].dropna().unique() if value not in known]:
             choices = f"choose from {', '.join(dtype.categories)}{nearest(unknown[0], dtype.categories)}"
-            raise ValueError(f"{unknown[0]!r} is no {name}; {choices}")
+            raise ValueError(f"{unknown[0]!r} is not a {'focal plane' if name == 'plane' else name}; {choices}")
     return table.astype({"video": "category", **types, "hours": float}).reset_index(drop=True)
 
 

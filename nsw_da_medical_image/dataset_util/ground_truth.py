@@ -20,6 +20,7 @@ from ..common.files import new_file
 from ..common.text import DataError, one_line, spreadsheet_safe
 from nsw_da_medical_image.dataset_util.contents import (
     Contents,
+    HasContents,
     Names,
     Planes,
     require_dataset,
@@ -40,14 +41,14 @@ from .util import FocalPlane, Phase, code_of, one_or_several, progress
 
 # %% ../../nbs/dataset_util/14_ground_truth.ipynb #1dcd7142
 def _video_columns(
-    dataset: Contents, name: str, planes: Iterable[FocalPlane], ranks: list[int] | None
+    contents: Contents, name: str, planes: Iterable[FocalPlane], ranks: list[int] | None
 ) -> Iterator[tuple[FocalPlane, np.ndarray, np.ndarray, np.ndarray]]:
     """Yield each plane with the runs, phase ranks and hours of the frames whose phase is in `ranks` (None: all)."""
-    rows = dataset.phase_rows(name)
-    times = np.array(dataset.time_rows(name), dtype=float).reshape(-1, 2)
+    rows = contents.phase_rows(name)
+    times = np.array(contents.time_rows(name), dtype=float).reshape(-1, 2)
     known: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}  # planes nearly always agree on their runs
     for plane in planes:
-        runs = dataset.listing(name, plane).runs
+        runs = contents.listing(name, plane).runs
         if (key := runs.tobytes()) not in known:
             hours = np.full(len(runs), np.nan)
             if len(times):
@@ -69,21 +70,22 @@ def _rank(phase: Any) -> int:
 
 
 def frame_table(
-    dataset: Contents,
+    dataset: HasContents | Contents,
     videos: Any = None,
     planes: Any = None,
     phases: Any = None,
     unread: Collection[tuple[str, str]] = (),
 ) -> pd.DataFrame:
     """Return one row per frame, as `EmbryoDataset.table` does, by video, plane and run; skip the (video, plane) of `unread`."""
+    contents = require_dataset(dataset, 'frame_table(EmbryoDataset("data/extracted"))')
     asked = None if videos is None else [getattr(name, "name", name) for name in one_or_several(videos)]
-    names = list(dataset.videos) if asked is None else list(map(dataset.named, asked))
-    chosen = dataset.planes if planes is None else [dataset.plane(plane) for plane in one_or_several(planes)]
+    names = list(contents.videos) if asked is None else list(map(contents.named, asked))
+    chosen = contents.planes if planes is None else [contents.plane(plane) for plane in one_or_several(planes)]
     ranks = None if phases is None else list(map(_rank, one_or_several(phases)))
     parts: list[tuple[Any, ...]] = []  # of one video in one plane: place of the video, rank of the plane, columns
     for i, name in enumerate(names):
         read = [plane for plane in chosen if (name, plane) not in unread]
-        parts += [(i, plane.rank, *columns) for plane, *columns in _video_columns(dataset, name, read, ranks)]
+        parts += [(i, plane.rank, *columns) for plane, *columns in _video_columns(contents, name, read, ranks)]
     lengths = [len(runs) for _, _, runs, *_ in parts]
     video = np.repeat(np.array([i for i, *_ in parts], np.int32), lengths)
     plane = np.repeat(np.array([rank for _, rank, *_ in parts], np.int8), lengths)
@@ -101,20 +103,20 @@ def frame_table(
     )
 
 # %% ../../nbs/dataset_util/14_ground_truth.ipynb #78c949e8
-def _listable(dataset: Contents, listed: pd.DataFrame) -> Contents:
-    """Return `dataset` without the planes that cannot be listed. Raises `DataError` unless `listed` excludes them in each video."""
+def _listable(contents: Contents, listed: pd.DataFrame) -> Contents:
+    """Return `contents` without the planes that cannot be listed. Raises `DataError` unless `listed` excludes them in each video."""
     faults: dict[FocalPlane, DataError] = {}
     if len(listed):
-        dataset.source.prepare(plane.folder for plane in dataset.planes)
-        for plane in dataset.planes:
+        contents.source.prepare(plane.folder for plane in contents.planes)
+        for plane in contents.planes:
             try:
-                dataset.folders(plane)
+                contents.folders(plane)
             except DataError as fault:
                 faults[plane] = fault
     if not faults:
-        return dataset
-    planes = tuple(plane for plane in dataset.planes if plane not in faults)
-    rest = type(dataset)(dataset.root, planes=planes, tolerant=dataset.tolerant)
+        return contents
+    planes = tuple(plane for plane in contents.planes if plane not in faults)
+    rest = Contents(contents.root, planes=planes, tolerant=contents.tolerant)
     whole, parts = whole_videos(listed), whole_planes(listed)
     for plane, why in faults.items():
         if not all(name in whole or (name, plane) in parts for name in rest.videos):
@@ -123,21 +125,22 @@ def _listable(dataset: Contents, listed: pd.DataFrame) -> Contents:
 
 
 def table_without(
-    dataset: Contents, exclude: Exclude, videos: Any = None, planes: Any = None, phases: Any = None
+    dataset: HasContents | Contents, exclude: Exclude, videos: Any = None, planes: Any = None, phases: Any = None
 ) -> pd.DataFrame:
     """Return `frame_table` without the frames that `exclude` names; warn if rows of it match nothing, or if there is no frame at all."""
-    listed = exclusion_list(exclude, dataset)
-    if found := unmatched(listed, dataset):
+    contents = require_dataset(dataset, 'table_without(EmbryoDataset("data/extracted"), "exclude.csv")')
+    listed = exclusion_list(exclude, contents)
+    if found := unmatched(listed, contents):
         warnings.warn(one_line(found), stacklevel=4)
-    chosen = None if planes is None else [dataset.plane(plane) for plane in one_or_several(planes)]
-    dataset = _listable(dataset, listed)
+    chosen = None if planes is None else [contents.plane(plane) for plane in one_or_several(planes)]
+    contents = _listable(contents, listed)
     whole = whole_videos(listed)
-    asked = dataset.videos if videos is None else [getattr(name, "name", name) for name in one_or_several(videos)]
-    here = None if chosen is None else [plane for plane in chosen if plane in dataset.planes]
+    asked = contents.videos if videos is None else [getattr(name, "name", name) for name in one_or_several(videos)]
+    here = None if chosen is None else [plane for plane in chosen if plane in contents.planes]
     names = [name for name in asked if name not in whole]
-    table = frame_table(dataset, names, here, phases, whole_planes(listed))
-    if not len(table) and dataset.planes and not any(map(dataset.has_frame, dataset.videos)):
-        warnings.warn(one_line(f"{dataset.path}: {why_no_frame(dataset)}"), stacklevel=4)
+    table = frame_table(contents, names, here, phases, whole_planes(listed))
+    if not len(table) and contents.planes and not any(map(contents.has_frame, contents.videos)):
+        warnings.warn(one_line(f"{contents.path}: {why_no_frame(contents)}"), stacklevel=4)
     out = excluded(table, listed)
     return table[~out].reset_index(drop=True) if out.any() else table
 
@@ -172,7 +175,7 @@ def _write(pieces: Iterable[pd.DataFrame], path: Path, ending: str) -> None:
 
 
 def write_ground_truth(
-    dataset: Contents,
+    dataset: HasContents | Contents,
     path: str | os.PathLike,
     videos: Names = None,
     planes: Planes = None,
@@ -186,7 +189,7 @@ def write_ground_truth(
     `videos`, `planes` or `phases` is the same as None. Raises `FileExistsError` if there is a file already, `DataError` if
     no frame is left to write.
     """
-    require_dataset(dataset, 'write_ground_truth(EmbryoDataset("data/extracted"), "table.csv")')
+    contents = require_dataset(dataset, 'write_ground_truth(EmbryoDataset("data/extracted"), "table.csv")')
     if (ending := Path(path).suffix.lower()) not in _ENDINGS:
         raise ValueError(f"{os.fspath(path)} must end in {' or '.join(_ENDINGS)}")
     if ending == ".parquet" and find_spec("pyarrow") is None:
@@ -196,10 +199,10 @@ def write_ground_truth(
         raise ValueError(f"form is {form!r}; choose from {', '.join(get_args(TableForm))}")
     videos, planes, phases = map(unless_all, (videos, planes, phases))
     with new_file(path) as hidden:
-        table = table_without(dataset, exclude, videos, planes, list(Phase) if phases is None else phases)
+        table = table_without(contents, exclude, videos, planes, list(Phase) if phases is None else phases)
         if not len(table):
             none = "has no labelled frame of these videos, planes and phases; nothing is written"
-            raise DataError(f"{dataset.path} {none}")
+            raise DataError(f"{contents.path} {none}")
         starts = progress(range(0, len(table), _PIECE), desc="table", unit="piece")
         pieces = (ground_truth(table[start : start + _PIECE]) for start in starts)
         if form == "original":

@@ -27,7 +27,7 @@ _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")  # never within the coded pix
 
 
 def open_jpeg(data: bytes) -> Image.Image:
-    """Return a JPEG as an opened image, of which nothing is decoded yet.
+    """Return a JPEG as an opened image, not yet decoded.
 
     Raises `DataError` if it is not a JPEG, or if decoding it would take much longer than an image of its size should.
     """
@@ -38,7 +38,7 @@ def open_jpeg(data: bytes) -> Image.Image:
     if len(found) > _MOST_MARKERS:
         raise DataError(f"cannot be decoded: it has {len(found):,} markers; at most {_MOST_MARKERS:,} are read")
     header = data.find(b"\xff\xda")
-    if b"Exif\0\0" in data[:header]:  # camera settings, which nothing here reads, and about whose faults Pillow warns
+    if b"Exif\0\0" in data[:header]:  # camera settings: not needed here, and Pillow warns about errors in them
         data = data[:header].replace(b"Exif\0\0", b"exif\0\0") + data[header:]
     try:
         image = JpegImageFile(io.BytesIO(data))  # `Image.open` would print a warning for a large image
@@ -69,7 +69,7 @@ def decode(data: bytes, size: int | None = None, tolerant: bool = False) -> np.n
         raise DataError("is truncated: it does not end with the end mark of a JPEG")
     with open_jpeg(data if data.endswith(END_OF_IMAGE) else data + END_OF_IMAGE) as image:
         if image.mode != "L" and not tolerant:
-            raise DataError(f"has mode {image.mode} where 8-bit grey (L) is expected")
+            raise DataError(f"has colour mode {image.mode} instead of L (8-bit grey)")
         try:
             if size is not None:
                 image.draft("L", (size, size))  # lets the JPEG decoder itself scale by 2, 4 or 8

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REMEDIES', 'METADATA', 'BATCHES', 'Metadata', 'parse_metadata', 'Images', 'list_images', 'decode_image',
-           'SyntheticRun', 'write_run', 'adopt_batch', 'SyntheticRuns', 'sound_frames', 'main']
+           'SyntheticBatch', 'write_batch', 'adopt_batch', 'SyntheticBatches', 'valid_frames', 'main']
 
 # %% ../../nbs/dataset_util/18_synthetic.ipynb #c148a3af
 import argparse
@@ -207,7 +207,7 @@ def _listing_faults(files: Images) -> Iterator[Finding]:
         yield _finding("stray", "info", f"{name} is no image of the form img0.jpg and no {METADATA}")
 
 
-def _look(run: "SyntheticRun", number: int) -> tuple[int, str, int]:
+def _look(run: "SyntheticBatch", number: int) -> tuple[int, str, int]:
     """Return an image's number, what is wrong with it or '', and a hash of its bytes."""
     try:
         data = run.jpeg(number)
@@ -217,7 +217,7 @@ def _look(run: "SyntheticRun", number: int) -> tuple[int, str, int]:
     return number, "shows a single grey" if flat else "", hash(data)
 
 
-def _pixel_faults(run: "SyntheticRun") -> Iterator[Finding]:
+def _pixel_faults(run: "SyntheticBatch") -> Iterator[Finding]:
     """Yield what is wrong with the images of a run."""
     reasons: dict[str, list[int]] = {}
     first: dict[int, int] = {}
@@ -231,8 +231,8 @@ def _pixel_faults(run: "SyntheticRun") -> Iterator[Finding]:
         yield _finding("image", "warning" if reason.startswith(("repeats", "shows")) else "error", reason, numbers)
 
 
-class SyntheticRun:
-    """One folder of generated images, as `SyntheticRuns` returns it: its labels, its images by number, its faults."""
+class SyntheticBatch:
+    """One folder of generated images, as `SyntheticBatches` returns it: its labels, its images by number, its faults."""
 
     def __init__(self, path: str | os.PathLike):
         self.path = os.path.abspath(expanded(path))
@@ -312,10 +312,10 @@ class SyntheticRun:
         return [finding._replace(batch=self.name) for finding in found]
 
     def __repr__(self) -> str:
-        return printable(f"<SyntheticRun {self.path}>")
+        return printable(f"<SyntheticBatch {self.path}>")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, SyntheticRun) and self.path == other.path
+        return isinstance(other, SyntheticBatch) and self.path == other.path
 
     def __hash__(self) -> int:
         return hash(self.path)
@@ -370,7 +370,7 @@ def _metadata_text(prompt: str, phase: Phase, plane: FocalPlane, made: datetime 
     return text
 
 
-def write_run(
+def write_batch(
     path: str | os.PathLike,
     images: Iterable[Any],
     prompt: str,
@@ -379,7 +379,7 @@ def write_run(
     *,
     made: datetime | None = None,
     more: Mapping[str, Any] | None = None,
-) -> SyntheticRun:
+) -> SyntheticBatch:
     """Write the folder `path` with img0.jpg, img1.jpg, ... and metadata.json; it appears when it is complete.
 
     Folders above it that are missing are made. `images` are Pillow images, uint8 arrays (height, width) or (height,
@@ -395,7 +395,7 @@ def write_run(
         if number < 0:
             raise ValueError("there is no image to write")
         (folder / METADATA).write_text(text, encoding="utf-8")
-    return SyntheticRun(path)
+    return SyntheticBatch(path)
 
 # %% ../../nbs/dataset_util/18_synthetic.ipynb #97d672e1
 #: Where the project keeps its synthetic batches.
@@ -485,7 +485,7 @@ def _source(folder: str | os.PathLike) -> Path:
     if not folder.is_dir():
         what = "a file" if folder.exists() else "not there"
         raise DataError(f"{folder} is {what}; give the folder that holds the images")
-    run = SyntheticRun(folder)
+    run = SyntheticBatch(folder)
     found, _ = run.described
     if found and run.numbers:
         raise DataError(f"{folder} is a batch already, of {found.phase} {found.plane}; move it as it is")
@@ -516,7 +516,7 @@ def adopt_batch(
     skip_unreadable: bool = False,
     made: datetime | None = None,
     more: Mapping[str, Any] | None = None,
-) -> SyntheticRun:
+) -> SyntheticBatch:
     """Make a batch of the images in `folder`, which is only read, and return it; all images or nothing.
 
     JPEG, PNG, TIFF, WebP and BMP are read, under any names and of any size up to 16.8 megapixels. `to` is the folder to
@@ -572,10 +572,10 @@ def adopt_batch(
         }
         text = _metadata_text(prompt, *label, made, {**(more or {}), "adopted": adopted})
         (hidden / METADATA).write_text(text, encoding="utf-8")
-    return SyntheticRun(target)
+    return SyntheticBatch(target)
 
 # %% ../../nbs/dataset_util/18_synthetic.ipynb #3aef3250
-_FIRST = "write_run makes one of generated images, and adopt_batch, or --adopt, of images that you have"
+_FIRST = "write_batch makes one of generated images, and adopt_batch, or --adopt, of images that you have"
 
 
 def _excluded(findings: pd.DataFrame | None) -> set[tuple[str, int | None]]:
@@ -591,7 +591,7 @@ def _excluded(findings: pd.DataFrame | None) -> set[tuple[str, int | None]]:
     return out
 
 
-def _run_cells(run: SyntheticRun, pictures: int) -> list[Any]:
+def _run_cells(run: SyntheticBatch, pictures: int) -> list[Any]:
     """Return the cells of a run's row: name, labels, number of images, prompt, pictures."""
     found, faults = run.described
     labels = f"{found.phase} {found.plane}" if found else f"left out: {faults[0].message}"
@@ -610,7 +610,7 @@ def _run_cells(run: SyntheticRun, pictures: int) -> list[Any]:
     return [run.name, labels, f"{len(numbers):,}", prompt, tag("div", shown, style="white-space:nowrap")]
 
 
-class SyntheticRuns(Mapping[str, SyntheticRun]):
+class SyntheticBatches(Mapping[str, SyntheticBatch]):
     """The synthetic runs in the folder `path` by name, in natural order; raises `DataError` if there is no such folder."""
 
     def __init__(self, path: str | os.PathLike):
@@ -624,16 +624,16 @@ class SyntheticRuns(Mapping[str, SyntheticRun]):
             raise DataError(f"{path} is a run itself; give the folder above, {os.path.dirname(self.root)}")
 
     @cached_property
-    def _known(self) -> dict[str, SyntheticRun]:
+    def _known(self) -> dict[str, SyntheticBatch]:
         with os.scandir(self.root) as entries:
             names = [entry.name for entry in entries if is_folder(entry) and not entry.name.startswith(".")]
         texts = sorted(filter(is_text, names), key=natural_key)
         if lost := [name for name in names if not is_text(name)]:
             told = f"{self.path}: left out, since its name is not UTF-8: {', '.join(lost)}"
             warnings.warn(one_line(told), stacklevel=2)
-        return {name: SyntheticRun(os.path.join(self.root, name)) for name in texts}
+        return {name: SyntheticBatch(os.path.join(self.root, name)) for name in texts}
 
-    def __getitem__(self, name: str) -> SyntheticRun:
+    def __getitem__(self, name: str) -> SyntheticBatch:
         if name not in self._known:
             raise UnknownName(f"{self.path} has no synthetic run {name!r}{nearest(name, self._known)}")
         return self._known[name]
@@ -722,7 +722,7 @@ class SyntheticRuns(Mapping[str, SyntheticRun]):
 
     def __repr__(self) -> str:
         out = f", {len(self.left_out)} of them left out for want of labels" if self.left_out else ""
-        return printable(f"<SyntheticRuns {self.path}: {len(self)} runs{out}>")
+        return printable(f"<SyntheticBatches {self.path}: {len(self)} runs{out}>")
 
     def _repr_html_(self) -> str:
         names = list(self)[:20]
@@ -736,8 +736,8 @@ class SyntheticRuns(Mapping[str, SyntheticRun]):
         return type(self), (self.root,)
 
 # %% ../../nbs/dataset_util/18_synthetic.ipynb #4fa726cc
-def sound_frames(
-    runs: SyntheticRuns, names: Iterable[str] | None = None, planes: Any = None, phases: Any = None
+def valid_frames(
+    runs: SyntheticBatches, names: Iterable[str] | None = None, planes: Any = None, phases: Any = None
 ) -> tuple[Frames, str]:
     """Return the frames that no finding of severity error names, and a sentence about the rest, '' if there is none."""
     findings = runs.findings()
@@ -789,7 +789,7 @@ def _adopt(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     """Print what is found in the batches; return the exit status."""
-    runs = SyntheticRuns(args.folder)
+    runs = SyntheticBatches(args.folder)
     findings = runs.findings()
     counts = runs.table(exclude=findings).origin.value_counts()
     lines = [f"{runs.path}: {len(runs):,} runs, {counts.sum():,} images that can be used"]

@@ -21,7 +21,7 @@ from ..common.text import nearest, printable
 
 # %% ../../nbs/dataset_util/00_util.ipynb #836d1b53
 class UnknownName(KeyError):
-    """No such video, plane, phase or run; the message names the requested value and the nearest existing one."""
+    """Error for an unknown video, plane, phase or run; the message names the requested value and the nearest existing one."""
 
     def __str__(self) -> str:
         return printable(str(self.args[0]), keep="\n")  # a traceback shows it in a terminal
@@ -37,12 +37,12 @@ class OrderedName(StrEnum):
 
     @classmethod
     def parse(cls, value: Any) -> Self:
-        """Return the member that `value` names; `ValueError` with the choices if there is none."""
+        """Return the member that `value` names; `ValueError` with the choices if `value` names none."""
         try:
             return cls(value)
         except ValueError:
-            choices = ", ".join(cls)
-            message = f"{value!r} is not a {cls.__name__}; choose from {choices}{nearest(value, cls, n=1)}"
+            kind = re.sub("(?<=[a-z])(?=[A-Z])", " ", cls.__name__).lower()  # FocalPlane: "focal plane"
+            message = f"{value!r} is not a {kind}; choose from {', '.join(cls)}{nearest(value, cls, n=1)}"
             raise ValueError(message) from None
 
     def __lt__(self, other: str) -> bool:
@@ -76,12 +76,12 @@ class FocalPlane(OrderedName):
 
     @property
     def label(self) -> str:
-        """Return the signed two-digit form that synthetic runs use: 'F+00', 'F-15'."""
+        """Return the signed two-digit form that synthetic batches use: 'F+00', 'F-15'."""
         return f"F{self.micrometres:+03d}"
 
     @property
     def folder_suffix(self) -> str:
-        """Return what the plane adds to 'embryo_dataset' in names of archives and folders: '' for F0, else '_F-15'."""
+        """Return the ending of 'embryo_dataset' in the names of the plane's archive and folder: '' for F0, else '_F-15'."""
         return f"_{self.value}" if self.micrometres else ""
 
     @property
@@ -91,8 +91,8 @@ class FocalPlane(OrderedName):
 
     @classmethod
     def parse(cls, value: Any) -> Self:
-        """Return the plane of a plane, 'F-15', '-15', '_F-15', 'F+00' or the number -15; `ValueError` for anything else."""
-        if isinstance(value, cls):  # nearly always: every reading of a frame comes through here
+        """Return the plane given as a plane, 'F-15', '-15', '_F-15', 'F+00' or the number -15; `ValueError` for anything else."""
+        if isinstance(value, cls):  # nearly always, and each reading of a frame calls this
             return value
         text = value.strip() if isinstance(value, str) else ""
         if not text and isinstance(value, SupportsIndex) and not isinstance(value, bool):  # numpy's integers too
@@ -271,12 +271,12 @@ _SYSTEM = frozenset(
 
 
 def is_system_folder(name: str) -> bool:
-    """Return whether a folder belongs to a file system, a NAS or an archiver, judged by its name: '.zfs', '@eaDir', 'lost+found'."""
+    """Return whether a folder belongs to a file system, network storage or an archiver, judged by its name: '.zfs', '@eaDir', 'lost+found'."""
     return name.startswith((".", "__")) or name.casefold() in _SYSTEM
 
 # %% ../../nbs/dataset_util/00_util.ipynb #b9c1736b
 def progress(iterable: Iterable | None = None, **options: Any) -> Any:
-    """Return a `tqdm` bar over `iterable`: shown on a terminal (standard error) and in a notebook, silent elsewhere."""
+    """Return a `tqdm` bar over `iterable`: shown in a terminal (standard error) and in a notebook, silent elsewhere."""
     from tqdm.auto import tqdm
 
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()

@@ -11,7 +11,7 @@ __all__ = ['Scope', 'CHECKS', 'NO_VIDEO', 'Check', 'check', 'PlaneFacts', 'read_
            'truncated_jpeg', 'missing_annotation', 'unknown_phase', 'malformed_row', 'phase_order', 'from_zero',
            'phase_overlap', 'phase_gap', 'annotation_past_images', 'images_past_annotation', 'annotation_past_time',
            'missing_time', 'time_decreasing', 'uniform_clock', 'images_without_time', 'time_step', 'missing_grade',
-           'unknown_grade', 'duplicate_grade', 'siblings', 'Known', 'known_issues', 'Sign', 'known_issue']
+           'unknown_grade', 'duplicate_grade', 'siblings', 'KnownIssue', 'known_issues', 'Sign', 'known_issue']
 
 # %% ../../nbs/validation/01_checks.ipynb #8f24f1d1
 import io
@@ -29,10 +29,17 @@ import numpy as np
 from ..common.files import TEXT_LIMIT
 from ..common.findings import Finding, Ranges, Severity, ranges_of
 from ..common.text import DataError, first_few, is_text, join_ranges, nearest, noted, printable
-from ..dataset_util.contents import Listing, list_frames, names_patient, patients, why_no_frame
+from nsw_da_medical_image.dataset_util.contents import (
+    Contents,
+    Listing,
+    list_frames,
+    names_patient,
+    patients,
+    why_no_frame,
+)
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.images import END_OF_IMAGE
-from ..dataset_util.source import Source, Tail
+from ..dataset_util.source import FileEnd, Source
 from nsw_da_medical_image.dataset_util.textfiles import (
     Parsed,
     TimeRow,
@@ -100,7 +107,7 @@ class PlaneFacts(NamedTuple):
     """
 
     listing: Listing
-    tails: Mapping[str, Tail]
+    tails: Mapping[str, FileEnd]
     strays: tuple[str, ...]  # files
     folders: tuple[str, ...]
     copies: Mapping[str, str]
@@ -125,7 +132,7 @@ def _why(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, Tail]) -> dict[str, str]:
+def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, FileEnd]) -> dict[str, str]:
     """Return how each file in the folder `inner` of `folder` differs from its namesake outside; '' if not at all."""
     found: dict[str, str] = {}
     for name, tail in source.tails(f"{folder}/{inner}").items():
@@ -150,7 +157,7 @@ def read_plane(
     `like` are the facts of another plane; its listing is used if the names are the same.
     """
     folder = f"{plane.folder}/{video}"
-    tails: dict[str, Tail] = {}
+    tails: dict[str, FileEnd] = {}
     folders: list[str] = []
     copies: dict[str, str] = {}
     links: tuple[tuple[str, ...], bool] = ((), False)
@@ -268,12 +275,13 @@ def read_video(
     dataset: EmbryoDataset, video: str, planes: Iterable[FocalPlane], strays: Iterable[str] = ()
 ) -> VideoFacts:
     """Return the facts of a video that has a folder in `planes`; never raise."""
-    source, found, refused = dataset.source, dict[str, PlaneFacts](), list[tuple[str, str]]()
+    contents, source = dataset.contents, dataset.contents.source
+    found, refused = dict[str, PlaneFacts](), list[tuple[str, str]]()
     for plane in sorted(planes):
         found[plane], sentences = read_plane(source, plane, video, next(iter(found.values()), None))
         refused += [(str(plane), sentence) for sentence in sentences]
     annotation, times = (
-        read_text(source, f"{folder}/{video}{ending}", parse, folder in dataset.entries)
+        read_text(source, f"{folder}/{video}{ending}", parse, folder in contents.entries)
         for folder, ending, parse in (
             (ANNOTATIONS, "_phases.csv", parse_phases),
             (TIMES, "_timeElapsed.csv", parse_single_times),
@@ -283,7 +291,7 @@ def read_video(
     lacking: list[str] = []
     for plane in dataset.planes:
         with noted([]):  # a plane that cannot be listed is not lacking
-            if plane not in found and dataset.folders(plane) is not None:
+            if plane not in found and contents.folders(plane) is not None:
                 lacking.append(str(plane))
     return VideoFacts(video, found, tuple(lacking), annotation, times, tuple(refused), tuple(strays))
 
@@ -328,19 +336,19 @@ def _is_hidden(name: str) -> bool:
     return is_system_folder(name) or not is_text(name)
 
 
-def _read_names(dataset: EmbryoDataset, refused: list[tuple[str, str]]) -> tuple[dict, dict, list[str], list[str]]:
+def _read_names(contents: Contents, refused: list[tuple[str, str]]) -> tuple[dict, dict, list[str], list[str]]:
     """Return the names of the folders by plane and of the texts' videos by folder, and the paths of other files beside each."""
     folders: dict[FocalPlane, frozenset[str]] = {}
     texts: dict[str, frozenset[str]] = {}
     others: list[str] = []
     loose: list[str] = []
-    for plane in dataset.planes:
+    for plane in contents.planes:
         before = len(refused)
-        folders[plane] = frozenset(_names(dataset.source.folders, plane.folder, refused))
+        folders[plane] = frozenset(_names(contents.source.folders, plane.folder, refused))
         if len(refused) == before:
-            others += [f"{plane.folder}/{name}" for name in _names(dataset.source.files, plane.folder, refused)]
+            others += [f"{plane.folder}/{name}" for name in _names(contents.source.files, plane.folder, refused)]
     for folder, ending in _ENDINGS.items():
-        names = _names(dataset.source.files, folder, refused) if folder in dataset.entries else []
+        names = _names(contents.source.files, folder, refused) if folder in contents.entries else []
         mine = {name for name in names if name.endswith(ending) and is_text(name) and not name.startswith(".")}
         texts[folder] = frozenset(name.removesuffix(ending) for name in mine)
         loose += [f"{folder}/{name}" for name in names if name not in mine]
@@ -349,22 +357,22 @@ def _read_names(dataset: EmbryoDataset, refused: list[tuple[str, str]]) -> tuple
 
 def read_dataset(dataset: EmbryoDataset) -> DatasetFacts:
     """Return the facts of a data set; never raise."""
-    source, refused = dataset.source, list[tuple[str, str]]()
+    contents, source, refused = dataset.contents, dataset.contents.source, list[tuple[str, str]]()
     source.prepare([*(plane.folder for plane in dataset.planes), *_ENDINGS])
-    folders, texts, others, loose = _read_names(dataset, refused)
+    folders, texts, others, loose = _read_names(contents, refused)
     top = [*_names(source.folders, "", refused), *_names(source.files, "", refused)]
     misnamed = {path.rpartition("/")[2] for path in (*others, *loose) if not is_text(path)}
     refused += [("", f"left out, since its name is not UTF-8; rename it: {name}") for name in sorted(misnamed)]
     every = sorted(frozenset().union(*folders.values()), key=natural_key)
     empty = [
-        name for name in every if _is_hidden(name) or (name not in texts[ANNOTATIONS] and not dataset.has_frame(name))
+        name for name in every if _is_hidden(name) or (name not in texts[ANNOTATIONS] and not contents.has_frame(name))
     ]
     no_videos = tuple((name, sum(name in plane for plane in folders.values())) for name in empty)
     folders = {plane: names.difference(empty) for plane, names in folders.items()}
     found = frozenset().union(*folders.values()) if folders else texts[ANNOTATIONS]
     videos = tuple(sorted(found, key=natural_key))
-    frameless = bool(folders) and not any(map(dataset.has_frame, videos))
-    strange = patients(dataset, videos) if not all(map(names_patient, videos)) else {}
+    frameless = bool(folders) and not any(map(contents.has_frame, videos))
+    strange = patients(contents, videos) if not all(map(names_patient, videos)) else {}
     strays: dict[str, tuple[str, ...]] = {}
     nobodys: list[str] = []
     for path in filter(is_text, loose):  # named after a video, or not
@@ -373,13 +381,13 @@ def read_dataset(dataset: EmbryoDataset) -> DatasetFacts:
             strays[video] = (*strays.get(video, ()), path)
         else:
             nobodys.append(path)
-    grades = read_text(source, GRADES, parse_grades, GRADES in dataset.entries)
+    grades = read_text(source, GRADES, parse_grades, GRADES in contents.entries)
     refused += [(GRADES, sentence) for sentence in grades.refusal]
     refused += [told for told in source.faults().items() if told not in refused]  # of damaged archives
     beside = [*(name for name in top if name not in ARCHIVES.values()), *filter(is_text, others), *nobodys]
-    links = dataset.entries & set(_names(source.links, "", []))
-    why = why_no_frame(dataset) if frameless and not refused else ""
-    facts = DatasetFacts(dataset.entries, videos, folders, texts, strays, tuple(beside), grades, tuple(refused), links)
+    links = contents.entries & set(_names(source.links, "", []))
+    why = why_no_frame(contents) if frameless and not refused else ""
+    facts = DatasetFacts(contents.entries, videos, folders, texts, strays, tuple(beside), grades, tuple(refused), links)
     return facts._replace(no_videos=no_videos, no_frame=why, patients=tuple(strange.items()))
 
 # %% ../../nbs/validation/01_checks.ipynb #f4d74fcf
@@ -659,7 +667,7 @@ def doubled_frames(facts: VideoFacts) -> Iterator[Finding]:
         yield facts.finding("error" if late else "info", f"{told}; at their step the last image is of {last:.1f} hpi")
 
 # %% ../../nbs/validation/01_checks.ipynb #ef65ea71
-def _ended(facts: VideoFacts, wrong: Callable[[Tail], bool]) -> dict[str, list[int]]:
+def _ended(facts: VideoFacts, wrong: Callable[[FileEnd], bool]) -> dict[str, list[int]]:
     """Return the runs by plane whose file's end is wrong."""
     return {
         plane: found.runs_of([name for name, tail in found.tails.items() if wrong(tail)])
@@ -928,7 +936,7 @@ def siblings(facts: DatasetFacts) -> Iterator[Finding]:
             yield facts.finding("info", f"{kind} {code} has {len(videos)} videos: {first_few(videos, 4)}")
 
 # %% ../../nbs/validation/01_checks.ipynb #b324ee54
-class Known(NamedTuple):
+class KnownIssue(NamedTuple):
     """What was published about a video."""
 
     tier: str  # 'A', 'B', 'C', or '' where only its JPEGs are truncated
@@ -937,15 +945,15 @@ class Known(NamedTuple):
 
 
 @cache
-def known_issues() -> dict[str, Known]:
+def known_issues() -> dict[str, KnownIssue]:
     """Return what the CLEAVE audit (GitHub dyytnn/CLEAVE, data CC BY 4.0) found in the release, by video."""
     folder = files("nsw_da_medical_image.validation") / "data"
-    known: dict[str, Known] = {}
+    known: dict[str, KnownIssue] = {}
     for line in (folder / "known_issues.tsv").read_text("utf-8").splitlines()[1:]:
         video, tier, defects, cutoff = line.split("\t")
-        known[video] = Known(tier, tuple(defects.split(",")), None if cutoff == "-" else float(cutoff))
+        known[video] = KnownIssue(tier, tuple(defects.split(",")), None if cutoff == "-" else float(cutoff))
     for video in (folder / "truncated_jpeg_videos.txt").read_text("utf-8").split():
-        had = known.get(video, Known("", (), None))
+        had = known.get(video, KnownIssue("", (), None))
         known[video] = had._replace(defects=(*had.defects, "truncated_jpeg"))
     return known
 

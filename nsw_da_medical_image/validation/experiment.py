@@ -27,7 +27,7 @@ from ..dataset_util.frames import Frames
 from ..dataset_util.image_folder import describe, make_image_folder
 from ..dataset_util.sample import make_archives
 from ..dataset_util.split import Split, TooFewCodes, make_split, parse_weights, write_split
-from ..dataset_util.synthetic import SyntheticRuns, write_run
+from ..dataset_util.synthetic import SyntheticBatches, write_batch
 from ..dataset_util.util import FocalPlane, Phase, progress
 from .pixels import measure_video
 from .validate import validate
@@ -61,7 +61,7 @@ def _find_wells(dataset: EmbryoDataset, frames: Frames) -> dict[tuple[str, int],
     """Return the well in each frame, by video and run, as the middle plane shows it; frames without a visible rim have none."""
     wells: dict[tuple[str, int], Well] = {}
     for name, own in progress(frames.table.groupby("video", observed=True), desc="finding wells", unit="video"):
-        measured = measure_video(dataset, name, [str(dataset.middle)]).set_index("run")
+        measured = measure_video(dataset, name, [str(dataset.contents.middle)]).set_index("run")
         known = measured.loc[measured.index.intersection(own["run"]), ["well_x", "well_y", "well_radius"]].dropna()
         wells |= {(name, int(run)): Well(*map(float, place)) for run, *place in known.itertuples()}
     return wells
@@ -89,7 +89,7 @@ def augment(
             sources = own[own.table["plane"] == plane]
             chosen = rng.integers(0, len(sources), len(range(place, count, len(planes)))).tolist()
             if chosen:
-                write_run(
+                write_batch(
                     runs / f"{phase}_{FocalPlane(plane).label}",
                     images(sources, chosen, rng),
                     describe(phase, plane),
@@ -166,7 +166,7 @@ def _check_data(dataset: EmbryoDataset, weights: str, seed: int) -> None:
     """Raise `DataError` if there cannot be a result, before hours are spent on measuring."""
     if not dataset.planes:
         raise DataError(f"{dataset.path} holds no frames")
-    if not dataset.annotated:
+    if not dataset.contents.annotated:
         raise DataError(f"{dataset.path} has no annotations, and without them there is no phase to balance")
     try:
         make_split(dataset, weights, seed)
@@ -203,7 +203,7 @@ def run_experiment(
     write_split(split, out / "split.json")
     show(f"split: {', '.join(f'{part} {len(videos):,}' for part, videos in split.items())} videos")
 
-    middle = dataset.middle
+    middle = dataset.contents.middle
     if middle is None:
         raise DataError(f"{dataset.path} holds no frames")
     near = [plane for plane in dataset.planes if abs(plane.micrometres - middle.micrometres) <= 15]
@@ -220,7 +220,7 @@ def run_experiment(
     wanted = {str(phase): int(counts.max() - count) for phase, count in counts.items() if 0 < count < counts.max()}
     if wanted:
         generate(dataset, frames, wanted, out / "all-synthetic-runs", seed)
-        batches = SyntheticRuns(out / "all-synthetic-runs")
+        batches = SyntheticBatches(out / "all-synthetic-runs")
         findings = batches.findings()
         synthetic = batches.frames(exclude=findings)
         if wrong := int((findings["severity"] == "error").sum()):

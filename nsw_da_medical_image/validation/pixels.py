@@ -253,12 +253,12 @@ _TOGETHER = 12  # frames that a thread measures in one go: enough to amortise ca
 
 def measure_plane(dataset: EmbryoDataset, video: str, plane: FocalPlane, workers: int) -> np.ndarray:
     """Return the rows (of `FRAME_ROW`) of a video in a plane, measured by `workers` threads whatever the cache contains."""
-    listing, folder = dataset.listing(video, plane), f"{plane.folder}/{video}"
+    listing, folder = dataset.contents.listing(video, plane), f"{plane.folder}/{video}"
     runs = listing.runs.tolist()
     parts = [runs[start : start + _TOGETHER] for start in range(0, len(runs), _TOGETHER)]
     with ThreadPoolExecutor(workers) as pool:
         files = ({run: f"{folder}/{listing.name(run)}" for run in part} for part in parts)
-        rows = list(pool.map(lambda some: _measure_files(dataset.source, some), files))
+        rows = list(pool.map(lambda some: _measure_files(dataset.contents.source, some), files))
     return np.concatenate([np.zeros(0, FRAME_ROW), *rows])
 
 # %% ../../nbs/validation/02_pixels.ipynb #10138899
@@ -302,8 +302,8 @@ _KIND = "measures"  # of the arrays in the cache
 
 def _recalled_plane(dataset: EmbryoDataset, video: str, plane: FocalPlane, workers: int) -> np.ndarray:
     """Return the rows of a video in a plane: those of the cache, or measured and kept there."""
-    folder, runs = f"{plane.folder}/{video}", dataset.listing(video, plane).runs
-    key, stamp = f"{dataset.root}/{folder}", dataset.source.stamp(folder)
+    folder, runs = f"{plane.folder}/{video}", dataset.contents.listing(video, plane).runs
+    key, stamp = f"{dataset.root}/{folder}", dataset.contents.source.stamp(folder)
     version = f"{_VERSION} {stamp}"
     if stamp and (arrays := load(_KIND, key, version)):
         try:
@@ -312,7 +312,7 @@ def _recalled_plane(dataset: EmbryoDataset, video: str, plane: FocalPlane, worke
             report_damage(_KIND)
     rows = measure_plane(dataset, video, plane, workers)
     unread = (rows["bytes"] == 0) & (rows["fault"] != _EMPTY)
-    if stamp and not unread.any() and dataset.source.stamp(folder) == stamp:
+    if stamp and not unread.any() and dataset.contents.source.stamp(folder) == stamp:
         save(_KIND, key, version, _as_arrays(rows))
     return rows
 
@@ -334,7 +334,7 @@ def measure_video(
     name: Any = getattr(video, "name", video)
     found = dataset[name]
     asked = found.planes if planes is None else one_or_several(planes)
-    chosen = [dataset.plane(plane) for plane in asked]
+    chosen = [dataset.contents.plane(plane) for plane in asked]
     parts = [_recalled_plane(dataset, found.name, plane, workers or cores()) for plane in chosen]
     table = pd.DataFrame.from_records(np.concatenate([np.zeros(0, FRAME_ROW), *parts]))
     ranks = np.repeat(np.array([plane.rank for plane in chosen], np.int8), [len(part) for part in parts])

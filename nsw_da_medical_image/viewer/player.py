@@ -71,7 +71,7 @@ def describe_video(video: Video) -> dict[str, Any]:
             return read()
         return otherwise
 
-    rows = read_or([], lambda: video.dataset.phase_rows(video.name))
+    rows = read_or([], lambda: video.dataset.contents.phase_rows(video.name))
     grade = read_or(None, lambda: video.grade)
     return {
         "name": printable(video.name),
@@ -358,7 +358,7 @@ class EmbryoPlayer(anywidget.AnyWidget):
         )
         if not len(self.runs):
             dataset = self.videos[0].dataset
-            why = f": {why_no_frame(dataset, [video.name for video in self.videos])}" if dataset.planes else ""
+            why = f": {why_no_frame(dataset.contents, [video.name for video in self.videos])}" if dataset.planes else ""
             raise DataError(f"{self._names} has no frame{why}")
         self._delivery = Delivery(self._read, self.send)
         self._pushed = self._met = False  # whether the frames were pushed, and whether a browser has said hello
@@ -441,7 +441,7 @@ class EmbryoPlayer(anywidget.AnyWidget):
         `path` exists.
         """
         asked = one_or_several(self.plane if planes is None else planes) or [self.plane]
-        chosen = {str(self.videos[0].dataset.plane(plane)) for plane in asked}
+        chosen = {str(self.videos[0].dataset.contents.plane(plane)) for plane in asked}
         if path is None:
             return _page_of(self, chosen)
         with new_file(path) as hidden:
@@ -461,7 +461,7 @@ def _checked_videos(player: EmbryoPlayer, videos: Any, plane: Any, options: Mapp
             f'EmbryoPlayer takes no argument {name!r}{like}; as in EmbryoPlayer(ds["AA83-7"], plane="F0", fps=25)'
         )
     if several and not isinstance(plane, str | SupportsIndex):
-        several[0].dataset.plane(plane)  # raises, showing what a plane is
+        several[0].dataset.contents.plane(plane)  # raises, showing what a plane is
     if not 0 < len(several) <= player.MOST:
         raise ValueError(f"give 1 to {player.MOST} videos, not {len(several)}")
     return several

@@ -108,7 +108,7 @@ def contact_sheet(
     `ValueError` if there is nothing to show.
     """
     require_video(video, 'contact_sheet(ds["NAME"], plane="F15")')
-    plane = video.dataset.plane(plane)
+    plane = video.dataset.contents.plane(plane)
     if runs is not None:
         several = runs if isinstance(runs, Iterable) and not isinstance(runs, str | bytes) else [runs]
         chosen = [run_number(run, "contact_sheet(video, runs=[12, 13])") for run in several]
@@ -139,7 +139,7 @@ def _run_tile(video: Video, run: int, plane: Plane, size: int) -> Tile:
 def _phase_tiles(video: Video, plane: Plane, size: int) -> list[Tile]:
     """Return a tile for each row of the annotation, in the order of the runs."""
     runs = video.runs(plane)
-    rows = sorted(video.dataset.phase_rows(video.name), key=lambda row: row.first)
+    rows = sorted(video.dataset.contents.phase_rows(video.name), key=lambda row: row.first)
     ranks = phase_ranks(rows, runs)
     tiles = []
     for row in rows:
@@ -178,7 +178,7 @@ def focal_stack(video: Video, run: int, planes: Planes = None, size: int = 150) 
     require_video(video, 'focal_stack(ds["NAME"], 12)')
     run = run_number(run, "focal_stack(video, 12)")
     asked = video.dataset.planes if planes is None else one_or_several(planes)
-    chosen = [video.dataset.plane(plane) for plane in asked]
+    chosen = [video.dataset.contents.plane(plane) for plane in asked]
     if chosen and not any(run in video.runs(plane) for plane in chosen):
         video.path(run, chosen[0])  # raises, naming the nearest runs
     tiles, title = [], ""
@@ -211,10 +211,10 @@ def phase_raster(
     if by not in ("run", "hours"):
         raise ValueError(f"by is {by!r}; choose 'run' or 'hours'")
     names = [dataset[name].name for name in (dataset.videos if videos is None else one_or_several(videos))]
-    middle = dataset.middle if plane is None else dataset.plane(plane)
+    middle = dataset.contents.middle if plane is None else dataset.contents.plane(plane)
     if not names or middle is None:
         raise ValueError(f"there is nothing to draw: no {'video was chosen' if middle else 'plane is there'}")
-    rows = [_Row.of(dataset[name], middle, by) for name in names]
+    rows = [_row_of(dataset[name], middle, by) for name in names]
     by_note: dict[str, list[str]] = {}
     for name, row in zip(names, rows, strict=True):
         for note in row.notes:
@@ -242,38 +242,38 @@ class _Row(NamedTuple):
     missing: np.ndarray
     notes: list[str]
 
-    @classmethod
-    def of(cls, video: Video, plane: FocalPlane, by: By) -> "_Row":
-        """Return the row of a video."""
-        notes: list[str] = []
 
-        def read_or(note: str, read: Callable[..., Any], *args: Any) -> Any:
-            with noted(notes, lambda _: note, (DataError,)):
-                return read(*args)
-            return None
+def _row_of(video: Video, plane: FocalPlane, by: By) -> _Row:
+    """Return the row of a video."""
+    notes: list[str] = []
 
-        runs = video.runs(plane)
-        rows = read_or("annotation not understood", video.dataset.phase_rows, video.name)
-        if not rows and not notes:
-            notes.append("not annotated")
-        if not len(runs):
-            notes.append(f"no frames in plane {plane}")
-        nowhere = np.full(len(runs), np.nan)
-        start, end = read_or("times not understood", _positions, video, runs, by) or (nowhere, nowhere)
-        known = np.isfinite(start)
-        if len(runs) and not known.all():
-            notes.append("some hours not recorded" if known.any() else "no hours recorded")
-        before = np.flatnonzero(np.diff(runs) > 1)
-        gaps = np.column_stack([end[before], start[before + 1]])
-        ranks = phase_ranks(rows or [], runs)
-        return cls(_stretches(start[known], end[known], ranks[known]), gaps[np.isfinite(gaps).all(1)], notes)
+    def read_or(note: str, read: Callable[..., Any], *args: Any) -> Any:
+        with noted(notes, lambda _: note, (DataError,)):
+            return read(*args)
+        return None
+
+    runs = video.runs(plane)
+    rows = read_or("annotation not understood", video.dataset.contents.phase_rows, video.name)
+    if not rows and not notes:
+        notes.append("not annotated")
+    if not len(runs):
+        notes.append(f"no frames in plane {plane}")
+    nowhere = np.full(len(runs), np.nan)
+    start, end = read_or("times not understood", _positions, video, runs, by) or (nowhere, nowhere)
+    known = np.isfinite(start)
+    if len(runs) and not known.all():
+        notes.append("some hours not recorded" if known.any() else "no hours recorded")
+    before = np.flatnonzero(np.diff(runs) > 1)
+    gaps = np.column_stack([end[before], start[before + 1]])
+    ranks = phase_ranks(rows or [], runs)
+    return _Row(_stretches(start[known], end[known], ranks[known]), gaps[np.isfinite(gaps).all(1)], notes)
 
 
 def _positions(video: Video, runs: np.ndarray, by: By) -> tuple[np.ndarray, np.ndarray]:
     """Return where each run starts and ends on the axis, NaN if it has no place there."""
     if by == "run":
         return runs - 0.5, runs + 0.5
-    recorded = dict(video.dataset.time_rows(video.name))
+    recorded = dict(video.dataset.contents.time_rows(video.name))
     hours = np.array([recorded.get(run, np.nan) for run in runs.tolist()])
     following = np.append(hours[1:], np.nan)[: len(runs)]
     following[: len(runs) - 1][np.diff(runs) > 1] = np.nan
