@@ -514,6 +514,26 @@ def test_only_one_at_a_time(archives, larger, tmp_path):
     assert files(tmp_path / "extracted") == contents(larger)
 
 
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.EBADF])
+def test_a_lock_that_fails_keeps_the_extraction_out(archives, tmp_path, monkeypatch, code):
+    def fail(fd, operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with pytest.raises(OSError, match=os.strerror(code)):
+        extract_dataset(archives, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_file_systems_without_locks_leave_it_to_the_user(archives, tmp_path, monkeypatch, code):
+    def fail(fd, operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    assert extract_dataset(archives, tmp_path / "new").files > 0
+
+
 def test_other_archives_are_not_continued(archives, larger, tmp_path):
     """What an interrupted run left of other archives is not taken over."""
     hidden = tmp_path / ".extracted.extracting"

@@ -530,7 +530,7 @@ class _Staging:
                 self._refuse(f"contains {strange[0]!r}, which is not part of an extraction")
             self._mark()
             self._held["lock"] = held = self._open(self.LOCK, fd, os.O_RDWR | os.O_CREAT, self.LOCK)
-            if lock(held) is False:
+            if lock(held) is False:  # None: file systems without locks, as some parallel ones, leave it to the user
                 return False
             for name, dir_fd, opened in (self.path.name, parent, fd), (self.LOCK, fd, held):
                 if not os.path.samestat(os.stat(name, dir_fd=dir_fd, follow_symlinks=False), os.fstat(opened)):
