@@ -1165,6 +1165,20 @@ def test_what_people_have_gets_its_remedy(archives, tmp_path, case):
     assert {path.name for path in tmp_path.iterdir()} == {"archives"}
 
 
+@pytest.mark.parametrize("name", ["#snapshot", "~snapshot", "#recycle", "@tmp", "Network Trash Folder", ".zfs"])
+def test_what_may_be_somebodys_is_not_to_be_removed(archives, tmp_path, name):
+    (shutil.copytree(archives, tmp_path / "there") / name).mkdir()
+    with pytest.raises(DataError, match=f"{name}' .move it elsewhere"):
+        extract_dataset(tmp_path / "there", tmp_path / "new")
+
+
+@pytest.mark.parametrize("name", ["@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db"])
+def test_what_a_system_left_is_to_be_removed(archives, tmp_path, name):
+    (shutil.copytree(archives, tmp_path / "there") / name).mkdir()
+    with pytest.raises(DataError, match="left by the operating system; remove it"):
+        extract_dataset(tmp_path / "there", tmp_path / "new")
+
+
 def test_a_folder_above_the_archives_is_recognised(archives, tmp_path):
     shutil.copytree(archives, tmp_path / "download" / "7912264")
     done = command(tmp_path / "download", tmp_path / "extracted")

@@ -62,14 +62,14 @@ from nsw_da_medical_image.dataset_util.util import (
     GRADES,
     FocalPlane,
     cores,
-    is_system_folder,
     progress,
     run_of,
 )
 
 # %% ../../nbs/dataset_util/05_extract_dataset.ipynb #61c43ac5
 _LEFT = re.compile(
-    r"\._.*|\.nfs.*|\.trash.*|\.ds_store|\.directory|\.ipynb_checkpoints|__macosx|thumbs\.db|desktop\.ini"
+    r"\._.*|\.nfs.*|\.trash.*|\.ds_store|\.directory|\.ipynb_checkpoints|__macosx|thumbs\.db|desktop\.ini|@eadir"
+    r"|lost\+found|\$recycle\.bin|system volume information"
 )
 _CHECKSUMS = re.compile(r"(.*[._-])?(md5|sha[0-9]*|check)(sums?)?(\.txt)?")
 
@@ -81,7 +81,7 @@ def _surplus(name: str) -> str:
         return described
     if name in ARCHIVES.values():
         return f"{name!r} (an unpacked archive; move it elsewhere)"
-    if _LEFT.fullmatch(folded) or (is_system_folder(name) and not name.startswith((".", "__"))):
+    if _LEFT.fullmatch(folded):
         return f"{name!r} (left by the operating system; remove it)"
     return f"{name!r} ({'checksums; ' * bool(_CHECKSUMS.fullmatch(folded))}move it elsewhere)"
 
