@@ -258,20 +258,21 @@ def _drop_repeats(top: str, tree: int, tally: Tally) -> None:
         for video in sorted(tally.videos):
             path = f"{top}/{video}/F0".encode()
             missing = suppress(FileNotFoundError, NotADirectoryError)
-            with _opened(video.encode(), plane) as above, missing, _opened("F0", above) as repeats:
-                for name in sorted(os.listdir(repeats)):
-                    data, original, stored = _read_own(name, dir_fd=repeats), None, os.fsencode(name)
-                    with suppress(OSError, DataError):
-                        original = _read_own(name, dir_fd=above)
-                    if data == original:
-                        os.unlink(name, dir_fd=repeats)
-                        tally.bytes -= len(data)
-                        tally.files -= 1
-                        tally.dropped += 1
-                        tally.content -= _digest(b"%b/%b" % (path, stored), len(data), isal_zlib.crc32(data))
-                    else:
-                        tally.differing.append(f"{video}/F0/{stored.decode(errors='backslashreplace')}")
-                with suppress(OSError):  # not empty: something differs
+            with _opened(video.encode(), plane) as above:
+                with missing, _opened("F0", above) as repeats:
+                    for name in sorted(os.listdir(repeats)):
+                        data, original, stored = _read_own(name, dir_fd=repeats), None, os.fsencode(name)
+                        with suppress(OSError, DataError):
+                            original = _read_own(name, dir_fd=above)
+                        if data == original:
+                            os.unlink(name, dir_fd=repeats)
+                            tally.bytes -= len(data)
+                            tally.files -= 1
+                            tally.dropped += 1
+                            tally.content -= _digest(b"%b/%b" % (path, stored), len(data), isal_zlib.crc32(data))
+                        else:
+                            tally.differing.append(f"{video}/F0/{stored.decode(errors='backslashreplace')}")
+                with suppress(OSError):  # not there, or not empty: something differs
                     os.rmdir("F0", dir_fd=above)
                     tally.content -= _digest(path, -1, 0)
     tally.content %= _DIGESTS
