@@ -311,7 +311,10 @@ def extract_archive(
         if drop_duplicate_f0:
             _drop_repeats(top, root, tally)
     except FAULTS as fault:
-        why = ArchiveChanged() if archive and file_state(path) != archive.facts else fault
+        state: list[int] = []
+        with suppress(OSError):  # an archive that cannot be found any more has changed too
+            state = file_state(path)
+        why = ArchiveChanged() if archive and state != archive.facts else fault
         raise DataError(explain(path.name, name, why)) from fault
     finally:
         writer.close()
