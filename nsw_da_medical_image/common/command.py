@@ -117,7 +117,7 @@ class Parser(argparse.ArgumentParser):
             if not (names := action.divided(value)) and action.type is filled:
                 self.error(f"argument {'/'.join(action.option_strings) or action.dest}: it is empty")
             setattr(found, action.dest, names)
-        elif value is not None and value < (least := self.least.get(action.dest, value)):
+        elif action.dest in self.least and value is not None and value < (least := self.least[action.dest]):
             self.error(f"{action.option_strings[0]} is {value}; it must be {least} or more")
 
     @contextmanager
