@@ -121,11 +121,11 @@ class Parser(argparse.ArgumentParser):
             self.error(f"{action.option_strings[0]} is {value}; it must be {least} or more")
 
     @contextmanager
-    def refusing(self, option: str = "") -> Iterator[None]:
-        """Exit with status 2 if the block raises a `ValueError` or an `UnknownName`, such as one about `option`."""
+    def refusing(self, option: str = "", errors: tuple[type[Exception], ...] = (ValueError,)) -> Iterator[None]:
+        """Exit with status 2 if the block raises one of `errors`, such as one about `option`."""
         try:
             yield
-        except (ValueError, KeyError) as error:
+        except errors as error:
             self.error(f"{option}: {error}" if option else str(error))
 
     def run(self, work: Callable[[Any], int | None], args: Any = None, **options: Any) -> int:
