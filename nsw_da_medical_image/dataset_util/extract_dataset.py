@@ -62,14 +62,14 @@ from nsw_da_medical_image.dataset_util.util import (
     GRADES,
     FocalPlane,
     cores,
-    is_system_folder,
     progress,
     run_of,
 )
 
 # %% ../../nbs/dataset_util/05_extract_dataset.ipynb #61c43ac5
 _LEFT = re.compile(
-    r"\._.*|\.nfs.*|\.trash.*|\.ds_store|\.directory|\.ipynb_checkpoints|__macosx|thumbs\.db|desktop\.ini"
+    r"\._.*|\.nfs.*|\.trash.*|\.ds_store|\.directory|\.ipynb_checkpoints|__macosx|thumbs\.db|desktop\.ini|@eadir"
+    r"|lost\+found|\$recycle\.bin|system volume information"
 )
 _CHECKSUMS = re.compile(r"(.*[._-])?(md5|sha[0-9]*|check)(sums?)?(\.txt)?")
 
@@ -81,7 +81,7 @@ def _surplus(name: str) -> str:
         return described
     if name in ARCHIVES.values():
         return f"{name!r} (an unpacked archive; move it elsewhere)"
-    if _LEFT.fullmatch(folded) or (is_system_folder(name) and not name.startswith((".", "__"))):
+    if _LEFT.fullmatch(folded):
         return f"{name!r} (left by the operating system; remove it)"
     return f"{name!r} ({'checksums; ' * bool(_CHECKSUMS.fullmatch(folded))}move it elsewhere)"
 
@@ -258,20 +258,21 @@ def _drop_repeats(top: str, tree: int, tally: Tally) -> None:
         for video in sorted(tally.videos):
             path = f"{top}/{video}/F0".encode()
             missing = suppress(FileNotFoundError, NotADirectoryError)
-            with _opened(video.encode(), plane) as above, missing, _opened("F0", above) as repeats:
-                for name in sorted(os.listdir(repeats)):
-                    data, original, stored = _read_own(name, dir_fd=repeats), None, os.fsencode(name)
-                    with suppress(OSError, DataError):
-                        original = _read_own(name, dir_fd=above)
-                    if data == original:
-                        os.unlink(name, dir_fd=repeats)
-                        tally.bytes -= len(data)
-                        tally.files -= 1
-                        tally.dropped += 1
-                        tally.content -= _digest(b"%b/%b" % (path, stored), len(data), isal_zlib.crc32(data))
-                    else:
-                        tally.differing.append(f"{video}/F0/{stored.decode(errors='backslashreplace')}")
-                with suppress(OSError):  # not empty: something differs
+            with _opened(video.encode(), plane) as above:
+                with missing, _opened("F0", above) as repeats:
+                    for name in sorted(os.listdir(repeats)):
+                        data, original, stored = _read_own(name, dir_fd=repeats), None, os.fsencode(name)
+                        with suppress(OSError, DataError):
+                            original = _read_own(name, dir_fd=above)
+                        if data == original:
+                            os.unlink(name, dir_fd=repeats)
+                            tally.bytes -= len(data)
+                            tally.files -= 1
+                            tally.dropped += 1
+                            tally.content -= _digest(b"%b/%b" % (path, stored), len(data), isal_zlib.crc32(data))
+                        else:
+                            tally.differing.append(f"{video}/F0/{stored.decode(errors='backslashreplace')}")
+                with suppress(OSError):  # not there, or not empty: something differs
                     os.rmdir("F0", dir_fd=above)
                     tally.content -= _digest(path, -1, 0)
     tally.content %= _DIGESTS
@@ -310,7 +311,10 @@ def extract_archive(
         if drop_duplicate_f0:
             _drop_repeats(top, root, tally)
     except FAULTS as fault:
-        why = ArchiveChanged() if archive and file_state(path) != archive.facts else fault
+        state: list[int] = []
+        with suppress(OSError):  # an archive that cannot be found any more has changed too
+            state = file_state(path)
+        why = ArchiveChanged() if archive and state != archive.facts else fault
         raise DataError(explain(path.name, name, why)) from fault
     finally:
         writer.close()
@@ -532,7 +536,7 @@ class _Staging:
                 self._refuse(f"contains {strange[0]!r}, which is not part of an extraction")
             self._mark()
             self._held["lock"] = held = self._open(self.LOCK, fd, os.O_RDWR | os.O_CREAT, self.LOCK)
-            if lock(held) is False:
+            if lock(held) is False:  # None: file systems without locks, as some parallel ones, leave it to the user
                 return False
             for name, dir_fd, opened in (self.path.name, parent, fd), (self.LOCK, fd, held):
                 if not os.path.samestat(os.stat(name, dir_fd=dir_fd, follow_symlinks=False), os.fstat(opened)):
