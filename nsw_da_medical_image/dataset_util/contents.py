@@ -204,7 +204,7 @@ class Contents:
 
     @cached_property
     def videos(self) -> Choices[str]:
-        """Names of the videos, in natural order."""
+        """Names of the videos, in natural order: folders in any plane with a frame or an annotation; without planes, the annotated ones."""
         self.source.prepare(plane.folder for plane in self.planes)
         names = frozenset().union(*map(self.folders, self.planes)) if self.planes else self.annotated
         # In a folder the annotations come first: they are listed at once, and a look into each video takes its time.

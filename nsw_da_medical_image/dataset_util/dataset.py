@@ -308,7 +308,7 @@ class EmbryoDataset(Mapping[str, Video]):
     ) -> pd.DataFrame:
         """Return one row per frame: video, code, plane, run, phase, hours; of all, or of the given videos, planes, phases.
 
-        Phase is missing if a run is unlabelled, hours if none was recorded. `exclude` leaves frames out: a validation
+        Phase is missing if a run is unlabelled, hours if none was recorded: they are never interpolated. `exclude` leaves frames out: a validation
         report, a table video, plane, runs, the path of such a CSV file, or names of videos.
         """
         return table_without(self, exclude, videos, planes, phases)
@@ -326,6 +326,7 @@ class EmbryoDataset(Mapping[str, Video]):
         """Return the frames of `table` as a sequence of records, decoded when used: what torch's DataLoader takes.
 
         `pick` is "all", of each phase the "median" or the "onset", or a number of frames per phase: see `frames.picked`.
+        Unlabelled frames are in "all" only, and only if `phases` is not given.
         `transform` is applied to each image, a `PIL.Image`, or with `as_="numpy"` a uint8 array (height, width).
         """
         check_options(pick, as_)  # before anything is read

@@ -61,6 +61,7 @@ def _wanted(contents: Contents, videos: list[str], planes: list[FocalPlane]) -> 
 
 def _refuse_foreign(path: str, data: bytes) -> None:
     """Raise `DataError` unless a file that a link brings in from elsewhere is what its name says."""
+    # Otherwise a link to a private file would be written, and passed on, under the name of a part of the data set.
     parse = _PARSERS.get(path.partition("/")[0])
     is_image = path.rpartition(".")[2].lower() in ("jpeg", "jpg")
     if not (data.startswith(START_OF_IMAGE) if is_image else parse and not parse(data).faults):
