@@ -131,7 +131,7 @@ def extract_part(
     "all" as `videos` or `planes` is the same as None. Annotations and times are those of the videos; the grades' file is copied as a whole. Raises `UnknownName` for a video
     or plane that is not there, `DataError` if a file cannot be read or the destination is in the way; then nothing is left behind.
     """
-    contents = require_dataset(dataset, 'extract_part(EmbryoDataset("data/archives"), "data/part")')
+    contents = require_dataset(dataset, 'extract_part(EmbryoDataset("data/archives"), "data/part")', contents_too=True)
     videos, planes = unless_all(videos), unless_all(planes)
     to = Path(os.path.realpath(expanded(to)))
     with _without_repeats(contents.root):

@@ -179,7 +179,7 @@ class Delivery:
         self.read, self.send, self.base64 = read, send, False
         self._changed = (
             threading.Condition()
-        )  # guards all below except `_seq`, `_size` and `_relaxed`, which only the thread changes
+        )  # guards _thread, _stopped, _wanted, _plan, _spare, _sent, _acked and _answers
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._wanted: deque[Frame] = deque()
