@@ -76,7 +76,7 @@ class Parser(argparse.ArgumentParser):
     def add_data_set(self) -> None:
         """Add the positional argument `folder`: a data set, extracted or as archives, or a part of one."""
         folder = "the folder of an extracted data set or of the archives, complete or in part"
-        self.add_argument("folder", help=folder)
+        self.add_argument("folder", type=filled, help=folder)
 
     def add_number(self, name: str, least: int = 1, **options: Any) -> None:
         """Add an option that takes a whole number of at least `least`."""

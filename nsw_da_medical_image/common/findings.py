@@ -32,7 +32,9 @@ Ranges: TypeAlias = tuple[tuple[int, int], ...]  # both ends inclusive
 
 
 def ranges_of(runs: Iterable[int]) -> Ranges:
-    """Return RUN numbers as ranges: `ranges_of([1, 2, 3, 7])` is ((1, 3), (7, 7))."""
+    """Return RUN numbers as ranges: `ranges_of([1, 2, 3, 7])` is ((1, 3), (7, 7)). Raises `TypeError` for a text."""
+    if isinstance(runs, str):
+        raise TypeError(f"runs are numbers, as in ranges_of([1, 2, 3]); not {runs!r}")
     numbers = [int(run) for run in runs]
     return tuple(join_ranges(zip(numbers, numbers, strict=True)))
 

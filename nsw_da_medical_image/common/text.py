@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DataError', 'printable', 'is_text', 'one_line', 'noted', 'show', 'report_error', 'warn', 'spreadsheet_safe',
-           'from_spreadsheet', 'without_folder', 'plural', 'first_few', 'brief', 'nearest', 'shortened', 'join_ranges',
-           'ranges_text', 'runs_text', 'runs_ranges']
+           'from_spreadsheet', 'without_folder', 'plural', 'first_few', 'and_more', 'brief', 'nearest', 'shortened',
+           'join_ranges', 'ranges_text', 'runs_text', 'runs_ranges']
 
 # %% ../../nbs/common/00_text.ipynb #ab6b6062
 import errno
@@ -13,7 +13,7 @@ import operator
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from typing import Any, SupportsIndex, TextIO
@@ -134,6 +134,13 @@ def first_few(names: Iterable[str], most: int = 5, between: str = ", ") -> str:
     """Return the first names of a list, and how many more there are: 'a, b and 3 more'."""
     known = list(names)
     return between.join(known[:most]) + (f" and {len(known) - most:,} more" if known[most:] else "")
+
+
+def and_more(items: Sized, what: str = "") -> str:
+    """Return how many items there are beyond the first, ' (and 3 more problems)' of `what` "problem"; '' if there are none."""
+    if len(items) < 2:
+        return ""
+    return f" (and {plural(len(items) - 1, f'more {what}')})" if what else f" (and {len(items) - 1:,} more)"
 
 
 def brief(value: object) -> str:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, SupportsIndex, TypeAlias
 import numpy as np
 
 from ..common.files import TEXT_LIMIT, expanded
-from ..common.text import DataError, brief, is_text, nearest, one_line, plural
+from ..common.text import DataError, and_more, brief, is_text, nearest, one_line, plural
 from .source import FolderSource, open_source, refuse_deep
 from nsw_da_medical_image.dataset_util.textfiles import (
     Parsed,
@@ -204,7 +204,7 @@ class Contents:
 
     @cached_property
     def videos(self) -> Choices[str]:
-        """Names of the videos, in natural order."""
+        """Names of the videos, in natural order: folders in any plane with a frame or an annotation; without planes, the annotated ones."""
         self.source.prepare(plane.folder for plane in self.planes)
         names = frozenset().union(*map(self.folders, self.planes)) if self.planes else self.annotated
         # In a folder the annotations come first: they are listed at once, whereas listing each video takes time.
@@ -304,8 +304,7 @@ class Contents:
 def _understood(path: str, parsed: Parsed, key: Callable[[Any], str] | None = None) -> list[Any]:
     """Return the rows of a text file. Raises `DataError` if one is not understood, or if a `key` occurs twice."""
     if parsed.faults:
-        more = f" (and {plural(len(parsed.faults) - 1, 'more problem')})" if parsed.faults[1:] else ""
-        raise DataError(f"{path}: {parsed.faults[0]}{more}")
+        raise DataError(f"{path}: {parsed.faults[0]}{and_more(parsed.faults, 'problem')}")
     keys = list(map(key, parsed.rows)) if key else []
     if len(set(keys)) < len(keys):
         repeated = next(name for i, name in enumerate(keys) if name in keys[:i])
@@ -353,9 +352,12 @@ class HasContents(Protocol):
     def contents(self) -> Contents: ...
 
 
-def require_dataset(dataset: Any, call: str) -> Contents:
-    """Return the contents of an `EmbryoDataset`, or the `Contents` given. Raises `TypeError`, which shows the right `call`."""
-    contents = getattr(dataset, "contents", dataset)
+def require_dataset(dataset: Any, call: str, contents_too: bool = False) -> Contents:
+    """Return the contents of an `EmbryoDataset`; with `contents_too`, `Contents` alone are enough.
+
+    Raises `TypeError`, which shows the right `call`, for anything else.
+    """
+    contents = getattr(dataset, "contents", dataset if contents_too else None)
     if not isinstance(contents, Contents):
         raise TypeError(f"a data set is needed, as in {call}; not {brief(dataset)}")
     return contents
@@ -372,7 +374,7 @@ def patients(dataset: HasContents | Contents, videos: Iterable[str] | None = Non
     The patient is the code in the video's name. If the name does not have the form of an id, it is the code of a
     video on the same slide, or else the date and slide in the names of its frames.
     """
-    contents = require_dataset(dataset, 'patients(EmbryoDataset("data/extracted"))')
+    contents = require_dataset(dataset, 'patients(EmbryoDataset("data/extracted"))', contents_too=True)
     names = list(contents.videos if videos is None else videos)
     found = {name: code_of(name) for name in names}
     if strange := [name for name in names if not names_patient(name)]:

@@ -253,19 +253,11 @@ class EmbryoDataset(Mapping[str, Video]):
     `tolerant=True` reads truncated images, missing rows grey, and notes them in `tolerated`: {(video, plane): runs}; a
     pickled copy, as in the workers of a DataLoader, has its own notes. Raises `DataError` if `path` is not a data set.
 
-    Attributes: `path` as given, `root` (absolute), `planes`, `missing`, `tolerant`, `tolerated`, and `contents`, which lists
-    folders and reads text files.
+    `contents` lists folders and reads text files.
     """
 
     def __init__(self, path: str | os.PathLike, *, planes: "Planes" = None, tolerant: bool = False):
-        self.contents = contents = Contents(path, planes=planes, tolerant=tolerant)
-        self.path, self.root, self.planes, self.missing = (
-            contents.path,
-            contents.root,
-            contents.planes,
-            contents.missing,
-        )
-        self.tolerant, self.tolerated = contents.tolerant, contents.tolerated
+        self.contents = Contents(path, planes=planes, tolerant=tolerant)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), planes=self.planes, tolerant=self.tolerant), (self.root,)
@@ -281,6 +273,36 @@ class EmbryoDataset(Mapping[str, Video]):
 
     def __len__(self) -> int:
         return len(self.videos)
+
+    @property
+    def path(self) -> str:
+        """The folder as given."""
+        return self.contents.path
+
+    @property
+    def root(self) -> str:
+        """The absolute path of the folder."""
+        return self.contents.root
+
+    @property
+    def planes(self) -> Choices[FocalPlane]:
+        """The focal planes that this copy has, or those asked for."""
+        return self.contents.planes
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What this copy lacks, of the folders and the grades' file of the release."""
+        return self.contents.missing
+
+    @property
+    def tolerant(self) -> bool:
+        """Whether damaged images and archives are read as far as possible."""
+        return self.contents.tolerant
+
+    @property
+    def tolerated(self) -> dict[tuple[str, FocalPlane], set[int]]:
+        """The damaged frames that were read: {(video, plane): runs}."""
+        return self.contents.tolerated
 
     @property
     def videos(self) -> Choices[str]:
@@ -309,12 +331,13 @@ class EmbryoDataset(Mapping[str, Video]):
     def _repr_html_(self) -> str:
         return _dataset_card(self)
 
+    # Annotations in quotes keep help() short: it shows the names of the types, not what they stand for.
     def table(
         self, videos: "Names" = None, planes: "Planes" = None, phases: "Names" = None, exclude: "Exclude" = None
     ) -> pd.DataFrame:
         """Return one row per frame: video, code, plane, run, phase, hours; of all, or of the given videos, planes, phases.
 
-        Phase is missing if a run is unlabelled, hours if none was recorded. `exclude` leaves frames out: a validation
+        Phase is missing if a run is unlabelled, hours if none was recorded: they are never interpolated. `exclude` leaves frames out: a validation
         report, a table video, plane, runs, the path of such a CSV file, or names of videos.
         """
         return table_without(self, exclude, videos, planes, phases)
@@ -332,6 +355,7 @@ class EmbryoDataset(Mapping[str, Video]):
         """Return the frames of `table` as a sequence of records, decoded when used: what torch's DataLoader takes.
 
         `pick` is "all", of each phase the "median" or the "onset", or a number of frames per phase: see `frames.picked`.
+        Unlabelled frames are in "all" only, and only if `phases` is not given.
         `transform` is applied to each image, a `PIL.Image`, or with `as_="numpy"` a uint8 array (height, width).
         """
         check_options(pick, as_)  # before anything is read
@@ -525,8 +549,7 @@ def _parser() -> Parser:
         description="Summarise a data set, extracted or as archives: videos, frames by plane and phase, hours, grades, and what is missing.",
         epilog="Exit status: 0 done, 1 if there is no data set or no frame, or if a text file is not understood, 2 wrong usage.",
     )
-    folder = "the folder of an extracted data set or of the archives, complete or in part"
-    parser.add_argument("folder", type=filled, help=folder)
+    parser.add_data_set()
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     table = "write the labelled frames to this .csv or .parquet file, one row per frame"
     parser.add_argument("--table", type=filled, metavar="FILE", help=table)

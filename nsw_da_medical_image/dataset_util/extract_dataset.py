@@ -140,7 +140,7 @@ def _opened(name: str | bytes, dir_fd: int) -> Iterator[int]:
         os.close(fd)
 
 
-_read_own = partial(read_file, flags=os.O_NOFOLLOW)
+_read_own = partial(read_file, flags=os.O_NOFOLLOW)  # of an open folder; a link is refused
 _DIGESTS = 1 << 128  # sums of digests are taken modulo this
 
 

@@ -61,6 +61,7 @@ def _wanted(contents: Contents, videos: list[str], planes: list[FocalPlane]) -> 
 
 def _refuse_foreign(path: str, data: bytes) -> None:
     """Raise `DataError` unless the target of a link to a file outside the data set is of the right kind."""
+    # Otherwise a link to a private file would be written, and passed on, under the name of a part of the data set.
     parse = _PARSERS.get(path.partition("/")[0])
     is_image = path.rpartition(".")[2].lower() in ("jpeg", "jpg")
     if not (data.startswith(START_OF_IMAGE) if is_image else parse and not parse(data).faults):
@@ -130,7 +131,7 @@ def extract_part(
     "all" as `videos` or `planes` is the same as None. Annotations and times are those of the videos; the grades' file is copied as a whole. Raises `UnknownName` for an unknown video
     or plane, `DataError` if a file cannot be read or the destination is in the way; then no files are left behind.
     """
-    contents = require_dataset(dataset, 'extract_part(EmbryoDataset("data/archives"), "data/part")')
+    contents = require_dataset(dataset, 'extract_part(EmbryoDataset("data/archives"), "data/part")', contents_too=True)
     videos, planes = none_if_all(videos), none_if_all(planes)
     to = Path(os.path.realpath(expanded(to)))
     with _without_repeats(contents.root):

@@ -186,6 +186,7 @@ class Frames:
         row, part = self._row(index)
         video, plane, phase = (row[name] or "" for name in ("video", "plane", "phase"))
         pixels = part.source.pixels(row)
+        # An array is the caller's own to write to, and torch warns of arrays that cannot be written to: hence "W".
         image: Any = Image.fromarray(pixels) if part.as_ == "pil" else np.require(pixels, requirements="W")
         image = image if part.transform is None else part.transform(image)
         return FrameRecord(image, video, plane, int(row["run"]), phase, float(row["hours"]), _RANKS.get(phase, -1))

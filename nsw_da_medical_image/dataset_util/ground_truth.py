@@ -77,7 +77,7 @@ def frame_table(
     unread: Collection[tuple[str, str]] = (),
 ) -> pd.DataFrame:
     """Return one row per frame, as `EmbryoDataset.table` does, by video, plane and run; skip the (video, plane) of `unread`."""
-    contents = require_dataset(dataset, 'frame_table(EmbryoDataset("data/extracted"))')
+    contents = require_dataset(dataset, 'frame_table(EmbryoDataset("data/extracted"))', contents_too=True)
     asked = None if videos is None else [getattr(name, "name", name) for name in one_or_several(videos)]
     names = list(contents.videos) if asked is None else list(map(contents.named, asked))
     chosen = contents.planes if planes is None else [contents.plane(plane) for plane in one_or_several(planes)]
@@ -128,7 +128,9 @@ def table_without(
     dataset: HasContents | Contents, exclude: Exclude, videos: Any = None, planes: Any = None, phases: Any = None
 ) -> pd.DataFrame:
     """Return `frame_table` without the frames that `exclude` names; warn if rows of it match nothing, or if there is no frame at all."""
-    contents = require_dataset(dataset, 'table_without(EmbryoDataset("data/extracted"), "exclude.csv")')
+    contents = require_dataset(
+        dataset, 'table_without(EmbryoDataset("data/extracted"), "exclude.csv")', contents_too=True
+    )
     listed = exclusion_list(exclude, contents)
     if found := unmatched(listed, contents):
         warnings.warn(one_line(found), stacklevel=4)
@@ -189,7 +191,9 @@ def write_ground_truth(
     `videos`, `planes` or `phases` is the same as None. Raises `FileExistsError` if there is a file already, `DataError` if
     no frame is left to write.
     """
-    contents = require_dataset(dataset, 'write_ground_truth(EmbryoDataset("data/extracted"), "table.csv")')
+    contents = require_dataset(
+        dataset, 'write_ground_truth(EmbryoDataset("data/extracted"), "table.csv")', contents_too=True
+    )
     if (ending := Path(path).suffix.lower()) not in _ENDINGS:
         raise ValueError(f"{os.fspath(path)} must end in {' or '.join(_ENDINGS)}")
     if ending == ".parquet" and find_spec("pyarrow") is None:

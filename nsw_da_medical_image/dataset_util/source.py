@@ -267,6 +267,7 @@ class ArchivesSource:
 
     @property
     def _lock(self) -> threading.Lock:
+        # One lock per process, since a lock held by another thread at a fork would never be released in the child.
         return self._locks.setdefault(os.getpid(), threading.Lock())
 
     def _archive(self, path: str) -> Archive | None:

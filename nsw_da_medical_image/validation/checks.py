@@ -30,6 +30,7 @@ from ..common.files import TEXT_LIMIT
 from ..common.findings import Finding, Ranges, Severity, ranges_of
 from nsw_da_medical_image.common.text import (
     DataError,
+    and_more,
     first_few,
     is_text,
     join_ranges,
@@ -203,8 +204,7 @@ class TextFacts(NamedTuple):
     @property
     def refusal(self) -> list[str]:
         """Return the message with which `EmbryoDataset` refuses the file; [] if it accepts it."""
-        more = f" (and {len(self.faults) - 1:,} more faults)" if self.faults[1:] else ""
-        return [f"{self.path}: {self.faults[0][1]}{more}"] if self.faults else []
+        return [f"{self.path}: {self.faults[0][1]}{and_more(self.faults, 'problem')}"] if self.faults else []
 
 
 def read_text(source: Source, path: str, parse: Callable[[bytes], Parsed], expected: bool = True) -> TextFacts:
@@ -560,8 +560,8 @@ def first_run(facts: VideoFacts) -> Iterator[Finding]:
     """A video begins at RUN1. Source: the file names of the release; only PMDPI029-1-8 begins at RUN2."""
     runs = facts.runs
     if len(runs) and runs[0] > 1:
-        severity, lost = "info" if runs[0] == 2 else "warning", range(1, int(runs[0]))
-        yield facts.finding(severity, f"the video begins at RUN{runs[0]}", lost)
+        severity, lost = "info" if runs[0] == 2 else "warning", ((1, int(runs[0]) - 1),)
+        yield facts.finding(severity, f"the video begins at RUN{runs[0]}", ranges=lost)
 
 # %% ../../nbs/validation/01_checks.ipynb #14af062b
 _IMAGE = re.compile(r"[^.].*\.jpe?g", re.IGNORECASE | re.DOTALL)
@@ -736,8 +736,9 @@ def _faulty(facts: VideoFacts, unknown: bool) -> Iterator[Finding]:
     ]
     if faults and (unknown or not text.unread):
         spans = [span for cells, _ in faults if (span := _claimed(cells, text.rows))]
-        more = f" (and {len(faults) - 1:,} more)" if faults[1:] else ""
-        yield facts.finding("warning", f"{text.path}, {faults[0][1]}{more}", ranges=tuple(join_ranges(spans)))
+        yield facts.finding(
+            "warning", f"{text.path}, {faults[0][1]}{and_more(faults)}", ranges=tuple(join_ranges(spans))
+        )
 
 
 @check("unknown-phase", "correct the phase; EmbryoDataset refuses the file")
@@ -752,8 +753,8 @@ def malformed_row(facts: VideoFacts) -> Iterator[Finding]:
     yield from _faulty(facts, unknown=False)
     if facts.times.faults and not facts.times.unread:
         runs = [int(cells[0]) for cells, _ in facts.times.faults if cells and re.fullmatch("[0-9]{1,6}", cells[0])]
-        more = f" (and {len(facts.times.faults) - 1:,} more)" if facts.times.faults[1:] else ""
-        yield facts.finding("warning", f"{facts.times.path}, {facts.times.faults[0][1]}{more}", runs)
+        told = f"{facts.times.path}, {facts.times.faults[0][1]}{and_more(facts.times.faults)}"
+        yield facts.finding("warning", told, runs)
 
 # %% ../../nbs/validation/01_checks.ipynb #e3655dba
 @check("phase-order", "exclude these runs, or find out which label is right")

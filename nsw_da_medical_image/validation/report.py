@@ -144,16 +144,25 @@ class Report:
         if isinstance(findings, pd.DataFrame):
             if lacking := [name for name in FINDING_COLUMNS if name not in findings]:
                 raise ValueError(f"findings lack the column {', '.join(lacking)}; make them with findings_table")
-            self.found, self.findings = as_findings(findings), findings.reset_index(drop=True)
+            self.found, self._findings = as_findings(findings), findings.reset_index(drop=True)
         else:
             self.found = sorted(as_findings(findings), key=lambda each: each.severity.rank)
-            self.findings = findings_table(self.found)
+            self._findings = findings_table(self.found)
         self.frames = frames
         self.dataset = dataset
         self.checks = tuple(checks)
         known = dataset.videos if dataset is not None else {each.video for each in self.found} - {""}
         self.videos = tuple(sorted(known, key=natural_key) if videos is None else videos)
         self.path = os.fspath(path) or (dataset.path if dataset is not None else "")
+
+    @property
+    def findings(self) -> pd.DataFrame:
+        """Return the findings as a table, which cannot be assigned: all else is made from `found`."""
+        return self._findings
+
+    @findings.setter
+    def findings(self, table: Any) -> None:
+        raise AttributeError("the findings of a report cannot be replaced; make another one, as in Report(findings)")
 
     @cached_property
     def groups(self) -> list[Group]:

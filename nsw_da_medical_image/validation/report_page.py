@@ -176,6 +176,8 @@ class Reported(Protocol):
     path: str
 
     @property
+    def groups(self) -> "list[Group]": ...
+    @property
     def counts(self) -> dict[str, int]: ...
     @property
     def videos_by_severity(self) -> dict[str, int]: ...
@@ -370,7 +372,7 @@ def report_html(
     Shows at most so many `rows` of a kind, `videos` of the map and `pictures`, without folders of this machine. `level`
     is that of the first heading. With `buttons`, pictures and the names of videos are buttons.
     """
-    kinds = [_group_html(group, report, rows) for group in group_findings(report.found)]
+    kinds = [_group_html(group, report, rows) for group in report.groups]
     silent = sorted(set(report.checks) - {finding.check for finding in report.found})
     sections = {
         "Findings": tag("div", kinds, class_="nr-groups") if kinds else tag("p", "No check found anything."),

@@ -126,7 +126,8 @@ def measure(frames: Frames, most: int = 2000, tolerant: bool = False) -> Measure
     """Measure up to `most` of `frames`, evenly spread: about 5 ms each.
 
     Intensity and contrast are mean and standard deviation in grey levels, sharpness the size of the finest gradient, likewise.
-    Raise `DataError` if there is no frame, or one is damaged; `tolerant` skips damaged frames and counts them.
+    Raise `DataError` if there is no frame, or one is damaged; `tolerant` skips damaged frames and counts them,
+    and raises it only if none is left.
     """
     require_frames(frames, 'compare(ds.frames(phases="t2"), SyntheticBatches("data/all-synthetic-runs").frames())')
     count = len(frames)
@@ -411,7 +412,7 @@ def _batches_html(synthetic: Frames) -> str:
         places = indices[origin]
         source, row = synthetic.origin(places[0])
         prompt = source[str(origin)].prompt if isinstance(source, SyntheticBatches) else ""
-        rows.append([origin, row["phase"], row["plane"], len(places), prompt])
+        rows.append([origin, row["phase"] or "", row["plane"] or "", len(places), prompt])
     return f"<h2>The batches</h2>{_table_html(['batch', 'phase', 'plane', 'images', 'prompt'], rows)}"
 
 # %% ../../nbs/viewer/02_realism.ipynb #f7f64978
