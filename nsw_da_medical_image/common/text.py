@@ -126,8 +126,8 @@ def without_folder(text: str, folder: str | os.PathLike) -> str:
 
 # %% ../../nbs/common/00_text.ipynb #bbf37aa9
 def plural(count: int, name: str) -> str:
-    """Return a count with its noun: '1 video', '1,204 videos'."""
-    return f"{count:,} {name}{'' if count == 1 else 's'}"
+    """Return a count with its noun: '1 video', '1,204 videos', '2 batches'."""
+    return f"{count:,} {name}{'' if count == 1 else 'es' if name.endswith('ch') else 's'}"
 
 
 def first_few(names: Iterable[str], most: int = 5, between: str = ", ") -> str:

@@ -22,8 +22,8 @@ from nsw_da_medical_image.dataset_util.contents import (
     Contents,
     HasContents,
     Planes,
+    none_if_all,
     require_dataset,
-    unless_all,
     why_no_frame,
 )
 from .images import START_OF_IMAGE
@@ -131,7 +131,7 @@ def extract_part(
     or plane, `DataError` if a file cannot be read or the destination is in the way; then no files are left behind.
     """
     contents = require_dataset(dataset, 'extract_part(EmbryoDataset("data/archives"), "data/part")')
-    videos, planes = unless_all(videos), unless_all(planes)
+    videos, planes = none_if_all(videos), none_if_all(planes)
     to = Path(os.path.realpath(expanded(to)))
     with _without_repeats(contents.root):
         asked = contents.videos if videos is None else [getattr(name, "name", name) for name in one_or_several(videos)]
@@ -174,7 +174,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tolerant", action="store_true", help="extract what can be read of a damaged archive")
 
     def extract(args: argparse.Namespace) -> None:
-        dataset = Contents(args.folder, planes=unless_all(args.planes), tolerant=args.tolerant)
+        dataset = Contents(args.folder, planes=none_if_all(args.planes), tolerant=args.tolerant)
         part = extract_part(dataset, args.to, args.videos)
         show(f"extracted to {part.path}: {plural(len(part.videos), 'video')} in {', '.join(part.planes) or 'no plane'}")
 
