@@ -350,7 +350,7 @@ def _taken_over(path: Path, tree: int, noted: dict[str, Any], report: Callable[[
     return None
 
 
-def _say(**content: Any) -> None:
+def _send(**content: Any) -> None:
     """Write a line of JSON to standard output, at once."""
     try:
         print(json.dumps(content), flush=True)
@@ -358,13 +358,13 @@ def _say(**content: Any) -> None:
         os._exit(0)  # the parent is gone
 
 
-def _obey(task: dict[str, Any]) -> dict[str, Any]:
+def _do_task(task: dict[str, Any]) -> dict[str, Any]:
     """Do the task that a line of JSON describes, and return the answer: the tally, or the error."""
 
     def report(position: int) -> None:
         if position >> 23 != reported[0] >> 23:
             reported[0] = position
-            _say(position=position)
+            _send(position=position)
 
     path, staging, reported = Path(task["path"]), task["staging"], [0]
     try:
@@ -396,7 +396,7 @@ def _work() -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        _say(**_obey(tasks.get()))
+        _send(**_do_task(tasks.get()))
 
 
 @contextmanager
@@ -507,7 +507,7 @@ class _Staging:
             self._refuse(why, name)
 
     def _open(self, name: str, dir_fd: int, flags: int, shown: str = "") -> int:
-        """Open the caller's own folder or file, which is made as the flags say. Raises `FileNotFoundError` if it just went away."""
+        """Open the caller's own folder or file, which is created if the flags ask for it. Raises `FileNotFoundError` if it was just removed."""
         kind = "a folder" if flags & os.O_DIRECTORY else "a file"
         if not flags & os.O_CREAT or name in os.listdir(dir_fd):  # asked first, since opening a device may do things
             self._require(os.stat(name, dir_fd=dir_fd, follow_symlinks=False), kind, shown)
