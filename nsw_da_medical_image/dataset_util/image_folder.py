@@ -148,7 +148,7 @@ class ImageFolder(NamedTuple):
 
     def __str__(self) -> str:
         phases = ", ".join(f"{count:,} {phase}" for phase, count in self.phases.items())
-        counts = {"videos": self.videos, "synthetic runs": self.runs}
+        counts = {"videos": self.videos, "synthetic batches": self.runs}
         whose = " and ".join(f"{count:,} {name}" for name, count in counts.items() if count)
         what = f"{self.images:,} images of {whose}, plane {', '.join(self.planes)}"
         how = "linked" if self.linked else "written"
@@ -289,8 +289,8 @@ def main(argv: list[str] | None = None) -> int:
     pick = "of each phase in each video and plane: all, median, onset, or so many (all)"
     add("--pick", type=str, default="all", metavar="WHICH", help=pick)
     add("--exclude", metavar="FILE.csv", help="leave out what this table names: video, plane, runs")
-    runs = "add the images of the synthetic runs in this folder that show these planes and phases"
-    add("--synthetic", metavar="RUNS", help=runs)
+    batches = "add the images of the synthetic batches in this folder that show these planes and phases"
+    add("--synthetic", metavar="BATCHES", help=batches)
     forms = "classic: descriptions and metadata.csv; huggingface: metadata.jsonl (classic)"
     add("--form", choices=get_args(Form), default="classic", help=forms)
     add("--size", type=int, metavar="N", help="scale to N x N pixels, encoded anew (copy the files)")
