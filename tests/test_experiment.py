@@ -123,9 +123,9 @@ def test_errors_are_one_line_and_nothing_is_left(shared: Callable[..., Shared], 
     before = sorted(tmp_path.iterdir())
     cases: list[tuple[list[Any], int, str]] = [
         (["--out", tmp_path / "taken"], 1, "exists already"),
-        ([tmp_path / "nowhere", "--out", tmp_path / "out"], 1, "nowhere is not there"),
-        ([tmp_path / "archives", "--out", tmp_path / "no" / "out"], 1, "no such folder to write into"),
-        ([tmp_path / "archives", "--out", tmp_path / "archives" / "out"], 1, "lies inside the data set"),
+        ([tmp_path / "nowhere", "--out", tmp_path / "out"], 1, "nowhere does not exist"),
+        ([tmp_path / "archives", "--out", tmp_path / "no" / "out"], 1, "the folder to write into does not exist"),
+        ([tmp_path / "archives", "--out", tmp_path / "archives" / "out"], 1, "is inside the data set"),
         ([tmp_path / "siblings", "--out", tmp_path / "out"], 1, "code"),
     ]
     for args, status, why in cases:
@@ -225,7 +225,7 @@ def test_two_parts_do_for_two_patients(extracted: Path, tmp_path: Path) -> None:
     assert done.stdout == ""  # nothing was validated in vain
     assert done.stderr.count("\n") == 1
     assert (
-        "there are 2 (SAM1, SAM2); siblings stay together: give weights for 2 parts at most, such as train=4,test=1"
+        "there are 2 (SAM1, SAM2), and siblings stay together: give weights for at most 2 parts, such as train=4,test=1"
         in (done.stderr)
     )
     assert not (tmp_path / "out").exists()

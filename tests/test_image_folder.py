@@ -52,7 +52,7 @@ def test_the_classic_form_byte_by_byte(data: Path, tmp_path: Path) -> None:
     options = ["--videos", "SAM1-7", "SAM1-2", "--planes", "F0", "F-15", "--phases", "t2", "--pick", "onset"]
     done = command(data, out, *options)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"{out}: 4 images of 2 videos, plane F-15, F0, ")
+    assert done.stdout.startswith(f"{out}: 4 images of 2 videos, planes F-15, F0, ")
 
     with open(data / "embryo_dataset_annotations" / "SAM1-2_phases.csv", newline="") as f:
         two = next(int(first) for phase, first, _ in csv.reader(f) if phase == "t2")
@@ -130,7 +130,7 @@ print(json.dumps([*facts, sorted(set(images["text"]))]))
         (["--synthetic", "nowhere"], 1, "error: nowhere is not there"),
         (["--exclude", "nowhere.csv"], 1, "error: No such file or directory: nowhere.csv"),
         (["--exclude", "s3://bucket/x.csv"], 1, "error: s3://bucket/x.csv is a URL"),
-        (["--size", "64", "--link"], 2, "error: link and size exclude each other"),
+        (["--size", "64", "--link"], 2, "error: link and size cannot be combined"),
         (["--size", "7"], 2, "error: size is 7; it must be 8 to 16,384 pixels"),
         (["--size", str(10**9)], 2, "error: size is 1000000000; it must be 8 to 16,384 pixels"),
         (["--size", str(10**20)], 2, "error: size is 100000000000000000000; it must be 8 to 16,384 pixels"),
@@ -153,7 +153,7 @@ def test_a_part_needs_its_split(data: Path, tmp_path: Path) -> None:
     """Else the whole data set would be written where only the training part was meant."""
     done = command(data, tmp_path / "out", "--videos", "SAM1-2", "--part", "train")
     assert done.returncode == 2
-    assert done.stderr.endswith("error: --part train needs --split, the split that it is a part of\n")
+    assert done.stderr.endswith("error: --part train needs --split, the file with this part\n")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -165,8 +165,8 @@ def test_a_split_that_leaks_or_names_other_videos_is_told_of(data: Path, tmp_pat
     done = command(data, tmp_path / "out", *options)
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
-        "note: the split leaks: 1 of 2 videos of val have a sibling in train: SAM1-7",
-        "note: 2 of 3 videos of train are not in this data set and are passed over: AA83-7, SAM1-99",
+        "note: the split has siblings in different parts: 1 of 2 videos of val has a sibling in train: SAM1-7",
+        "note: 2 of 3 videos of train are not in this data set and are skipped: AA83-7, SAM1-99",
     ]
     with open(tmp_path / "out" / "metadata.csv", newline="") as f:
         assert {row["label"].split("_")[1] for row in csv.DictReader(f)} == {"SAM1-2"}
@@ -277,7 +277,7 @@ def test_real_frames_keep_their_bytes(real_data: Path, tmp_path: Path) -> None:
     ("entries", "options", "why"),
     [
         (["embryo_dataset"], [], "has no annotations, and without them no frame has a phase; nothing is written"),
-        (["embryo_dataset_annotations"], [], "holds no frames; nothing is written"),
+        (["embryo_dataset_annotations"], [], "has no frames; nothing is written"),
         (
             ["embryo_dataset", "embryo_dataset_annotations"],
             ["--phases", "tHB", "--videos", "SAM1-2", "--pick", "onset", "--exclude", "{all}"],

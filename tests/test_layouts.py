@@ -29,7 +29,7 @@ from nsw_da_medical_image.dataset_util.extract_part import extract_part
 from nsw_da_medical_image.dataset_util.ground_truth import write_ground_truth
 from nsw_da_medical_image.dataset_util.image_folder import make_image_folder
 from nsw_da_medical_image.dataset_util.sample import make_archives
-from nsw_da_medical_image.dataset_util.split import Split, check, leaks, make_split, read_split, write_split
+from nsw_da_medical_image.dataset_util.split import Split, check_split, leaks, make_split, read_split, write_split
 from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, code_of, released_videos
 from nsw_da_medical_image.validation import validate as validate_command
 from nsw_da_medical_image.validation.pixels import measure_video
@@ -165,9 +165,9 @@ def test_no_part_of_a_split_is_without_frames(tree: Path, tmp_path: Path, run: R
         for folder in plane.glob("SAM[3-9]*"):
             shutil.rmtree(folder)
             folder.mkdir()
-    with pytest.raises(DataError, match=r"3 parts need 3 embryo codes at least, and there are 2 \(SAM1, SAM2\)"):
+    with pytest.raises(DataError, match=r"3 parts need at least 3 patient codes, but there are 2 \(SAM1, SAM2\)"):
         make_split(EmbryoDataset(tree))
-    with pytest.warns(UserWarning, match="6 videos without a frame, in no part of the split: SAM3-6"):
+    with pytest.warns(UserWarning, match="6 videos have no frame and are in no part of the split: SAM3-6"):
         split = make_split(EmbryoDataset(tree), {"train": 2, "test": 1})
     assert sorted(map(sorted, split.values())) == [["SAM1-2", "SAM1-7"], ["SAM2-4"]]
     assert len(split.made["without_frames"]) == 6
@@ -251,7 +251,7 @@ def test_folders_that_are_too_deep_are_refused_by_every_command(
         status, out, err = run(command, *args)
         assert (status, out, len(err)) == (1, "", 1), (command, out, err)
         used = "embryo_dataset" if command is play_video and len(entries) > 1 else entries[0]
-        assert f"data: the folders lie one too deep: move {used}/{used}/* one folder up" in err[0]
+        assert f"data: the folders are one level too deep: move {used}/{used}/* one folder up" in err[0]
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
@@ -277,7 +277,7 @@ def test_archives_that_are_too_deep_are_refused(tree: Path, tmp_path: Path, run:
     ds = EmbryoDataset(tmp_path / "archives")
     for ask in (lambda: ds.videos, lambda: ds["SAM1-2"], lambda: ds.table()):
         with pytest.raises(
-            DataError, match="one too deep: extract the archive, and move embryo_dataset/embryo_dataset/"
+            DataError, match="one level too deep: extract the archive, and move embryo_dataset/embryo_dataset/"
         ):
             ask()
     for command, *args in commands(tmp_path / "archives", tmp_path):
@@ -336,7 +336,7 @@ def test_annotations_alone_are_a_part(tree: Path, run: Run) -> None:
     status, out, err = run(dataset_command, tree)
     assert status == 0
     assert not err
-    assert "9 videos of 6 codes, no focal plane and so no frames" in out
+    assert "9 videos of 6 patients, no focal plane, so no frames" in out
     assert EmbryoDataset(tree)["SAM1-2"].phases.shape[0]
     assert sum(map(len, make_split(EmbryoDataset(tree)).values())) == 9
 
@@ -368,12 +368,12 @@ def test_renamed_folders_are_grouped_by_date_and_slide(tree: Path, extracted: Pa
     write_split(torn, tmp_path / "torn.json")
     status, out, err = run(split_command, tree, "--check", tmp_path / "torn.json")
     assert status == 1
-    assert "1 of 1 videos of test have a sibling in train" in out
-    assert "no sibling leaks" not in out
+    assert "1 of 1 video of test has a sibling in train" in out
+    assert "no siblings are in different parts" not in out
     options = ("--split", tmp_path / "torn.json", "--planes", "F0")
     status, out, err = run(folder_command, tree, tmp_path / "images", *options)
     assert status == 0
-    assert any("the split leaks: 1 of 1 videos of test" in line for line in err)
+    assert any("the split has siblings in different parts: 1 of 1 video of test" in line for line in err)
 
 
 def test_renamed_folders_are_reported(tree: Path, run: Run) -> None:
@@ -381,7 +381,7 @@ def test_renamed_folders_are_reported(tree: Path, run: Run) -> None:
     status, out, _ = run(dataset_command, tree)
     assert status == 0
     assert "9 videos, " in out
-    assert "codes" not in out
+    assert "videos of" not in out
     assert "these names do not identify patients: Patient_0, " in out
     assert "give 6 patients" in out
     found = validate(tree).findings.query("check == 'siblings'")
@@ -411,10 +411,10 @@ def test_nothing_is_claimed_if_patients_cannot_be_known(tree: Path, tmp_path: Pa
     status, out, err = run(split_command, tree, "--check", tmp_path / "split.json")
     assert status == 1
     assert "do not identify patients" in out
-    assert "no sibling leaks" not in out
-    names = check(Split({"train": ["Patient_1"], "test": ["Patient_2"]}), ["Patient_1", "Patient_2"])
-    assert not names.sound
-    assert "no sibling leaks" not in " ".join(names.lines())
+    assert "no siblings are in different parts" not in out
+    names = check_split(Split({"train": ["Patient_1"], "test": ["Patient_2"]}), ["Patient_1", "Patient_2"])
+    assert not names.valid
+    assert "no siblings are in different parts" not in " ".join(names.lines())
     assert all("do not identify patients" in m for m in validate(tree).findings.query("check == 'siblings'").message)
 
 
@@ -460,7 +460,13 @@ def test_warnings_show_names_with_escapes_in_one_line(tree: Path, tmp_path: Path
             (plane / first / "x\x1b[31m\n.jpeg").write_bytes(b"")
         EmbryoDataset(here).table()
     told = [str(each.message) for each in caught]
-    for part in "counts from 0", "match no frame here", "without a frame", "do not identify patients", "the form D":
+    for part in (
+        "counts from 0",
+        "match no frame here",
+        "in no part of the split",
+        "do not identify patients",
+        "the form D",
+    ):
         assert any(part in text for text in told), (part, told)
     assert all(text.isprintable() for text in told), told
 
@@ -593,7 +599,7 @@ def test_nothing_is_written_into_the_data_set(tree: Path, tmp_path: Path, run: R
         ):
             status, out, err = run(command, *args)
             assert (status, out, len(err)) == (1, "", 1), (command, out, err)
-            assert "lies inside the data set" in err[0]
+            assert "is inside the data set" in err[0]
     assert sorted(tree.rglob("*")) == before
 
 
@@ -627,14 +633,24 @@ def test_names_are_a_menu_in_interact(extracted: Path) -> None:
 
 
 CALLS = (
-    *(EmbryoDataset, EmbryoPlayer, check, compare, compare_sheet, contact_sheet, extract_part, focal_stack, leaks),
+    *(
+        EmbryoDataset,
+        EmbryoPlayer,
+        check_split,
+        compare,
+        compare_sheet,
+        contact_sheet,
+        extract_part,
+        focal_stack,
+        leaks,
+    ),
     *(make_image_folder, make_split, measure_video, phase_raster, read_split, validate, write_ground_truth),
 )
 NAMES = {each.__name__: each for each in CALLS}
 
 KINDS: dict[str, str] = {
-    "EmbryoDataset(None)": 'such as "data/extracted"; not None',
-    "EmbryoDataset(ds)": 'such as "data/extracted"; not <EmbryoDataset',
+    "EmbryoDataset(None)": 'such as "data/extracted", not None',
+    "EmbryoDataset(ds)": 'such as "data/extracted", not <EmbryoDataset',
     "EmbryoDataset(ds.path, planes=15.0)": 'a focal plane is "F-15", -15',
     "ds[0]": r'as in ds\["SAM1-2"\].frame',
     "ds['SAM1-2', 'F0']": r'as in ds\["SAM1-2"\].frame\(12, "F15"\)',
@@ -673,9 +689,9 @@ KINDS: dict[str, str] = {
     "phase_raster(v)": r"as in phase_raster\(ds, videos=",
     "make_split(ds.path)": r"as in make_split\(EmbryoDataset\(",
     "make_split(ds, seed='x')": r"as in make_split\(ds, seed=1\)",
-    "check('split.json', ds)": r"as in check\(read_split\(",
+    "check_split('split.json', ds)": r"as in check_split\(read_split\(",
     "leaks('split.json')": r"as in leaks\(read_split\(",
-    "read_split(None)": "a path is a text",
+    "read_split(None)": "a path must be a string",
     "extract_part(ds.path, 'x')": r"as in extract_part\(EmbryoDataset\(",
     "write_ground_truth(ds.path, 'x.csv')": r"as in write_ground_truth\(EmbryoDataset\(",
     "make_image_folder(ds, 'x')": r"as in make_image_folder\(ds.frames\(",

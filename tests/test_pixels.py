@@ -226,7 +226,7 @@ def test_what_was_measured_is_not_read_again_until_a_file_changes(
     assert len(reads) == 2
     (kept,) = own_cache.iterdir()
     kept.write_bytes(kept.read_bytes()[:-10])  # damaged: measured again
-    with pytest.warns(CacheWarning, match="is damaged; what it held is computed again"):
+    with pytest.warns(CacheWarning, match="is damaged; its content is computed again"):
         pd.testing.assert_frame_equal(measure_video(dataset, "SAM1-2"), first)
     assert len(reads) == 4
     path = tmp_path / "data" / reads[0]

@@ -25,7 +25,7 @@ from nsw_da_medical_image.dataset_util.split import (
     UNLABELLED,
     Split,
     TooFewCodes,
-    check,
+    check_split,
     leaks,
     main,
     make_split,
@@ -71,7 +71,7 @@ def test_any_split_keeps_siblings_together_and_loses_nobody(rows: dict, weights:
             split_counts(counts, weights, seed)
         return
     if len(codes) < len(wanted):
-        with pytest.raises(DataError, match="embryo codes at least"):
+        with pytest.raises(DataError, match="patient codes"):
             split_counts(counts, weights, seed)
         return
     split = split_counts(counts, weights, seed)
@@ -169,7 +169,7 @@ def test_whatever_the_file_it_is_a_split_or_a_clear_error(tmp_path_factory: pyte
         return
     assert split
     assert all(isinstance(video, str) for part in split.values() for video in part)
-    check(split).lines()
+    check_split(split).lines()
     write_split(Split(split, split.made), again := file.with_name("again.json"))
     assert read_split(again) == split
 
@@ -184,22 +184,22 @@ def test_a_split_by_videos_leaks_and_is_told_so() -> None:
         assert leak.of == len(split[part])
     assert len(found["test", "train"].videos) > 10
     assert "of 70 videos of test have a sibling in train" in str(found["test", "train"])
-    assert check(split)[1:4] == ([], [], [])
+    assert check_split(split)[1:4] == ([], [], [])
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
         (["--out", "there.json"], 1, "exists already"),
-        (["--out", "no/such/new.json"], 1, "no such folder"),
+        (["--out", "no/such/new.json"], 1, "the folder to write into does not exist"),
         (["--out", "new.json", "--exclude", "nowhere.csv"], 1, "nowhere.csv"),
         (["--out", "new.json", "--exclude", "all.csv"], 1, "no frame is left to split"),
         (
             ["--out", "new.json", "--weights", ",".join(f"p{i}=1" for i in range(50))],
             1,
-            "50 parts need 50 embryo codes",
+            "50 parts need at least 50 patient codes",
         ),
-        (["--check", "there.json"], 1, "is not JSON"),
+        (["--check", "there.json"], 1, "is neither JSON"),
         (["--check", "nowhere.json"], 1, "nowhere.json"),
         (["--out", "new.json", "--weights", "0.8,<b>,0.1"], 2, "the weight of val is '<b>'"),
         (["--out", "new.json", "--weights", ""], 2, "give three"),
@@ -232,7 +232,7 @@ def test_the_command_says_no_in_one_line_and_writes_nothing(
 def test_nothing_is_written_into_the_data_set(ds: EmbryoDataset, capsys) -> None:
     inside = Path(ds.path) / "embryo_dataset" / "split.json"
     assert main([ds.path, "--out", str(inside)]) == 1
-    assert "lies inside the data set" in capsys.readouterr().err
+    assert "is inside the data set" in capsys.readouterr().err
     assert not inside.exists()
 
 
@@ -263,7 +263,7 @@ def test_splits_of_the_field_are_checked(ds: EmbryoDataset, tmp_path: Path, caps
             (file := tmp_path / name).write_text(text)
             assert main([ds.path, "--check", str(file)]) == status, name
             said = capsys.readouterr()
-            assert ("have a sibling in" in said.out) == bool(status), name
+            assert (" a sibling in" in said.out) == bool(status), name
             found = read_split(file)
             assert {"val" if part == "eval" else part: videos for part, videos in found.items()} == Split(parts), name
 
@@ -291,7 +291,7 @@ def test_too_few_patients_are_told_what_can_be_done(ds: EmbryoDataset, tmp_path:
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert (
-        "there are 2 (SAM1, SAM3); siblings stay together: give weights for 2 parts at most, such as train=4,test=1"
+        "there are 2 (SAM1, SAM3), and siblings stay together: give weights for at most 2 parts, such as train=4,test=1"
         in said
     )
     assert main([*arguments, "--weights", "train=4,test=1"]) == 0

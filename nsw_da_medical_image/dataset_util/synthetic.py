@@ -29,7 +29,7 @@ import pandas as pd
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from .contents import Plane
-from .frames import PHASE_TYPE, PLANE_TYPE, Form, Frames
+from .frames import PHASE_TYPE, PLANE_TYPE, Frames, ImageForm
 from .images import END_OF_IMAGE, MOST_PIXELS, decode
 
 # %% ../../nbs/dataset_util/18_synthetic.ipynb #df0cdab5
@@ -719,7 +719,7 @@ class SyntheticBatches(Mapping[str, SyntheticBatch]):
         *,
         exclude: pd.DataFrame | None = None,
         transform: Callable[[Any], Any] | None = None,
-        as_: Form = "pil",
+        as_: ImageForm = "pil",
     ) -> Frames:
         """Return the images as a sequence of records for a model: those of `table`, each given to `transform`."""
         return Frames(self.table(names, planes, phases, exclude=exclude), self, transform, as_)
