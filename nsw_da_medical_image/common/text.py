@@ -140,7 +140,7 @@ def and_more(items: Sized, what: str = "") -> str:
     """Return how many items there are beyond the first, ' (and 3 more problems)' of `what` "problem"; '' if there are none."""
     if len(items) < 2:
         return ""
-    return f" (and {plural(len(items) - 1, f'more {what}')})" if what else f" (and {len(items) - 1:,} more)"
+    return f" (and {plural(len(items) - 1, f'more {what}') if what else f'{len(items) - 1:,} more'})"
 
 
 def brief(value: object) -> str:
