@@ -414,7 +414,10 @@ def test_a_link_of_another_user_is_not_followed(archives, fresh, tmp_path):
     (tmp_path / "victim").mkdir()
     (tmp_path / "linked").symlink_to(tmp_path / "victim")
     os.chown(tmp_path / "linked", 12_345, -1, follow_symlinks=False)
-    with cache_at(tmp_path / "linked"), pytest.warns(cache.CacheWarning, match="is a link of another user"):
+    with (
+        cache_at(tmp_path / "linked"),
+        pytest.warns(cache.CacheWarning, match="is a link that belongs to another user"),
+    ):
         assert answer_of_archives(archives) == fresh["archives"][0]
     assert not list((tmp_path / "victim").iterdir())
 
@@ -510,7 +513,7 @@ pwd.getpwuid = pwd.getpwnam = no_entry
     assert (done.returncode, done.stdout) == (0, "40 280\n"), done.stderr
     told = [line for line in done.stderr.splitlines() if "Warning" in line]
     assert len(told) == 1
-    assert re.search(r"nothing is cached \(~\S* names no home folder\); the work goes on", told[0])
+    assert re.search(r"nothing is cached \(~\S* does not have a home folder\); the work continues", told[0])
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sources(made: Path) -> dict[str, list[str]]:
-    """The names of the frames of which each run was made."""
+    """The names of the frames of which each batch was made."""
     runs = SyntheticBatches(made / "all-synthetic-runs")
     assert runs.findings().query("severity == 'error'").empty
     return {name: run.metadata.more["sources"] for name, run in runs.items()}
@@ -123,9 +123,9 @@ def test_errors_are_one_line_and_nothing_is_left(shared: Callable[..., Shared], 
     before = sorted(tmp_path.iterdir())
     cases: list[tuple[list[Any], int, str]] = [
         (["--out", tmp_path / "taken"], 1, "exists already"),
-        ([tmp_path / "nowhere", "--out", tmp_path / "out"], 1, "nowhere is not there"),
-        ([tmp_path / "archives", "--out", tmp_path / "no" / "out"], 1, "no such folder to write into"),
-        ([tmp_path / "archives", "--out", tmp_path / "archives" / "out"], 1, "lies inside the data set"),
+        ([tmp_path / "nowhere", "--out", tmp_path / "out"], 1, "nowhere does not exist"),
+        ([tmp_path / "archives", "--out", tmp_path / "no" / "out"], 1, "the folder to write into does not exist"),
+        ([tmp_path / "archives", "--out", tmp_path / "archives" / "out"], 1, "is inside the data set"),
         ([tmp_path / "siblings", "--out", tmp_path / "out"], 1, "code"),
     ]
     for args, status, why in cases:
@@ -241,8 +241,8 @@ def test_two_parts_do_for_two_patients(extracted: Path, tmp_path: Path) -> None:
     [
         (("embryo_dataset", "embryo_dataset_annotations"), ""),
         (("embryo_dataset_F-45", "embryo_dataset_annotations", "embryo_dataset_time_elapsed"), ""),
-        (("embryo_dataset", "embryo_dataset_F15"), "has no annotations, and without them there is no phase to balance"),
-        (("embryo_dataset_annotations",), "holds no frames"),
+        (("embryo_dataset", "embryo_dataset_F15"), "has no annotations, so there are no phases to balance"),
+        (("embryo_dataset_annotations",), "contains no frames"),
     ],
 )
 @pytest.mark.slow
@@ -275,7 +275,7 @@ def test_a_generator_that_writes_nothing_or_rubbish(
     monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(experiment, "generate", lambda *args: None)
     assert experiment.main([str(extracted), "--out", str(tmp_path / "none")]) == 0
-    assert "the generator wrote none that can be used" in (tmp_path / "none" / "index.html").read_text()
+    assert "the generator wrote no usable image" in (tmp_path / "none" / "index.html").read_text()
     assert not (tmp_path / "none" / "comparison.html").exists()
 
     def rubbish(dataset: Any, frames: Any, wanted: Any, runs: Path, seed: int) -> None:

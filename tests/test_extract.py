@@ -401,7 +401,7 @@ def test_a_bomb_is_refused_before_it_fills_the_disk(archives, tmp_path):
             f.write(one.tobuf() + bytes(1 << 20))
         f.write(bytes(1024))
     (tmp_path / "tree").mkdir()
-    with pytest.raises(DataError, match="inflates to more than 10 times its size, as a gzip bomb does"):
+    with pytest.raises(DataError, match="inflates to more than 10 times its size, which a gzip bomb does"):
         extract_archive(tmp_path / VICTIM, tmp_path / "tree")
     assert sum(path.stat().st_size for path in (tmp_path / "tree").rglob("*") if path.is_file()) < 90 << 20
 
@@ -480,7 +480,7 @@ def test_a_signal_ends_all_workers(larger, tmp_path, number):
     assert not (tmp_path / "extracted").exists()
     if number == signal.SIGINT:
         assert process.returncode == 130
-        assert errors == "stopped; the destination is untouched, and the same command goes on from here\n"
+        assert errors == "stopped; the destination is untouched; run the same command to continue\n"
 
 
 def test_a_killed_worker_is_an_error(larger, tmp_path):
@@ -493,7 +493,7 @@ def test_a_killed_worker_is_an_error(larger, tmp_path):
         under_way(process, tmp_path / ".extracted.extracting", 2)[0].kill()
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "ended with status -9; was memory short?" in errors
+    assert "ended with status -9; was there too little memory?" in errors
     assert errors.count("\n") == 1
     assert not (tmp_path / "extracted").exists()
 
@@ -509,7 +509,7 @@ def test_only_one_at_a_time(archives, larger, tmp_path):
         process.send_signal(signal.SIGCONT)
         process.communicate(timeout=60)
     assert second.returncode == 1
-    assert "another extraction works in" in second.stderr
+    assert "another extraction is running in" in second.stderr
     assert process.returncode == 0
     assert files(tmp_path / "extracted") == contents(larger)
 
@@ -877,7 +877,7 @@ def test_nothing_is_published_that_the_disk_did_not_take(archives, tmp_path, mon
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(module, call, failing)
-    with pytest.raises(DataError, match=r"extracted could not be written to its disk .*\(Input/output error\)"):
+    with pytest.raises(DataError, match=r"extracted could not be written to disk .*\(Input/output error\)"):
         extract_dataset(archives, tmp_path / "extracted")
     assert not (tmp_path / "extracted").exists()
     monkeypatch.undo()
@@ -936,7 +936,7 @@ def test_too_little_space_is_known_before(archives, tmp_path, small_disk):
         f.write(bytes(1024))
     done = command(source, small_disk / "extracted")
     assert done.returncode == 1
-    assert "MB free and about 22" in done.stderr
+    assert "MB free, but about 22" in done.stderr
     assert os.listdir(small_disk) == []
 
 
@@ -980,12 +980,12 @@ def test_wrong_folders_are_named(archives, tmp_path):
     (tmp_path / "full" / "mine.txt").write_text("precious")
     (tmp_path / "file").write_text("precious")
     for arguments, why in {
-        (tmp_path / "nowhere", tmp_path / "x"): "is not there",
+        (tmp_path / "nowhere", tmp_path / "x"): "does not exist",
         (archives, tmp_path / "full"): "is not empty",
         (archives, tmp_path / "file"): "is not a folder",
-        (archives, tmp_path / "file" / "x"): "no folder can be made",
-        (archives, archives / "x"): "lie inside each other",
-        (archives, archives): "lie inside each other",
+        (archives, tmp_path / "file" / "x"): "no folder can be created",
+        (archives, archives / "x"): "overlap; extract to a separate folder",
+        (archives, archives): "overlap; extract to a separate folder",
         (tmp_path / "full", tmp_path / "x"): "missing embryo_dataset_F-45.tar.gz",
     }.items():
         done = command(*arguments)
@@ -1115,8 +1115,8 @@ FOUND = {
         "'7912264.zip' (Zenodo's download of all ten; unzip it first, then remove it)",
     ),
     "checksums": (added("md5sums.txt"), "'md5sums.txt' (checksums; move it elsewhere)"),
-    "Windows": (added("Thumbs.db"), "'Thumbs.db' (left by a system; remove it)"),
-    "Windows, again": (added("desktop.ini"), "'desktop.ini' (left by a system; remove it)"),
+    "Windows": (added("Thumbs.db"), "'Thumbs.db' (left by the operating system; remove it)"),
+    "Windows, again": (added("desktop.ini"), "'desktop.ini' (left by the operating system; remove it)"),
     "unpacked beside": (lambda folder: (folder / TOP).mkdir(), f"'{TOP}' (an unpacked archive; move it elsewhere)"),
     "a page for the grades": (
         added(GRADES, b"<html>404</html>"),
@@ -1149,7 +1149,7 @@ def test_a_folder_above_the_archives_is_recognised(archives, tmp_path):
     shutil.copytree(archives, tmp_path / "download" / "7912264")
     done = command(tmp_path / "download", tmp_path / "extracted")
     assert done.returncode == 1
-    assert f"{tmp_path / 'download' / '7912264'} holds archives, give that folder" in done.stderr
+    assert f"{tmp_path / 'download' / '7912264'} contains archives; give that folder" in done.stderr
 
 
 def test_two_archives_of_ten_can_be_extracted_as_the_message_says(archives, tmp_path):

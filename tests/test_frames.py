@@ -275,7 +275,7 @@ def test_parquet_without_pyarrow_says_what_to_install(ds: EmbryoDataset, tmp_pat
     [
         (["--table", "there.csv"], 1, "exists already"),
         (["--table", "new.xlsx"], 2, "must end in .csv or .parquet"),
-        (["--table", "no/such/folder/new.csv"], 1, "no such folder"),
+        (["--table", "no/such/folder/new.csv"], 1, "the folder to write into does not exist"),
         (["--table", "new.csv", "--phases", "t2,<b>t99</b>"], 2, "'<b>t99</b>' is not a phase"),
         (["--table", "new.csv", "--videos", "SAM1-3"], 1, "has no video 'SAM1-3'; nearest: SAM1-"),
         (["--table", "new.csv", "--planes", "F16"], 2, "choose from F-45"),

@@ -186,7 +186,7 @@ def test_a_video_that_only_another_plane_has_is_split(tree: Path) -> None:
     found = validate(ds).findings
     empty = found[(found.check == "missing-plane") & (found.video == "SAM2-4")]
     assert empty.plane.tolist() == ["F0"]
-    assert "holds no frame" in empty.message.iloc[0]
+    assert "contains no frame" in empty.message.iloc[0]
 
 
 def test_the_exclusion_list_of_a_report_names_these_folders(tree: Path) -> None:
@@ -198,7 +198,7 @@ def test_the_exclusion_list_of_a_report_names_these_folders(tree: Path) -> None:
     listed = report.exclude()
     assert set(listed.video) >= {*SYSTEM, *BROKEN}
     assert set(listed[listed.video.isin(SYSTEM)].runs) == {""}
-    assert "to leave out for errors: 0 whole videos" in report.summary()
+    assert "to exclude because of errors: 0 whole videos" in report.summary()
     assert "3 folders" in report.summary()
     with warnings.catch_warnings():  # rows that name these folders match what they should
         warnings.simplefilter("error")
@@ -251,7 +251,7 @@ def test_folders_that_are_too_deep_are_refused_by_every_command(
         status, out, err = run(command, *args)
         assert (status, out, len(err)) == (1, "", 1), (command, out, err)
         used = "embryo_dataset" if command is play_video and len(entries) > 1 else entries[0]
-        assert f"data: the folders lie one too deep: move {used}/{used}/* one folder up" in err[0]
+        assert f"data: the folders are one level too deep: move {used}/{used}/* one folder up" in err[0]
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
@@ -277,7 +277,7 @@ def test_archives_that_are_too_deep_are_refused(tree: Path, tmp_path: Path, run:
     ds = EmbryoDataset(tmp_path / "archives")
     for ask in (lambda: ds.videos, lambda: ds["SAM1-2"], lambda: ds.table()):
         with pytest.raises(
-            DataError, match="one too deep: extract the archive, and move embryo_dataset/embryo_dataset/"
+            DataError, match="one level too deep: extract the archive, and move embryo_dataset/embryo_dataset/"
         ):
             ask()
     for command, *args in commands(tmp_path / "archives", tmp_path):
@@ -599,7 +599,7 @@ def test_nothing_is_written_into_the_data_set(tree: Path, tmp_path: Path, run: R
         ):
             status, out, err = run(command, *args)
             assert (status, out, len(err)) == (1, "", 1), (command, out, err)
-            assert "lies inside the data set" in err[0]
+            assert "is inside the data set" in err[0]
     assert sorted(tree.rglob("*")) == before
 
 
@@ -649,8 +649,8 @@ CALLS = (
 NAMES = {each.__name__: each for each in CALLS}
 
 KINDS: dict[str, str] = {
-    "EmbryoDataset(None)": 'such as "data/extracted"; not None',
-    "EmbryoDataset(ds)": 'such as "data/extracted"; not <EmbryoDataset',
+    "EmbryoDataset(None)": 'such as "data/extracted", not None',
+    "EmbryoDataset(ds)": 'such as "data/extracted", not <EmbryoDataset',
     "EmbryoDataset(ds.path, planes=15.0)": 'a focal plane is "F-15", -15',
     "ds[0]": r'as in ds\["SAM1-2"\].frame',
     "ds['SAM1-2', 'F0']": r'as in ds\["SAM1-2"\].frame\(12, "F15"\)',
@@ -691,7 +691,7 @@ KINDS: dict[str, str] = {
     "make_split(ds, seed='x')": r"as in make_split\(ds, seed=1\)",
     "check_split('split.json', ds)": r"as in check_split\(read_split\(",
     "leaks('split.json')": r"as in leaks\(read_split\(",
-    "read_split(None)": "a path is a text",
+    "read_split(None)": "a path must be a string",
     "extract_part(ds.path, 'x')": r"as in extract_part\(EmbryoDataset\(",
     "write_ground_truth(ds.path, 'x.csv')": r"as in write_ground_truth\(EmbryoDataset\(",
     "make_image_folder(ds, 'x')": r"as in make_image_folder\(ds.frames\(",

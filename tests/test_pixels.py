@@ -118,7 +118,7 @@ def test_a_blank_stretch_is_left_out(tmp_path: Path, level: int, first: int, las
     assert told(found) == {("blank-video", video, "", runs)}
     (blank,) = found[found.check == "blank-video"].itertuples()
     assert blank.severity == "error"
-    assert "held over it" in blank.message
+    assert "but labelled" in blank.message
     left = validate(dataset, "blank-video", pixels=True).exclude()
     assert left[["video", "plane", "runs"]].to_numpy().tolist() == [[video, "", runs]]
 
@@ -226,7 +226,7 @@ def test_what_was_measured_is_not_read_again_until_a_file_changes(
     assert len(reads) == 2
     (kept,) = own_cache.iterdir()
     kept.write_bytes(kept.read_bytes()[:-10])  # damaged: measured again
-    with pytest.warns(CacheWarning, match="is damaged; what it held is computed again"):
+    with pytest.warns(CacheWarning, match="is damaged; its content is computed again"):
         pd.testing.assert_frame_equal(measure_video(dataset, "SAM1-2"), first)
     assert len(reads) == 4
     path = tmp_path / "data" / reads[0]

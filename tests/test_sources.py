@@ -291,7 +291,7 @@ def test_a_byte_corrupted_in_the_middle(archives, extracted, tmp_path):
         for name in (f"{folder}/{name}" for folder in strict._folders for name in strict.files(folder)):
             data = answer(lambda name=name, strict=strict: strict.read(name))
             if isinstance(data, tuple):
-                assert f"{VICTIM}: member '{name}' may be touched" in data[1]
+                assert f"{VICTIM}: member '{name}' may be affected" in data[1]
                 assert tolerant.read(name) is not None
             outcomes.append(None if isinstance(data, tuple) else data == good[name])
         assert False not in outcomes
@@ -543,7 +543,7 @@ def test_a_damaged_index_is_rebuilt_with_a_word(archives, cache, spoil):
     if spoil == "flipped":
         bad[len(bad) // 2] ^= 1
     place.write_bytes(bad)
-    with pytest.warns(CacheWarning, match=r"a file in the cache .* is damaged; what it held is computed again"):
+    with pytest.warns(CacheWarning, match=r"a file in the cache .* is damaged; its content is computed again"):
         assert EmbryoDataset(archives, planes=0).videos
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -556,7 +556,7 @@ def test_a_cache_that_cannot_be_is_said_and_nothing_else(archives, extracted, tm
     # a name of its own: what was said once in this process is not said again
     place = {"a file": tmp_path / "file", "below what is no folder": Path("/proc/none", tmp_path.name)}[unusable]
     monkeypatch.setenv("NSW_CACHE_DIR", str(place))
-    with pytest.warns(CacheWarning, match=r"nothing is cached \(.*\); the work goes on, NSW_CACHE_DIR can"):
+    with pytest.warns(CacheWarning, match=r"nothing is cached \(.*\); the work continues; set NSW_CACHE_DIR to"):
         read = EmbryoDataset(archives)["SAM1-2"].jpeg(1, "F15")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a folder needs no cache

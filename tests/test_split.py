@@ -191,7 +191,7 @@ def test_a_split_by_videos_leaks_and_is_told_so() -> None:
     ("arguments", "status", "says"),
     [
         (["--out", "there.json"], 1, "exists already"),
-        (["--out", "no/such/new.json"], 1, "no such folder"),
+        (["--out", "no/such/new.json"], 1, "the folder to write into does not exist"),
         (["--out", "new.json", "--exclude", "nowhere.csv"], 1, "nowhere.csv"),
         (["--out", "new.json", "--exclude", "all.csv"], 1, "no frame is left to split"),
         (
@@ -232,7 +232,7 @@ def test_the_command_says_no_in_one_line_and_writes_nothing(
 def test_nothing_is_written_into_the_data_set(ds: EmbryoDataset, capsys) -> None:
     inside = Path(ds.path) / "embryo_dataset" / "split.json"
     assert main([ds.path, "--out", str(inside)]) == 1
-    assert "lies inside the data set" in capsys.readouterr().err
+    assert "is inside the data set" in capsys.readouterr().err
     assert not inside.exists()
 
 

@@ -126,8 +126,8 @@ def without_folder(text: str, folder: str | os.PathLike) -> str:
 
 # %% ../../nbs/common/00_text.ipynb #bbf37aa9
 def plural(count: int, name: str) -> str:
-    """Return a count with its noun: '1 video', '1,204 videos'."""
-    return f"{count:,} {name}{'' if count == 1 else 's'}"
+    """Return a count with its noun: '1 video', '1,204 videos', '2 batches'."""
+    return f"{count:,} {name}{'' if count == 1 else 'es' if name.endswith('ch') else 's'}"
 
 
 def first_few(names: Iterable[str], most: int = 5, between: str = ", ") -> str:
@@ -182,6 +182,6 @@ def runs_ranges(text: str) -> list[tuple[int, int]]:
     for part in filter(None, map(str.strip, text.split(","))):
         found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
         if not found or int(found[2] or found[1]) < int(found[1]):
-            raise ValueError(f"{part!r} is no run or range of runs such as 98 or 98-171")
+            raise ValueError(f"{part!r} is not a run or a range of runs such as 98 or 98-171")
         ranges.append((int(found[1]), int(found[2] or found[1])))
     return ranges

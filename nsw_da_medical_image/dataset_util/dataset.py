@@ -525,7 +525,7 @@ def _parser() -> Parser:
         description="Summarise a data set, extracted or as archives: videos, frames by plane and phase, hours, grades, and what is missing.",
         epilog="Exit status: 0 done, 1 if there is no data set or no frame, or if a text file is not understood, 2 wrong usage.",
     )
-    folder = "the folder of an extracted data set, or of the archives, or of a part of them"
+    folder = "the folder of an extracted data set or of the archives, complete or in part"
     parser.add_argument("folder", type=filled, help=folder)
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     table = "write the labelled frames to this .csv or .parquet file, one row per frame"

@@ -9,12 +9,15 @@ __all__ = ['extract_part', 'main']
 import argparse
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..common.command import Parser, Several, in_threads
 from ..common.files import READ_LIMIT, TEXT_LIMIT, check_destination, expanded, new_folder
-from ..common.text import DataError, show
+from ..common.text import DataError, plural, show
 from nsw_da_medical_image.dataset_util.contents import (
     Contents,
     HasContents,
@@ -61,9 +64,9 @@ def _refuse_foreign(path: str, data: bytes) -> None:
     parse = _PARSERS.get(path.partition("/")[0])
     is_image = path.rpartition(".")[2].lower() in ("jpeg", "jpg")
     if not (data.startswith(START_OF_IMAGE) if is_image else parse and not parse(data).faults):
-        what = "a JPEG" if is_image else "a text of the data set"
+        what = "a JPEG" if is_image else "a valid text file of the data set"
         raise DataError(
-            f"{path} is a link out of the data set, and not {what}; remove it, or put the file itself there"
+            f"{path} is a link to a file outside the data set that is not {what}; remove the link, or copy the file there"
         )
 
 
@@ -79,7 +82,7 @@ def _check(contents: Contents, planes: list[FocalPlane]) -> None:
     contents.source.prepare(entries)
     faults = [fault for entry, fault in contents.source.faults().items() if entry in entries]
     if faults and not contents.tolerant:
-        raise DataError(f"{faults[0]}; tolerant=True, or --tolerant, takes what is there")
+        raise DataError(f"{faults[0]}; tolerant=True, or --tolerant, extracts what can be read")
 
 
 def _copy(source: Source, files: list[str], to: Path) -> int:
@@ -100,6 +103,22 @@ def _copy(source: Source, files: list[str], to: Path) -> int:
     return len(files)
 
 
+@contextmanager
+def _without_repeats(root: str) -> Iterator[None]:
+    """Pass on the warnings about the data set in `root`, except those that the error at the end of the block repeats."""
+    error, caught = "", []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            yield
+    except DataError as fault:
+        error = str(fault)
+        raise
+    finally:
+        for each in caught:
+            if not error.startswith(str(each.message).removesuffix(f" (in {root})")):
+                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+
+
 def extract_part(
     dataset: _Kind,
     to: str | os.PathLike,
@@ -114,14 +133,17 @@ def extract_part(
     contents = require_dataset(dataset, 'extract_part(EmbryoDataset("data/archives"), "data/part")')
     videos, planes = none_if_all(videos), none_if_all(planes)
     to = Path(os.path.realpath(expanded(to)))
-    asked = contents.videos if videos is None else [getattr(name, "name", name) for name in one_or_several(videos)]
-    names = list(dict.fromkeys(map(contents.named, asked)))
-    chosen = list(contents.planes) if planes is None else [contents.plane(plane) for plane in one_or_several(planes)]
-    check_destination(Path(os.path.realpath(contents.root)), to)
-    _check(contents, chosen)
+    with _without_repeats(contents.root):
+        asked = contents.videos if videos is None else [getattr(name, "name", name) for name in one_or_several(videos)]
+        names = list(dict.fromkeys(map(contents.named, asked)))
+        chosen = (
+            list(contents.planes) if planes is None else [contents.plane(plane) for plane in one_or_several(planes)]
+        )
+        check_destination(Path(os.path.realpath(contents.root)), to)
+        _check(contents, chosen)
     wanted = _wanted(contents, names, chosen)
     if not any(path != GRADES for files in wanted for path in files):
-        raise DataError(f"{contents.path} holds nothing of what is asked for; give videos and planes")
+        raise DataError(f"{contents.path} contains none of the requested files; give videos and planes")
     with (
         new_folder(to, empty=True, parents=True) as hidden,
         progress(total=sum(map(len, wanted)), desc="extracting", unit="file") as bar,
@@ -129,7 +151,9 @@ def extract_part(
         for written in in_threads(lambda files: _copy(contents.source, files, hidden), wanted, cores()):
             bar.update(written)
         if chosen and not any(run_of(path.rpartition("/")[2]) is not None for files in wanted for path in files):
-            raise DataError(f"{contents.path} has no frame of what is asked for: {why_no_frame(contents, names)}")
+            raise DataError(
+                f"{contents.path} has no frame of the requested videos and planes: {why_no_frame(contents, names)}"
+            )
     kind: Any = type(dataset)
     return kind(to)
 
@@ -139,20 +163,20 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.extract_part",
         description="Write some videos and planes of a data set, extracted or as archives, to a folder of the same layout.",
-        epilog="Exit status: 0 done, 1 something is not there, damaged or in the way, 2 wrong usage.",
+        epilog="Exit status: 0 done, 1 something is missing, damaged or in the way, 2 wrong usage.",
     )
     parser.add_argument("folder", help="the folder of an extracted data set, or of the archives; it is only read")
-    parser.add_argument("to", help="the folder to make; absent or empty before")
+    parser.add_argument("to", help="the folder to create; it must be absent or empty")
     parser.add_argument(
         "--videos", action=Several, spaces=True, metavar="VIDEO", help="videos such as AA83-7, or all (all)"
     )
     parser.add_argument("--planes", action=Several, metavar="PLANE", help="focal planes, F-45 to F45, or all (all)")
-    parser.add_argument("--tolerant", action="store_true", help="take what is there of a damaged archive")
+    parser.add_argument("--tolerant", action="store_true", help="extract what can be read of a damaged archive")
 
     def extract(args: argparse.Namespace) -> None:
         dataset = Contents(args.folder, planes=none_if_all(args.planes), tolerant=args.tolerant)
         part = extract_part(dataset, args.to, args.videos)
-        show(f"extracted to {part.path}: {len(part.videos):,} videos in {', '.join(part.planes) or 'no plane'}")
+        show(f"extracted to {part.path}: {plural(len(part.videos), 'video')} in {', '.join(part.planes) or 'no plane'}")
 
     return parser.run(extract, argv, wrong=2)
 
