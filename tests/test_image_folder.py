@@ -309,7 +309,7 @@ def test_all_means_all_and_a_folder_without_batches_is_named(data: Path, tmp_pat
     assert command(data, tmp_path / "b", *choice).returncode == 0
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
     done = command(data, tmp_path / "c", "--phases", "all", "t2")
-    assert (done.returncode, "'all' means all of them; give it alone" in done.stderr) == (2, True)
+    assert (done.returncode, "'all' includes all others; give it alone" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("truncated", [False, True])
