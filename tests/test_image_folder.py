@@ -127,7 +127,7 @@ print(json.dumps([*facts, sorted(set(images["text"]))]))
         ),
         (["--pick", "0"], 2, "error: pick is 0"),
         (["--videos", "SAM2-4", "--planes", "F0"], 1, "is truncated; leave it out with exclude"),
-        (["--synthetic", "nowhere"], 1, "error: nowhere is not there"),
+        (["--synthetic", "nowhere"], 1, "error: nowhere does not exist"),
         (["--exclude", "nowhere.csv"], 1, "error: No such file or directory: nowhere.csv"),
         (["--exclude", "s3://bucket/x.csv"], 1, "error: s3://bucket/x.csv is a URL"),
         (["--size", "64", "--link"], 2, "error: link and size cannot be combined"),
