@@ -94,6 +94,7 @@ RENAMED: dict[str, tuple[str, ...]] = {
     "say_once": ("warn_once",),
     "Changed": ("ArchiveChanged",),
     "facts_of": ("file_state",),
+    "contact_sheet": ("still_sheet",),  # that of the player
 }
 #: Keys and columns that hold sentences.
 SAYS = {"message", "remedy", "faults", "fault", "rule", "said", "note", "notes", "meaning", "help", "reason"}

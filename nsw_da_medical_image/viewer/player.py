@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Frame', 'MESSAGE_FRAMES', 'SPARE_FRAMES', 'MESSAGE_BYTES', 'PUSH_BYTES', 'SHEET_BYTES', 'STATIC', 'PAGE_STYLE',
            'pack_runs', 'pack_hours', 'describe_video', 'describe_series', 'coarse_to_fine', 'planes_from', 'needed',
-           'spare', 'read_frame', 'message', 'Delivery', 'sheet_frames', 'contact_sheet', 'PlaneName', 'EmbryoPlayer',
+           'spare', 'read_frame', 'message', 'Delivery', 'sheet_frames', 'still_sheet', 'PlaneName', 'EmbryoPlayer',
            'main']
 
 # %% ../../nbs/viewer/01_player.ipynb #701e7c42
@@ -299,7 +299,7 @@ def sheet_frames(video: Video, plane: FocalPlane, most: int = 16) -> list[tuple[
     return [chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, min(most, len(chosen))).astype(int))]
 
 
-def contact_sheet(videos: Sequence[Video], plane: Plane) -> str:
+def still_sheet(videos: Sequence[Video], plane: Plane) -> str:
     """Return one picture per phase of each video, as HTML of less than 80 KB."""
     plane = FocalPlane.parse(plane)
 
@@ -435,7 +435,7 @@ class EmbryoPlayer(anywidget.AnyWidget):
             self._pushed = True
             self._push()
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        sheet = contact_sheet(self.videos, self.plane)
+        sheet = still_sheet(self.videos, self.plane)
         return {**data, "text/plain": repr(self), "text/html": sheet}, metadata
 
     def to_html(self, path: str | os.PathLike | None = None, planes: Planes = None) -> Any:
