@@ -33,7 +33,6 @@ from isal import igzip_threaded, isal_zlib
 
 from ..common.command import Parser
 from nsw_da_medical_image.common.files import (
-    check_destination,
     expanded,
     flush_name,
     flush_tree,
@@ -49,6 +48,7 @@ from nsw_da_medical_image.dataset_util.tar import (
     ArchiveFile,
     Member,
     Stream,
+    check_destination,
     checksum_of,
     describe_surplus,
     destination_of,
