@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sources(made: Path) -> dict[str, list[str]]:
-    """The names of the frames of which each run was made."""
+    """The names of the frames of which each batch was made."""
     runs = SyntheticBatches(made / "all-synthetic-runs")
     assert runs.findings().query("severity == 'error'").empty
     return {name: run.metadata.more["sources"] for name, run in runs.items()}
@@ -243,8 +243,8 @@ def test_two_parts_do_for_two_patients(extracted: Path, tmp_path: Path) -> None:
     [
         (("embryo_dataset", "embryo_dataset_annotations"), ""),
         (("embryo_dataset_F-45", "embryo_dataset_annotations", "embryo_dataset_time_elapsed"), ""),
-        (("embryo_dataset", "embryo_dataset_F15"), "has no annotations, and without them there is no phase to balance"),
-        (("embryo_dataset_annotations",), "holds no frames"),
+        (("embryo_dataset", "embryo_dataset_F15"), "has no annotations, so there are no phases to balance"),
+        (("embryo_dataset_annotations",), "contains no frames"),
     ],
 )
 @pytest.mark.slow
@@ -291,7 +291,7 @@ def test_a_generator_that_writes_nothing_or_rubbish(
     monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(experiment, "generate", lambda *args: None)
     assert experiment.main([str(extracted), "--out", str(tmp_path / "none")]) == 0
-    assert "the generator wrote none that can be used" in (tmp_path / "none" / "index.html").read_text()
+    assert "the generator wrote no usable image" in (tmp_path / "none" / "index.html").read_text()
     assert not (tmp_path / "none" / "comparison.html").exists()
 
     def rubbish(dataset: Any, frames: Any, wanted: Any, runs: Path, seed: int) -> None:

@@ -720,7 +720,7 @@ from nsw_da_medical_image.dataset_util import extract_dataset as module
 
 def here(job, staging, noted, done):
     for task in job.tasks(staging.fd, noted):
-        answer = module._obey(task)
+        answer = module._do_task(task)
         if "fault" in answer:
             raise module.DataError(answer["fault"])
         done(os.path.basename(task["path"]), module.Tally(**answer["tally"]), "taken_over" in answer)

@@ -177,7 +177,9 @@ class Delivery:
 
     def __init__(self, read: Callable[[Frame], tuple[bytes, str]], send: Callable[[dict, list[bytes]], None]):
         self.read, self.send, self.base64 = read, send, False
-        self._changed = threading.Condition()  # the lock of everything below
+        self._changed = (
+            threading.Condition()
+        )  # guards _thread, _stopped, _wanted, _plan, _spare, _sent, _acked and _answers
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._wanted: deque[Frame] = deque()
@@ -339,7 +341,9 @@ class EmbryoPlayer(anywidget.AnyWidget):
     _esm = (STATIC / "player.js").read_text(encoding="utf-8")
     _css = (STATIC / "player.css").read_text(encoding="utf-8")
     _series = traitlets.Dict().tag(sync=True)
-    value = traitlets.Int(1, help="RUN number shown; at most ten per second arrive while playing.").tag(sync=True)
+    value = traitlets.Int(
+        1, help="RUN number shown; at most ten per second arrive while playing, and the exact one when it rests."
+    ).tag(sync=True)
     plane = PlaneName("F0", help="Focal plane.").tag(sync=True)
     playing = traitlets.Bool(False, help="Whether the video is playing.").tag(sync=True)
     fps = traitlets.Float(25.0, help="Frames per second at speed 1.").tag(sync=True)
