@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['READ_LIMIT', 'TEXT_LIMIT', 'OPEN_FLAGS', 'expanded', 'kind_of', 'is_folder', 'open_regular', 'read_file', 'read_utf8',
-           'flush_tree', 'flush_name', 'refuse_existing', 'lock', 'sweep', 'new_file', 'new_folder', 'refuse_inside',
-           'check_destination']
+           'flush_tree', 'flush_name', 'refuse_existing', 'lock', 'sweep', 'new_file', 'new_folder', 'refuse_inside']
 
 # %% ../../nbs/common/01_files.ipynb #2b639f52
 import ctypes
@@ -445,20 +444,3 @@ def refuse_inside(path: str | os.PathLike, folder: str | os.PathLike) -> None:
     """Raise `DataError` if `path`, which is to be written, is in `folder`, a data set; links are followed."""
     if Path(os.path.realpath(expanded(path))).is_relative_to(os.path.realpath(expanded(folder))):
         raise DataError(f"{os.fspath(path)} is inside the data set; choose a place outside it")
-
-
-def check_destination(source: Path, destination: Path) -> None:
-    """Raise `DataError` unless `destination` (resolved, as `source`) is absent or empty, and a folder can be created there."""
-    if destination.is_relative_to(source) or source.is_relative_to(destination):
-        raise DataError(f"{destination} and {source} overlap; extract to a separate folder")
-    if destination == Path.cwd():
-        raise DataError(f"{destination} is the current folder and would be replaced; go to its parent and name it")
-    if os.path.lexists(destination) and not destination.is_dir():
-        raise DataError(f"{destination} is not a folder; give a folder that is absent or empty")
-    if destination.is_dir() and any(os.scandir(destination)):
-        raise DataError(f"{destination} is not empty; give a folder that is absent or empty")
-    if destination.is_mount():
-        raise DataError(f"{destination} is a mount point; give a new folder below it: {destination / 'extracted'}")
-    place = next(above for above in destination.parents if os.path.lexists(above))
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise DataError(f"no folder can be created in {place}; choose another destination, or change the permissions")

@@ -33,7 +33,6 @@ from isal import igzip_threaded, isal_zlib
 
 from ..common.command import Parser
 from nsw_da_medical_image.common.files import (
-    check_destination,
     expanded,
     flush_name,
     flush_tree,
@@ -49,6 +48,7 @@ from nsw_da_medical_image.dataset_util.tar import (
     ArchiveFile,
     Member,
     Stream,
+    check_destination,
     checksum_of,
     describe_surplus,
     destination_of,
@@ -309,6 +309,7 @@ def extract_archive(
         tally.videos = sorted(folder.partition("/")[2] for folder in writer.folders if folder.count("/") == 1)
         tally.content = writer.content % _DIGESTS
         if drop_duplicate_f0:
+            writer.close()
             _drop_repeats(top, root, tally)
     except FAULTS as fault:
         state: list[int] = []

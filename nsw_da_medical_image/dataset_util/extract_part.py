@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..common.command import Parser, Several, in_threads
-from ..common.files import READ_LIMIT, TEXT_LIMIT, check_destination, expanded, new_folder
+from ..common.files import READ_LIMIT, TEXT_LIMIT, expanded, new_folder
 from ..common.text import DataError, plural, show
 from nsw_da_medical_image.dataset_util.contents import (
     Contents,
@@ -28,7 +28,7 @@ from nsw_da_medical_image.dataset_util.contents import (
 )
 from .images import START_OF_IMAGE
 from .source import Source
-from .tar import why_unfit
+from .tar import check_destination, why_unfit
 from .textfiles import parse_grades, parse_phases, parse_times
 from nsw_da_medical_image.dataset_util.util import (
     ANNOTATIONS,

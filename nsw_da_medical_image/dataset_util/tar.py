@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['RELEASE', 'MEMBERS', 'NAMES', 'FAULTS', 'describe_surplus', 'why_unfit', 'ArchiveChanged', 'file_state',
-           'ArchiveFile', 'checksum_of', 'Stream', 'Member', 'members', 'destination_of', 'explain']
+           'ArchiveFile', 'checksum_of', 'Stream', 'Member', 'members', 'destination_of', 'check_destination',
+           'explain']
 
 # %% ../../nbs/dataset_util/01_tar.ipynb #c5cf4bba
 import csv
@@ -391,6 +392,23 @@ def destination_of(member: Member, top: str) -> tuple[str, str] | None:
     if len(parts) - 1 > most or (len(parts) - 1 < least and not is_folder):
         raise DataError(f"is in too many or too few folders inside {top}/")
     return "/".join(parts), name
+
+
+def check_destination(source: Path, destination: Path) -> None:
+    """Raise `DataError` unless `destination` (resolved, as `source`) is absent or empty, and a folder can be created there."""
+    if destination.is_relative_to(source) or source.is_relative_to(destination):
+        raise DataError(f"{destination} and {source} overlap; extract to a separate folder")
+    if destination == Path.cwd():
+        raise DataError(f"{destination} is the current folder and would be replaced; go to its parent and name it")
+    if os.path.lexists(destination) and not destination.is_dir():
+        raise DataError(f"{destination} is not a folder; give a folder that is absent or empty")
+    if destination.is_dir() and any(os.scandir(destination)):
+        raise DataError(f"{destination} is not empty; give a folder that is absent or empty")
+    if destination.is_mount():
+        raise DataError(f"{destination} is a mount point; give a new folder below it: {destination / 'extracted'}")
+    place = next(above for above in destination.parents if os.path.lexists(above))
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise DataError(f"no folder can be created in {place}; choose another destination, or change the permissions")
 
 # %% ../../nbs/dataset_util/01_tar.ipynb #dcb65708
 #: What `members`, `destination_of`, `Stream` and `ArchiveFile` raise.
