@@ -20,8 +20,10 @@ import pytest
 from conftest import Shared
 from PIL import Image
 
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticBatches
 from nsw_da_medical_image.dataset_util.util import code_of
+from nsw_da_medical_image.validation.experiment import run_experiment
 
 ROOT = Path(__file__).parent.parent
 
@@ -266,6 +268,20 @@ def test_weights_that_cannot_be_are_a_wrong_usage(
         experiment.main([str(extracted), "--out", str(tmp_path / "out"), "--weights", weights])
     assert "error: " in capsys.readouterr().err.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_function_takes_a_path_as_text_and_needs_a_weight_for_train(
+    extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Report:
+        def to_html(self, path: Path) -> None:
+            raise FileNotFoundError(path)
+
+    monkeypatch.setattr("nsw_da_medical_image.validation.experiment.validate", lambda *_, **__: Report())
+    with pytest.raises(ValueError, match="the part train has no weight"):
+        run_experiment(EmbryoDataset(extracted), tmp_path, "a=1,b=1")
+    with pytest.raises(FileNotFoundError, match=r"validation\.html"):
+        run_experiment(EmbryoDataset(extracted), str(tmp_path), "train=1,test=1")
 
 
 @pytest.mark.slow

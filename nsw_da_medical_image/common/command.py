@@ -117,15 +117,15 @@ class Parser(argparse.ArgumentParser):
             if not (names := action.divided(value)) and action.type is filled:
                 self.error(f"argument {'/'.join(action.option_strings) or action.dest}: it is empty")
             setattr(found, action.dest, names)
-        elif value is not None and value < (least := self.least.get(action.dest, value)):
+        elif action.dest in self.least and value is not None and value < (least := self.least[action.dest]):
             self.error(f"{action.option_strings[0]} is {value}; it must be {least} or more")
 
     @contextmanager
-    def refusing(self, option: str = "") -> Iterator[None]:
-        """Exit with status 2 if the block raises a `ValueError` or an `UnknownName`, such as one about `option`."""
+    def refusing(self, option: str = "", errors: tuple[type[Exception], ...] = (ValueError,)) -> Iterator[None]:
+        """Exit with status 2 if the block raises one of `errors`, such as one about `option`."""
         try:
             yield
-        except (ValueError, KeyError) as error:
+        except errors as error:
             self.error(f"{option}: {error}" if option else str(error))
 
     def run(self, work: Callable[[Any], int | None], args: Any = None, **options: Any) -> int:

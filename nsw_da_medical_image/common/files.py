@@ -233,15 +233,23 @@ def refuse_existing(path: str | os.PathLike) -> None:
 
 
 def lock(fd: int) -> bool | None:
-    """Lock an open file or folder until its process ends. Return False if another process has the lock, None if the system has no locks."""
+    """Lock an open file or folder for as long as its process lives.
+
+    Return False if another process holds the lock, None if there are no locks: on Windows, and on file systems without
+    them, as some parallel ones. Raises `OSError` if the lock fails for another reason.
+    """
     try:
         import fcntl  # absent on Windows
 
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except (ImportError, OSError):
+    except ImportError:
         return None
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        return None  # file systems without locks leave it to the user
     return True
 
 
@@ -269,7 +277,9 @@ def _is_abandoned(path: str, facts: os.stat_result, host: str) -> bool:
     try:
         if not os.path.samestat(os.fstat(fd), facts):
             return False
-        locked = lock(fd)
+        locked = None
+        with suppress(OSError):  # the age decides
+            locked = lock(fd)
     finally:
         os.close(fd)
     return locked is not False and (age > _WEEK or (locked is True and host == _HOST))
@@ -342,7 +352,8 @@ def _hidden(path: Path, folder: bool = False) -> Iterator[tuple[Path, int]]:
             held = os.open(hidden, flags | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise type(error)(error.errno, error.strerror, str(path)) from error
-        lock(held)
+        with suppress(OSError):  # without it, the leftovers of a killed process stay longer
+            lock(held)
         yield hidden, held
     finally:
         try:

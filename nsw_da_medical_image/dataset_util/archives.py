@@ -73,7 +73,7 @@ class Archive:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if (row := self._row(path)) is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self.path}/{path}")
-        self._foresee(path.rpartition("/")[0])
+        self._inflate_ahead(path.rpartition("/")[0])
         try:
             return self._content(row)
         except DataError as fault:
@@ -122,7 +122,7 @@ class Archive:
         first = min(int(np.searchsorted(starts, start, "right")), len(starts) - 1) - 1
         return range(first, max(first + 1, int(np.searchsorted(starts, end, "left"))))
 
-    def _foresee(self, folder: str) -> None:
+    def _inflate_ahead(self, folder: str) -> None:
         """At the second successive file of a folder, inflate all spans of the folder, if they are few enough to be kept."""
         before, self._recent = self._recent, folder
         if folder == before and folder != self._ready:

@@ -62,14 +62,14 @@ from nsw_da_medical_image.dataset_util.util import (
     GRADES,
     FocalPlane,
     cores,
-    is_system_folder,
     progress,
     run_of,
 )
 
 # %% ../../nbs/dataset_util/05_extract_dataset.ipynb #61c43ac5
 _LEFT = re.compile(
-    r"\._.*|\.nfs.*|\.trash.*|\.ds_store|\.directory|\.ipynb_checkpoints|__macosx|thumbs\.db|desktop\.ini"
+    r"\._.*|\.nfs.*|\.trash.*|\.ds_store|\.directory|\.ipynb_checkpoints|__macosx|thumbs\.db|desktop\.ini|@eadir"
+    r"|lost\+found|\$recycle\.bin|system volume information"
 )
 _CHECKSUMS = re.compile(r"(.*[._-])?(md5|sha[0-9]*|check)(sums?)?(\.txt)?")
 
@@ -81,7 +81,7 @@ def _surplus(name: str) -> str:
         return described
     if name in ARCHIVES.values():
         return f"{name!r} (an unpacked archive; move it elsewhere)"
-    if _LEFT.fullmatch(folded) or (is_system_folder(name) and not name.startswith((".", "__"))):
+    if _LEFT.fullmatch(folded):
         return f"{name!r} (left by the operating system; remove it)"
     return f"{name!r} ({'checksums; ' * bool(_CHECKSUMS.fullmatch(folded))}move it elsewhere)"
 
@@ -258,20 +258,21 @@ def _drop_repeats(top: str, tree: int, tally: Tally) -> None:
         for video in sorted(tally.videos):
             path = f"{top}/{video}/F0".encode()
             missing = suppress(FileNotFoundError, NotADirectoryError)
-            with _opened(video.encode(), plane) as above, missing, _opened("F0", above) as repeats:
-                for name in sorted(os.listdir(repeats)):
-                    data, original, stored = _read_own(name, dir_fd=repeats), None, os.fsencode(name)
-                    with suppress(OSError, DataError):
-                        original = _read_own(name, dir_fd=above)
-                    if data == original:
-                        os.unlink(name, dir_fd=repeats)
-                        tally.bytes -= len(data)
-                        tally.files -= 1
-                        tally.dropped += 1
-                        tally.content -= _digest(b"%b/%b" % (path, stored), len(data), isal_zlib.crc32(data))
-                    else:
-                        tally.differing.append(f"{video}/F0/{stored.decode(errors='backslashreplace')}")
-                with suppress(OSError):  # not empty: something differs
+            with _opened(video.encode(), plane) as above:
+                with missing, _opened("F0", above) as repeats:
+                    for name in sorted(os.listdir(repeats)):
+                        data, original, stored = _read_own(name, dir_fd=repeats), None, os.fsencode(name)
+                        with suppress(OSError, DataError):
+                            original = _read_own(name, dir_fd=above)
+                        if data == original:
+                            os.unlink(name, dir_fd=repeats)
+                            tally.bytes -= len(data)
+                            tally.files -= 1
+                            tally.dropped += 1
+                            tally.content -= _digest(b"%b/%b" % (path, stored), len(data), isal_zlib.crc32(data))
+                        else:
+                            tally.differing.append(f"{video}/F0/{stored.decode(errors='backslashreplace')}")
+                with suppress(OSError):  # not there, or not empty: something differs
                     os.rmdir("F0", dir_fd=above)
                     tally.content -= _digest(path, -1, 0)
     tally.content %= _DIGESTS
@@ -310,7 +311,10 @@ def extract_archive(
         if drop_duplicate_f0:
             _drop_repeats(top, root, tally)
     except FAULTS as fault:
-        why = ArchiveChanged() if archive and file_state(path) != archive.facts else fault
+        state: list[int] = []
+        with suppress(OSError):  # an archive that cannot be found any more has changed too
+            state = file_state(path)
+        why = ArchiveChanged() if archive and state != archive.facts else fault
         raise DataError(explain(path.name, name, why)) from fault
     finally:
         writer.close()
@@ -346,7 +350,7 @@ def _taken_over(path: Path, tree: int, noted: dict[str, Any], report: Callable[[
     return None
 
 
-def _say(**content: Any) -> None:
+def _send(**content: Any) -> None:
     """Write a line of JSON to standard output, at once."""
     try:
         print(json.dumps(content), flush=True)
@@ -354,13 +358,13 @@ def _say(**content: Any) -> None:
         os._exit(0)  # the parent is gone
 
 
-def _obey(task: dict[str, Any]) -> dict[str, Any]:
+def _do_task(task: dict[str, Any]) -> dict[str, Any]:
     """Do the task that a line of JSON describes, and return the answer: the tally, or the error."""
 
     def report(position: int) -> None:
         if position >> 23 != reported[0] >> 23:
             reported[0] = position
-            _say(position=position)
+            _send(position=position)
 
     path, staging, reported = Path(task["path"]), task["staging"], [0]
     try:
@@ -392,7 +396,7 @@ def _work() -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        _say(**_obey(tasks.get()))
+        _send(**_do_task(tasks.get()))
 
 
 @contextmanager
@@ -503,7 +507,7 @@ class _Staging:
             self._refuse(why, name)
 
     def _open(self, name: str, dir_fd: int, flags: int, shown: str = "") -> int:
-        """Open the caller's own folder or file, which is made as the flags say. Raises `FileNotFoundError` if it just went away."""
+        """Open the caller's own folder or file, which is created if the flags ask for it. Raises `FileNotFoundError` if it was just removed."""
         kind = "a folder" if flags & os.O_DIRECTORY else "a file"
         if not flags & os.O_CREAT or name in os.listdir(dir_fd):  # asked first, since opening a device may do things
             self._require(os.stat(name, dir_fd=dir_fd, follow_symlinks=False), kind, shown)
@@ -532,7 +536,7 @@ class _Staging:
                 self._refuse(f"contains {strange[0]!r}, which is not part of an extraction")
             self._mark()
             self._held["lock"] = held = self._open(self.LOCK, fd, os.O_RDWR | os.O_CREAT, self.LOCK)
-            if lock(held) is False:
+            if lock(held) is False:  # None: file systems without locks, as some parallel ones, leave it to the user
                 return False
             for name, dir_fd, opened in (self.path.name, parent, fd), (self.LOCK, fd, held):
                 if not os.path.samestat(os.stat(name, dir_fd=dir_fd, follow_symlinks=False), os.fstat(opened)):

@@ -49,7 +49,7 @@ _SYMBOLS = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
 _FIXED = _bits((0, 1), (1, 2), (0, 7))  # not the last block, fixed code, end of block: 10 bits
 _OWN = _bits(  # 95 bits
     *[(0, 1), (2, 2), (0, 5), (1, 5), (15, 4)],  # not the last block, its own code for 257 symbols and 2 distances
-    *[(int(symbol in (18, 1)), 3) for symbol in _SYMBOLS],  # their lengths are told in: a run of zeros (1), and one (0)
+    *[(int(symbol in (18, 1)), 3) for symbol in _SYMBOLS],  # their lengths: a run of zeros (1), and one (0)
     *[(1, 1), (127, 7), (1, 1), (106, 7)],  # no code for 255 symbols
     *[(0, 1), (0, 1), (0, 1), (0, 1)],  # one bit each for the others: a literal, the end of the block, two distances
     (1, 1),  # the end of the block
@@ -57,7 +57,7 @@ _OWN = _bits(  # 95 bits
 _MAGIC = b"\x1f\x8b"
 
 
-def _led(data: bytes, bit: int) -> bytes:
+def _with_lead(data: bytes, bit: int) -> bytes:
     """Return the input for a decoder that begins at bit `bit` of `data`: empty blocks that end at this bit come first."""
     if not bit or not data:
         return data
@@ -86,7 +86,7 @@ def inflate(data: bytes, bit: int, window: bytes, size: int) -> bytes:
     if not size or (not bit and data.startswith(_MAGIC)):
         return _gzip_files(data, size)
     stream = isal_zlib.decompressobj(wbits=-15, zdict=window)
-    found = stream.decompress(_led(data, bit), size)
+    found = stream.decompress(_with_lead(data, bit), size)
     if len(found) < size and stream.eof:
         found += _gzip_files(stream.unused_data[8:], size - len(found))
     return found
@@ -102,7 +102,7 @@ def _before_damage(data: bytes, bit: int, window: bytes, size: int) -> bytes:
     """Return the result of `inflate` up to the damage."""
     first, found = bool(bit) or not data.startswith(_MAGIC), bytearray()
     stream = isal_zlib.decompressobj(wbits=-15, zdict=window) if first else isal_zlib.decompressobj(wbits=31)
-    data = _led(data, bit)
+    data = _with_lead(data, bit)
     with suppress(_IsalError):
         while data and len(found) < size:
             for at in range(0, len(data), _CRUMB):
@@ -192,7 +192,7 @@ _THREAD, _FIRST = 1_250_000_000, 400_000_000  # bytes of addresses: for each thr
 _reserved = 0  # what the threads of this process have reserved so far; later threads use it again
 
 
-class _Census:
+class _FileList:
     """Collect the files of an archive: {folder: {file: row}}, and per row: place in the inflated stream, size, checksum, last two bytes."""
 
     def __init__(self) -> None:
@@ -267,42 +267,46 @@ class Index(NamedTuple):
         return isal_zlib.decompressobj().decompress(self.names[start:end].tobytes(), most)
 
     @classmethod
-    def of(cls, census: _Census, points: Points, note: dict[str, Any]) -> "Index":
+    def of(cls, listed: _FileList, points: Points, note: dict[str, Any]) -> "Index":
         """Make the arrays of the files that were found."""
-        names = [zlib.compress("/".join(files).encode()) for files in census.files.values()]
-        rows = np.array([row for files in census.files.values() for row in files.values()], np.int64)
+        names = [zlib.compress("/".join(files).encode()) for files in listed.files.values()]
+        rows = np.array([row for files in listed.files.values() for row in files.values()], np.int64)
         return cls(
             _octets(json.dumps({"version": _VERSION, **note}).encode()),
-            _octets("\n".join(census.files).encode()),
-            np.cumsum([0, *map(len, census.files.values())], dtype=np.int64),
+            _octets("\n".join(listed.files).encode()),
+            np.cumsum([0, *map(len, listed.files.values())], dtype=np.int64),
             _octets(b"".join(names)),
             np.cumsum([0, *map(len, names)], dtype=np.int64),
-            np.array(census.offsets, np.int64)[rows],
-            np.array(census.sizes, np.int64)[rows],
-            np.array(census.crcs, np.uint32)[rows],
-            _octets(bytes(census.tails)).reshape(-1, 2)[rows],
+            np.array(listed.offsets, np.int64)[rows],
+            np.array(listed.sizes, np.int64)[rows],
+            np.array(listed.crcs, np.uint32)[rows],
+            _octets(bytes(listed.tails)).reshape(-1, 2)[rows],
             *points,
         )
 
 
 def _walk(
-    inflated: Any, top: str, census: _Census, report: Callable[[], object], compressed: Callable[[], int] | None = None
+    inflated: Any,
+    top: str,
+    listed: _FileList,
+    report: Callable[[], object],
+    compressed: Callable[[], int] | None = None,
 ) -> int:
-    """Add all members of a tarball to `census`, and return the inflated length. Raises the errors of `members`, `destination_of` and `Stream`."""
+    """Add all members of a tarball to `listed`, and return the inflated length. Raises the errors of `members`, `destination_of` and `Stream`."""
     stream = Stream(inflated, compressed)
     for member in members(stream):
-        census.near = member.name
+        listed.near = member.name
         place = destination_of(member, top)
         if place is None:  # its content has to be taken all the same
             for _ in stream.content(member.size if member.type == tarfile.REGTYPE else 0):
                 pass
         elif place[1]:
-            census.file(*place, stream, member.size)
+            listed.file(*place, stream, member.size)
         else:
-            census.folder(place[0])
-        if len(census.offsets) % 256 == 255:
+            listed.folder(place[0])
+        if len(listed.offsets) % 256 == 255:
             report()
-    if not census.offsets:
+    if not listed.offsets:
         raise DataError("is followed by nothing: the archive contains no file")
     return stream.position
 
@@ -321,8 +325,8 @@ def _affordable(threads: int) -> int:
     return max(0, min(threads, (min(room) + _reserved - _FIRST) // _THREAD)) if room else threads
 
 
-def _at_once(
-    path: Path, census: _Census, report: Callable[[int], object], threads: int
+def _walk_with_rapidgzip(
+    path: Path, listed: _FileList, report: Callable[[int], object], threads: int
 ) -> tuple[Points | None, dict[int, int]]:
     """Read a whole archive; return its seek points, or None after any problem, and {bit: start} of the blocks found."""
     try:
@@ -338,7 +342,7 @@ def _at_once(
         try:
             size = path.stat().st_size
             length = _walk(
-                inflated, ARCHIVES[path.name], census, lambda: report(inflated.tell_compressed() // 8), lambda: size
+                inflated, ARCHIVES[path.name], listed, lambda: report(inflated.tell_compressed() // 8), lambda: size
             )
             with open(path, "rb") as raw:  # the length, modulo 2**32, is in the last four bytes
                 raw.seek(-4, os.SEEK_END)
@@ -351,7 +355,7 @@ def _at_once(
     return points, offsets
 
 
-class _Sparing:
+class _SmallReads:
     """Inflate a gzip file, half a kilobyte at a time."""
 
     def __init__(self, raw: Any):
@@ -361,28 +365,28 @@ class _Sparing:
         return self._reader.readinto(buffer[:512])
 
 
-def _carefully(path: Path, census: _Census, report: Callable[[int], object]) -> BaseException | None:
+def _walk_to_damage(path: Path, listed: _FileList, report: Callable[[int], object]) -> BaseException | None:
     """Read an archive as far as possible, and return the error that ended it."""
     try:
         with open(path, "rb") as raw:
-            _walk(_Sparing(raw), ARCHIVES[path.name], census, lambda: report(raw.tell()), raw.tell)
+            _walk(_SmallReads(raw), ARCHIVES[path.name], listed, lambda: report(raw.tell()), raw.tell)
     except FAULTS as fault:
         return fault
     return None
 
 
-def _judged(name: str, census: _Census, fault: BaseException | None) -> dict[str, Any]:
+def _problem_note(name: str, listed: _FileList, fault: BaseException | None) -> dict[str, Any]:
     """Return the notes of an index on the problem of an archive: see `Index.note`."""
     if fault is None:
         return {}
     refused = isinstance(fault, DataError | FileExistsError)
     if isinstance(fault, OSError) and not refused and not isinstance(fault, gzip.BadGzipFile):
         raise DataError(f"{name} cannot be read ({fault.strerror})") from fault
-    note: dict[str, Any] = {"fault": explain(name, census.near, fault), "refused": refused}
+    note: dict[str, Any] = {"fault": explain(name, listed.near, fault), "refused": refused}
     if isinstance(fault, gzip.BadGzipFile):
         note["doubtful"] = 0
-    elif census.offsets and not isinstance(fault, EOFError):
-        note["doubtful"] = census.offsets[-1]
+    elif listed.offsets and not isinstance(fault, EOFError):
+        note["doubtful"] = listed.offsets[-1]
     return note
 
 
@@ -413,19 +417,19 @@ def _indexed(path: Path, held: int, report: Callable[[int], object], threads: in
     offsets: dict[int, int] = {}
     points: Points | None = None
     if threads:
-        points, offsets = _at_once(path, census := _Census(), report, threads)
+        points, offsets = _walk_with_rapidgzip(path, listed := _FileList(), report, threads)
     elif os.fstat(held).st_size > _SMALL:
         raise DataError(
             f"{path.name}: finding its frames needs {(_FIRST + _THREAD) / 1e9:.1f} GB of free address space, which a limit of this"
             " process forbids (see ulimit -v); raise the limit, or extract the archives"
         )
     if points is None:
-        fault = _carefully(path, census := _Census(), report)
-        note |= _judged(path.name, census, fault)
-        census = _Census() if note.get("refused") else census
-        end = census.offsets[-1] + census.sizes[-1] if census.offsets else 0
+        fault = _walk_to_damage(path, listed := _FileList(), report)
+        note |= _problem_note(path.name, listed, fault)
+        listed = _FileList() if note.get("refused") else listed
+        end = listed.offsets[-1] + listed.sizes[-1] if listed.offsets else 0
         points = _points_before_damage(held, offsets, end)
-    return Index.of(census, points, note)
+    return Index.of(listed, points, note)
 
 
 def build(path: Path, report: Callable[[int], object] = lambda position: None, threads: int | None = None) -> Index:

@@ -397,7 +397,7 @@ def write_batch(
         for number, image in enumerate(images):
             (folder / f"img{number}.jpg").write_bytes(_encoded(image, number))
         if number < 0:
-            raise ValueError("there is no image to write")
+            raise ValueError("images contains no image to write")
         (folder / METADATA).write_text(text, encoding="utf-8")
     return SyntheticBatch(path)
 
@@ -484,7 +484,7 @@ def _names_in(folder: Path) -> list[str]:
 
 
 def _source(folder: str | os.PathLike) -> Path:
-    """Return the folder of images to adopt; raise `DataError` if there is none or it is a batch already."""
+    """Return the folder of images to adopt; raise `DataError` if it does not exist or is a batch already."""
     folder = Path(os.path.abspath(expanded(folder)))
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"

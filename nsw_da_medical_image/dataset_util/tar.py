@@ -114,11 +114,11 @@ class ArchiveChanged(DataError):
 def file_state(file: str | os.PathLike | int) -> list[int]:
     """Return device, number, size, and times of modification and of change, of which one differs after a file is replaced or written.
 
-    `file` is a path or a descriptor. Returns [] if the file does not exist.
+    `file` is a path or a descriptor. Returns [] if there is no file at the path. Raises `OSError` if it cannot be asked for.
     """
     try:
-        found = os.stat(file)
-    except OSError:
+        found = os.fstat(file) if isinstance(file, int) else os.stat(file)
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 

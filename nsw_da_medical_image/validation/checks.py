@@ -713,7 +713,7 @@ def missing_annotation(facts: VideoFacts) -> Iterator[Finding]:
     """Each video has an annotation with rows. Source: the layout of the release, where all 704 have one."""
     text = facts.annotation
     if text.expected and not text.there:
-        yield facts.finding("warning", f"there is no {text.path}")
+        yield facts.finding("warning", f"{text.path} is missing")
     elif text.expected and not text.rows and not text.faults:
         yield facts.finding("warning", f"{text.path} has no rows")
 
@@ -806,7 +806,7 @@ def phase_gap(facts: VideoFacts) -> Iterator[Finding]:
         yield facts.finding("warning", f"{plural(lost, 'run')} between two phases without a phase", ranges=tuple(holes))
 
 # %% ../../nbs/validation/01_checks.ipynb #3f70a9f8
-@check("annotation-past-images", "more than 3 runs: exclude the video; up to 3: ignore")
+@check("annotation-past-images", "up to 3 runs too long: ignore; longer: exclude the video")
 def annotation_past_images(facts: VideoFacts) -> Iterator[Finding]:
     """The annotation ends at most 3 runs after the last image, usually 1. Source: the release; the 38 videos in which it ends later are known to be wrong."""
     last, images = max((row.last for row in facts.annotation.rows), default=0), facts.runs
@@ -849,7 +849,7 @@ def missing_time(facts: VideoFacts) -> Iterator[Finding]:
     """Each video has a file of times with rows. Source: the layout of the release."""
     text = facts.times
     if text.expected and not text.there:
-        yield facts.finding("warning", f"there is no {text.path}")
+        yield facts.finding("warning", f"{text.path} is missing")
     elif text.expected and not text.rows and not text.faults:
         yield facts.finding("warning", f"{text.path} has no rows")
 

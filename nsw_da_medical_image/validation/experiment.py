@@ -7,6 +7,7 @@ __all__ = ['Generate', 'Well', 'augmented', 'augment', 'run_experiment', 'main']
 
 # %% ../../nbs/validation/07_experiment.ipynb #0a886d18
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -176,9 +177,15 @@ def _check_data(dataset: EmbryoDataset, weights: str, seed: int) -> None:
         pass  # something is damaged; the validation leaves it out
 
 
+def _require_train(weights: str) -> None:
+    """Raise `ValueError` if weights cannot be used, or the part train has none."""
+    if not parse_weights(weights).get("train"):
+        raise ValueError("the part train has no weight, but the frames come from it; give it one: train=4,test=1")
+
+
 def run_experiment(
     dataset: EmbryoDataset,
-    out: Path,
+    out: str | os.PathLike,
     weights: str = "0.8,0.1,0.1",
     seed: int = 0,
     pick: int = 5,
@@ -189,8 +196,11 @@ def run_experiment(
 
     `weights` are those of `make_split`, one part being train. `pick` frames of each phase in each video are taken. `pixels`
     validates the pixels too. `generate(dataset, frames, wanted, batches, seed)` writes batches with `wanted` frames of each
-    phase to the folder `batches`, made of the training frames `frames`. Raises `DataError` if no labelled frame is left for training.
+    phase to the folder `batches`, made of the training frames `frames`. Raises `DataError` if no labelled frame is left for training,
+    `ValueError` if the weights cannot be used or train has none.
     """
+    out = expanded(out)
+    _require_train(weights)
     _check_data(dataset, weights, seed)
     report = validate(dataset, pixels=pixels)
     report.to_html(out / "validation.html")
@@ -282,9 +292,7 @@ def main(
     if args.seed < 0 or args.frames < 1:
         parser.error("--seed must be 0 or more, and --frames 1 or more")
     with parser.refusing():
-        shares = parse_weights(",".join(args.weights))
-    if not shares.get("train"):
-        parser.error("--weights gives no weight to train, from which the frames are taken; add train=SHARE")
+        _require_train(",".join(args.weights))
     return run_command(lambda: _work(args, generate), wrong=2)
 
 # %% ../../nbs/validation/07_experiment.ipynb #dd964254

@@ -300,7 +300,7 @@ def _heat_html(report: Reported, most: int, buttons: bool) -> Markup | None:
 
 
 def _picture_html(dataset: EmbryoDataset | None, shown: WorstFrame, size: int = 200) -> Markup:
-    """Return a frame as a small picture, or a note that there is none with the reason as its title."""
+    """Return a frame as a small picture, or a note with the reason as its title if it cannot be read."""
     why = "the report has no data set to read it from"
     if dataset is not None:
         try:

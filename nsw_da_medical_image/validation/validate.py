@@ -229,7 +229,7 @@ def main(argv: list[str] | None = None) -> int:
     workers = "number of threads or, for the pixels of many videos, of processes (one per core)"
     parser.add_number("--workers", metavar="N", help=workers)
     args = parser.parse_args(argv)
-    with parser.refusing():
+    with parser.refusing(errors=(ValueError, UnknownName)):
         checks = chosen_checks(args.checks, args.pixels)
     if left := set(args.checks or ()) - set(checks):
         parser.error(f"these checks need --pixels: {', '.join(sorted(left))}")

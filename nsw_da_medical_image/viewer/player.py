@@ -509,7 +509,7 @@ def _page_of(player: EmbryoPlayer, chosen: set[str]) -> str:
     return page(player._names, body, style=PAGE_STYLE + player._css, script=f"\n{player._esm}\n{start}\n")
 
 # %% ../../nbs/viewer/01_player.ipynb #6244e81d
-def main(argv: list[str] | None = None, prog: str = "python play_video.py") -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m nsw_da_medical_image.viewer.player") -> int:
     """Run the command and return its exit status: 0 done, 1 if there is no such video, plane or data set, or the page exists, 2 wrong usage."""
     parser = Parser(
         prog=prog,
@@ -552,4 +552,4 @@ def _play(args: argparse.Namespace) -> None:
 # %% ../../nbs/viewer/01_player.ipynb #27c8775f
 #| eval: false
 if __name__ == "__main__":
-    sys.exit(main(prog="python -m nsw_da_medical_image.viewer.player"))
+    sys.exit(main())
