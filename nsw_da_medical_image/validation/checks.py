@@ -18,6 +18,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache, wraps
 from importlib.resources import files
 from itertools import pairwise
@@ -146,16 +147,17 @@ def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, Fi
     """Return how each file in the folder `inner` of `folder` differs from its namesake outside; '' if not at all."""
     found: dict[str, str] = {}
     for name, tail in source.tails(f"{folder}/{inner}").items():
-        outside, results = tails.get(name), list[str]()
+        outside = tails.get(name)
         if outside is None:
             found[name] = "does not exist outside"
         elif tail.fault or tail.size != outside.size:
             found[name] = tail.fault or f"has {tail.size:,} bytes, outside {max(0, outside.size):,}"
         else:
-            with noted(results, _why):
+            try:
                 same = source.read(f"{folder}/{inner}/{name}") == source.read(f"{folder}/{name}")
-                results.append("" if same else "has different bytes")
-            found[name] = results[0]
+                found[name] = "" if same else "has different bytes"
+            except (DataError, OSError) as error:
+                found[name] = _why(error)
     return found
 
 
@@ -209,17 +211,15 @@ class TextFacts(NamedTuple):
 
 def read_text(source: Source, path: str, parse: Callable[[bytes], Parsed], expected: bool = True) -> TextFacts:
     """Return the facts of a text file; never raise."""
-    problems: list[str] = []
-    with noted(problems, _why):
-        try:
-            data = source.read(path, TEXT_LIMIT)
-            text = data.decode("utf-8-sig")
-        except FileNotFoundError:
-            return TextFacts(path, expected)
-        except UnicodeDecodeError as error:
-            raise DataError(f"is not a CSV file in UTF-8 ({error})") from error
-    if problems:
-        return TextFacts(path, expected, True, (), (((), problems[0].removeprefix(f"{path} ")),), True)
+    try:
+        data = source.read(path, TEXT_LIMIT)
+        text = data.decode("utf-8-sig")
+    except FileNotFoundError:
+        return TextFacts(path, expected)
+    except (DataError, OSError, UnicodeDecodeError) as error:
+        no_text = f"is not a CSV file in UTF-8 ({error})" if isinstance(error, UnicodeDecodeError) else ""
+        why = no_text or _why(error).removeprefix(f"{path} ")
+        return TextFacts(path, expected, True, (), (((), why),), True)
     rows, faults = parse(data)
     lines = list(io.StringIO(text, newline="")) if faults else []
     told = []
@@ -299,7 +299,7 @@ def read_video(
     refused += [("", sentence) for text in (annotation, times) for sentence in text.refusal]
     lacking: list[str] = []
     for plane in dataset.planes:
-        with noted([]):  # a plane that cannot be listed is not lacking
+        with suppress(DataError, OSError):  # a plane that cannot be listed is not lacking
             if plane not in found and contents.folders(plane) is not None:
                 lacking.append(str(plane))
     return VideoFacts(video, found, tuple(lacking), annotation, times, tuple(refused), tuple(strays))

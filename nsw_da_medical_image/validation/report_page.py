@@ -24,7 +24,7 @@ from ..common.html import Markup, page, table, tag, thumbnail
 from nsw_da_medical_image.common.text import (
     DataError,
     join_ranges,
-    noted,
+    one_line,
     plural,
     printable,
     ranges_text,
@@ -301,13 +301,13 @@ def _heat_html(report: Reported, most: int, buttons: bool) -> Markup | None:
 
 def _picture_html(dataset: EmbryoDataset | None, shown: WorstFrame, size: int = 200) -> Markup:
     """Return a frame as a small picture, or a note with the reason as its title if it cannot be read."""
-    problems: list[str] = []
-    with noted(problems, errors=(DataError, OSError, KeyError)):
-        if dataset is None:
-            raise DataError("the report has no data set to read it from")
-        pixels = decode(dataset[shown.video].jpeg(shown.run, shown.plane), size, tolerant=True)
-        return tag("span", thumbnail(pixels, 80, alt=""), class_="nr-picture")
-    why = problems[0] if dataset is None else without_folder(problems[0], dataset.root)
+    why = "the report has no data set to read it from"
+    if dataset is not None:
+        try:
+            pixels = decode(dataset[shown.video].jpeg(shown.run, shown.plane), size, tolerant=True)
+            return tag("span", thumbnail(pixels, 80, alt=""), class_="nr-picture")
+        except (DataError, OSError, KeyError) as error:
+            why = without_folder(one_line(error), dataset.root)
     return tag("span", tag("span", "this frame cannot be read"), class_="nr-picture", title=why)
 
 

@@ -22,7 +22,7 @@ import pandas as pd
 # %% ../../nbs/validation/06_validate.ipynb #4046475c
 from ..common.files import new_file, refuse_inside
 from ..common.findings import Finding, Severity
-from ..common.text import DataError, nearest, noted, one_line, show
+from ..common.text import DataError, nearest, one_line, show
 from ..dataset_util.contents import Planes, require_dataset
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.util import FocalPlane, UnknownName, cores, one_or_several, progress
@@ -71,10 +71,11 @@ def _read(task: VideoTask) -> tuple[VideoFacts, pd.DataFrame | None]:
     facts = read_video(task.dataset, task.video, task.planes, task.strays)
     parts: list[pd.DataFrame] = []
     problems: list[tuple[str, str]] = []
-    errors = DataError, OSError, UnknownName, UnicodeError  # the last: names that are not text
     for plane in task.measured:
-        with noted(problems, lambda error: (str(plane), f"cannot be measured: {one_line(error)}"), errors):  # noqa: B023
+        try:
             parts.append(measure_video(task.dataset, task.video, [plane], workers=task.threads))
+        except (DataError, OSError, UnknownName, UnicodeError) as error:  # the last: names that are not text
+            problems.append((str(plane), f"cannot be measured: {one_line(error)}"))
     known = {plane for plane, _ in facts.refused}
     more = tuple(each for each in problems if each[0] not in known)
     facts = facts._replace(refused=(*facts.refused, *more))
