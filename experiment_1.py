@@ -1,12 +1,12 @@
-"""The data side of one augmentation experiment, from a data set to a balanced set of real and synthetic frames.
+"""Prepare the data of one augmentation experiment, from a data set to a balanced set of real and synthetic frames.
 
     python experiment_1.py --out data/experiment_1                  # makes sample data first
     python experiment_1.py data/extracted --out data/experiment_1
 
-Validates, leaves out what is wrong, splits by embryo code, writes the training frames as an image folder, lets a generator add
-to the phases that have few, and mixes both. The generator is a stand-in: it turns, mirrors and brightens training frames of the
-middle plane and its neighbours. Put your own in the place of `generate`; it has to write runs with `write_batch`, and no more.
-Everything appears in the folder after --out, at once, and `index.html` in it describes what was done.
+It validates, excludes data with errors, splits by patient code, writes the training frames as an image folder, lets a generator add
+frames of rare phases, and mixes both. The generator is a stand-in: it turns, mirrors and brightens training frames of the middle
+plane and its neighbours. Replace `generate` by your own; it only has to write batches with `write_batch`. Everything appears in
+the folder after --out when it is complete; its `index.html` describes the result.
 """
 
 from pathlib import Path
@@ -18,9 +18,9 @@ from nsw_da_medical_image.validation import experiment
 from nsw_da_medical_image.validation.experiment import Well, augmented  # noqa: F401 - likewise
 
 
-def generate(dataset: EmbryoDataset, frames: Frames, wanted: dict[str, int], runs: Path, seed: int) -> None:
-    """Write runs with as many images of each phase as `wanted` gives, made of `frames`, to the folder `runs`."""
-    experiment.augment(dataset, frames, wanted, runs, seed, generator=__name__)
+def generate(dataset: EmbryoDataset, frames: Frames, wanted: dict[str, int], batches: Path, seed: int) -> None:
+    """Write batches with `wanted` images of each phase, made of `frames`, to the folder `batches`."""
+    experiment.augment(dataset, frames, wanted, batches, seed, generator=__name__)
 
 
 def main(argv: list[str] | None = None) -> int:

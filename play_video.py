@@ -8,7 +8,12 @@ Write one self-contained page, which can be sent to anyone, and open it. Several
 contains the archives, nothing is unpacked; the archive of the plane is indexed the first time.
 """
 
-from nsw_da_medical_image.viewer.player import main
+from nsw_da_medical_image.viewer import player
+
+
+def main(argv: list[str] | None = None) -> int:
+    return player.main(argv, prog="python play_video.py")
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -78,6 +78,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 #: Later names of public functions, classes and members, by the name that the cases below use: {"sound": ("valid",)}.
 RENAMED: dict[str, tuple[str, ...]] = {
+    "Form": ("ImageForm", "FolderForm"),
+    "unless_all": ("none_if_all",),
+    "summary_text": ("dataset_text", "report_text"),
+    "Excluding": ("HasExclusions",),
+    "Searched": ("HasListings",),
+    "check": ("check_split",),
     "SyntheticRun": ("SyntheticBatch",),
     "SyntheticRuns": ("SyntheticBatches",),
     "sound": ("valid",),
@@ -88,9 +94,6 @@ RENAMED: dict[str, tuple[str, ...]] = {
     "say_once": ("warn_once",),
     "Changed": ("ArchiveChanged",),
     "facts_of": ("file_state",),
-    "Excluding": ("HasExclusions",),
-    "Searched": ("HasListings",),
-    "check": ("check_split",),
 }
 #: Keys and columns that hold sentences.
 SAYS = {"message", "remedy", "faults", "fault", "rule", "said", "note", "notes", "meaning", "help", "reason"}

@@ -398,7 +398,7 @@ def test_all_means_all_of_a_part(work: Path, tmp_path: Path, capsys: Any) -> Non
     capsys.readouterr()
     for wrong in ["--videos", "all", "SAM1-2"], ["--planes", "F0,all"]:
         assert run("extract_part", [data, str(tmp_path / "no"), *wrong]) == 2
-        assert capsys.readouterr().err == "error: 'all' means all of them; give it alone\n"
+        assert capsys.readouterr().err == "error: 'all' includes all others; give it alone\n"
     assert not (tmp_path / "no").exists()
 
 

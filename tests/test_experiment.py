@@ -20,8 +20,10 @@ import pytest
 from conftest import Shared
 from PIL import Image
 
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.synthetic import SyntheticBatches
 from nsw_da_medical_image.dataset_util.util import code_of
+from nsw_da_medical_image.validation.experiment import run_experiment
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sources(made: Path) -> dict[str, list[str]]:
-    """The names of the frames of which each run was made."""
+    """The names of the frames of which each batch was made."""
     runs = SyntheticBatches(made / "all-synthetic-runs")
     assert runs.findings().query("severity == 'error'").empty
     return {name: run.metadata.more["sources"] for name, run in runs.items()}
@@ -241,8 +243,8 @@ def test_two_parts_do_for_two_patients(extracted: Path, tmp_path: Path) -> None:
     [
         (("embryo_dataset", "embryo_dataset_annotations"), ""),
         (("embryo_dataset_F-45", "embryo_dataset_annotations", "embryo_dataset_time_elapsed"), ""),
-        (("embryo_dataset", "embryo_dataset_F15"), "has no annotations, and without them there is no phase to balance"),
-        (("embryo_dataset_annotations",), "holds no frames"),
+        (("embryo_dataset", "embryo_dataset_F15"), "has no annotations, so there are no phases to balance"),
+        (("embryo_dataset_annotations",), "contains no frames"),
     ],
 )
 @pytest.mark.slow
@@ -268,6 +270,20 @@ def test_weights_that_cannot_be_are_a_wrong_usage(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_function_takes_a_path_as_text_and_needs_a_weight_for_train(
+    extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Report:
+        def to_html(self, path: Path) -> None:
+            raise FileNotFoundError(path)
+
+    monkeypatch.setattr("nsw_da_medical_image.validation.experiment.validate", lambda *_, **__: Report())
+    with pytest.raises(ValueError, match="the part train has no weight"):
+        run_experiment(EmbryoDataset(extracted), tmp_path, "a=1,b=1")
+    with pytest.raises(FileNotFoundError, match=r"validation\.html"):
+        run_experiment(EmbryoDataset(extracted), str(tmp_path), "train=1,test=1")
+
+
 @pytest.mark.slow
 def test_a_generator_that_writes_nothing_or_rubbish(
     experiment: ModuleType, extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -275,7 +291,7 @@ def test_a_generator_that_writes_nothing_or_rubbish(
     monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(experiment, "generate", lambda *args: None)
     assert experiment.main([str(extracted), "--out", str(tmp_path / "none")]) == 0
-    assert "the generator wrote none that can be used" in (tmp_path / "none" / "index.html").read_text()
+    assert "the generator wrote no usable image" in (tmp_path / "none" / "index.html").read_text()
     assert not (tmp_path / "none" / "comparison.html").exists()
 
     def rubbish(dataset: Any, frames: Any, wanted: Any, runs: Path, seed: int) -> None:

@@ -514,6 +514,26 @@ def test_only_one_at_a_time(archives, larger, tmp_path):
     assert files(tmp_path / "extracted") == contents(larger)
 
 
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.EBADF])
+def test_a_lock_that_fails_keeps_the_extraction_out(archives, tmp_path, monkeypatch, code):
+    def fail(fd, operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with pytest.raises(OSError, match=os.strerror(code)):
+        extract_dataset(archives, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_file_systems_without_locks_leave_it_to_the_user(archives, tmp_path, monkeypatch, code):
+    def fail(fd, operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    assert extract_dataset(archives, tmp_path / "new").files > 0
+
+
 def test_other_archives_are_not_continued(archives, larger, tmp_path):
     """What an interrupted run left of other archives is not taken over."""
     hidden = tmp_path / ".extracted.extracting"
@@ -700,7 +720,7 @@ from nsw_da_medical_image.dataset_util import extract_dataset as module
 
 def here(job, staging, noted, done):
     for task in job.tasks(staging.fd, noted):
-        answer = module._obey(task)
+        answer = module._do_task(task)
         if "fault" in answer:
             raise module.DataError(answer["fault"])
         done(os.path.basename(task["path"]), module.Tally(**answer["tally"]), "taken_over" in answer)
@@ -1143,6 +1163,20 @@ def test_what_people_have_gets_its_remedy(archives, tmp_path, case):
     assert remedy in done.stderr
     assert done.stderr.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} == {"archives"}
+
+
+@pytest.mark.parametrize("name", ["#snapshot", "~snapshot", "#recycle", "@tmp", "Network Trash Folder", ".zfs"])
+def test_what_may_be_somebodys_is_not_to_be_removed(archives, tmp_path, name):
+    (shutil.copytree(archives, tmp_path / "there") / name).mkdir()
+    with pytest.raises(DataError, match=f"{name}' .move it elsewhere"):
+        extract_dataset(tmp_path / "there", tmp_path / "new")
+
+
+@pytest.mark.parametrize("name", ["@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db"])
+def test_what_a_system_left_is_to_be_removed(archives, tmp_path, name):
+    (shutil.copytree(archives, tmp_path / "there") / name).mkdir()
+    with pytest.raises(DataError, match="left by the operating system; remove it"):
+        extract_dataset(tmp_path / "there", tmp_path / "new")
 
 
 def test_a_folder_above_the_archives_is_recognised(archives, tmp_path):

@@ -177,6 +177,26 @@ def test_leftovers_of_other_machines_stay_for_a_week(tmp_path: Path, monkeypatch
     assert sorted(sweep(tmp_path)) == left
 
 
+@pytest.mark.parametrize(("code", "raised"), [(errno.EIO, True), (errno.EACCES, True), (errno.ENOLCK, False)])
+def test_a_lock_that_fails_is_no_missing_lock(
+    code: int, raised: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int, operation: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with open(tmp_path / "held", "wb") as held:
+        if raised:
+            with pytest.raises(OSError, match=os.strerror(code)):
+                files.lock(held.fileno())
+        else:
+            assert files.lock(held.fileno()) is None
+    with new_file(tmp_path / "new") as hidden:  # which needs no lock
+        hidden.write_bytes(b"1")
+    assert (tmp_path / "new").read_bytes() == b"1"
+    assert sweep(tmp_path) == []
+
+
 def test_a_renamed_folder_of_the_user_is_not_swept(tmp_path: Path) -> None:
     """In a folder that a group may write to, its members can rename each other's folders, but not delete them."""
     work = tmp_path / "thesis"

@@ -127,7 +127,7 @@ print(json.dumps([*facts, sorted(set(images["text"]))]))
         ),
         (["--pick", "0"], 2, "error: pick is 0"),
         (["--videos", "SAM2-4", "--planes", "F0"], 1, "is truncated; leave it out with exclude"),
-        (["--synthetic", "nowhere"], 1, "error: nowhere is not there"),
+        (["--synthetic", "nowhere"], 1, "error: nowhere does not exist"),
         (["--exclude", "nowhere.csv"], 1, "error: No such file or directory: nowhere.csv"),
         (["--exclude", "s3://bucket/x.csv"], 1, "error: s3://bucket/x.csv is a URL"),
         (["--size", "64", "--link"], 2, "error: link and size cannot be combined"),
@@ -309,7 +309,7 @@ def test_all_means_all_and_a_folder_without_batches_is_named(data: Path, tmp_pat
     assert command(data, tmp_path / "b", *choice).returncode == 0
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
     done = command(data, tmp_path / "c", "--phases", "all", "t2")
-    assert (done.returncode, "'all' means all of them; give it alone" in done.stderr) == (2, True)
+    assert (done.returncode, "'all' includes all others; give it alone" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("truncated", [False, True])

@@ -186,7 +186,7 @@ def test_a_video_that_only_another_plane_has_is_split(tree: Path) -> None:
     found = validate(ds).findings
     empty = found[(found.check == "missing-plane") & (found.video == "SAM2-4")]
     assert empty.plane.tolist() == ["F0"]
-    assert "holds no frame" in empty.message.iloc[0]
+    assert "contains no frame" in empty.message.iloc[0]
 
 
 def test_the_exclusion_list_of_a_report_names_these_folders(tree: Path) -> None:
@@ -198,7 +198,7 @@ def test_the_exclusion_list_of_a_report_names_these_folders(tree: Path) -> None:
     listed = report.exclude()
     assert set(listed.video) >= {*SYSTEM, *BROKEN}
     assert set(listed[listed.video.isin(SYSTEM)].runs) == {""}
-    assert "to leave out for errors: 0 whole videos" in report.summary()
+    assert "to exclude because of errors: 0 whole videos" in report.summary()
     assert "3 folders" in report.summary()
     with warnings.catch_warnings():  # rows that name these folders match what they should
         warnings.simplefilter("error")
@@ -336,7 +336,7 @@ def test_annotations_alone_are_a_part(tree: Path, run: Run) -> None:
     status, out, err = run(dataset_command, tree)
     assert status == 0
     assert not err
-    assert "9 videos of 6 codes, no focal plane and so no frames" in out
+    assert "9 videos of 6 patients, no focal plane, so no frames" in out
     assert EmbryoDataset(tree)["SAM1-2"].phases.shape[0]
     assert sum(map(len, make_split(EmbryoDataset(tree)).values())) == 9
 
@@ -381,7 +381,7 @@ def test_renamed_folders_are_reported(tree: Path, run: Run) -> None:
     status, out, _ = run(dataset_command, tree)
     assert status == 0
     assert "9 videos, " in out
-    assert "codes" not in out
+    assert "videos of" not in out
     assert "these names do not identify patients: Patient_0, " in out
     assert "give 6 patients" in out
     found = validate(tree).findings.query("check == 'siblings'")

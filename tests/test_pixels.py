@@ -118,7 +118,7 @@ def test_a_blank_stretch_is_left_out(tmp_path: Path, level: int, first: int, las
     assert told(found) == {("blank-video", video, "", runs)}
     (blank,) = found[found.check == "blank-video"].itertuples()
     assert blank.severity == "error"
-    assert "held over it" in blank.message
+    assert "but labelled" in blank.message
     left = validate(dataset, "blank-video", pixels=True).exclude()
     assert left[["video", "plane", "runs"]].to_numpy().tolist() == [[video, "", runs]]
 

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from conftest import Shared
 
+from nsw_da_medical_image.validation import experiment
+from nsw_da_medical_image.viewer import player
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -66,6 +69,14 @@ def test_the_module_does_the_same(data: Path, tmp_path: Path) -> None:
     wrong = subprocess.run([sys.executable, "-m", module], capture_output=True, text=True, cwd=ROOT, check=False)
     assert wrong.returncode == 2
     assert wrong.stderr.startswith(f"usage: python -m {module} ")
+
+
+def test_each_command_is_called_by_its_own_name(capsys: pytest.CaptureFixture[str]) -> None:
+    for main in player.main, experiment.main:
+        with pytest.raises(SystemExit, match="2"):
+            main([])
+        assert capsys.readouterr().err.startswith(f"usage: python -m {main.__module__} ")
+    assert script().stderr.startswith("usage: python play_video.py ")
 
 
 @pytest.mark.slow

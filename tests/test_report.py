@@ -131,11 +131,11 @@ def test_many_findings_of_a_kind_are_one_line() -> None:
 
 def test_a_report_of_nothing() -> None:
     report = Report([], videos=["AA83-7"], checks=["run-gap"])
-    assert "nothing was found" in report.summary()
+    assert "no check found anything" in report.summary()
     assert report.exclude("info").empty
     assert list(report.exclude().columns) == ["video", "plane", "runs"]
     assert report.valid == ("AA83-7",)
-    assert "Nothing was found" in report.to_html()
+    assert "No check found anything" in report.to_html()
     assert json.loads(report.to_json())["findings"] == []
 
 
@@ -301,7 +301,7 @@ def test_a_notebook_gets_no_more_than_it_can_hold(release: Report, small: Report
     page = _Elements(release._repr_html_())
     assert len(release._repr_html_()) < 500_000
     assert len([tag for tag, _ in page.elements if tag == "tr"]) < 50 * 22 + 42
-    assert "to_csv() and to_json() hold them all" in page.text
+    assert "to_csv() and to_json() contain all of them" in page.text
     buttons = [
         attributes for tag, attributes in _Elements(notebook_html(small, buttons=True)).elements if tag == "button"
     ]

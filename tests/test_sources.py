@@ -30,7 +30,7 @@ from test_extract import HARMLESS, HOSTILE, TOP, VICTIM, digest, files, member
 from nsw_da_medical_image.common.cache import CacheWarning
 from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util.archives import Archive
-from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset, main, summary_text
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset, dataset_text, main
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_archive, extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.sample_defects import QUIRK_HELP
@@ -97,7 +97,7 @@ def questions(name: str, plane: FocalPlane, run: int) -> dict[str, Any]:
         "table": lambda ds: ds.table(),
         "part": lambda ds: ds.table(videos=name, planes=plane, phases=["t2", "t4"]),
         "summary": lambda ds: {**ds.summary(), "path": ""},
-        "text": lambda ds: summary_text({**ds.summary(), "path": ""}),
+        "text": lambda ds: dataset_text({**ds.summary(), "path": ""}),
         "repr": lambda ds: repr(ds[name]).replace(ds.path, "*"),
         "html": lambda ds: ds[name]._repr_html_().replace(ds.path, "*"),
         "html of all": lambda ds: ds._repr_html_().replace(ds.path, "*"),

@@ -1,4 +1,4 @@
-"""Synthetic runs: the command from outside, and what a hostile folder holds."""
+"""Synthetic batches: the command from outside, and a hostile folder."""
 
 import hashlib
 import io
@@ -127,7 +127,7 @@ def test_the_command_lists_all_and_says_so(hostile: Path) -> None:
     done = command(hostile)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "findings are errors" in done.stderr
+    assert "findings of severity error" in done.stderr
     assert "Traceback" not in done.stdout
     assert "no-json: metadata.json is not JSON (line 1: Expecting value)" in done.stdout
     rows = json.loads(command(hostile, "--json").stdout)
@@ -166,8 +166,8 @@ def test_names_that_are_no_text_are_findings(tmp_path: Path) -> None:
     findings = opened.findings()
     assert findings[["check", "severity", "message"]].to_numpy().tolist() == [
         ["synthetic-name", "error", r"run\udcff has a name that is not UTF-8, so it is left out"],
-        ["synthetic-stray", "info", r"file\udcff lies among the runs and belongs to none of them"],
-        ["synthetic-stray", "info", r"good: file\udcff is no image of the form img0.jpg and no metadata.json"],
+        ["synthetic-stray", "info", r"file\udcff is beside the batches and belongs to none of them"],
+        ["synthetic-stray", "info", r"good: file\udcff is neither an image named like img0.jpg nor metadata.json"],
     ]
     assert len(opened.frames(exclude=findings)) == 1
     done = command(runs)
@@ -175,7 +175,7 @@ def test_names_that_are_no_text_are_findings(tmp_path: Path) -> None:
     assert r"error: run\udcff has a name that is not UTF-8, so it is left out; rename the folder" in done.stdout
     assert done.stderr.splitlines() == [
         rf"warning: {runs}: left out, since its name is not UTF-8: run\udcff",
-        "error: 1 findings are errors; they are listed above",
+        "error: 1 finding of severity error; see the list above",
     ]
 
 
@@ -192,7 +192,7 @@ sys.exit(synthetic.main(sys.argv[1:]))
 @pytest.mark.parametrize(
     ("place", "options", "said"),
     [
-        ("parse_metadata", [], "stopped; not all runs were looked at\n"),
+        ("parse_metadata", [], "stopped; not all batches were checked\n"),
         ("_as_jpeg", ["--adopt", "{images}", "--phase", "t4", "--name", "new"], "stopped; nothing was written\n"),
     ],
 )
@@ -212,7 +212,7 @@ def test_ctrl_c_ends_the_command_in_one_line(tmp_path: Path, place: str, options
 def test_no_picture_is_clipped_in_silence(tmp_path: Path, mode: str) -> None:
     """More than 8 bits: what the array would have been refused for."""
     with pytest.raises(
-        ValueError, match=f"image 1 cannot be written: a Pillow image of mode {mode}; scale it to 0-255"
+        ValueError, match=f"image 1 cannot be written: it is a Pillow image of mode {mode}; scale it to 0-255"
     ):
         write_batch(tmp_path / "run", [jpeg(0), Image.new(mode, (16, 16))], "", "t2")
     assert list(tmp_path.iterdir()) == []
@@ -222,7 +222,7 @@ def test_no_picture_is_clipped_in_silence(tmp_path: Path, mode: str) -> None:
 def test_the_metadata_are_json(tmp_path: Path, number: float) -> None:
     """Python writes NaN and Infinity, and other readers stop at them; nothing is generated before that is known."""
     images = iter([jpeg(0)])
-    with pytest.raises(ValueError, match=r"more holds what JSON cannot: .*not JSON compliant"):
+    with pytest.raises(ValueError, match=r"more contains a value that JSON cannot contain: .*not JSON compliant"):
         write_batch(tmp_path / "run", images, "", "t2", more={"losses": [0.5, number]})
     assert len(list(images)) == 1
     assert list(tmp_path.iterdir()) == []
@@ -237,7 +237,7 @@ def data(shared: Callable[..., Shared]) -> Path:
 def test_other_commands_use_what_is_sound_and_say_so(data: Path, hostile: Path, tmp_path: Path) -> None:
     done = command(data, tmp_path / "out", "--phases", "t2", "--synthetic", hostile, module="dataset_util.image_folder")
     assert done.returncode == 0
-    assert done.stderr.startswith("note: 12 findings are errors, and what they speak of is left out; python -m ")
+    assert done.stderr.startswith("note: images with errors are left out (12 findings); python -m ")
     assert done.stderr.count("\n") == 1
     assert (tmp_path / "out" / "metadata.csv").read_text().count("F+00_good_") == 2
 
@@ -265,10 +265,10 @@ def test_a_name_is_no_formula(data: Path, tmp_path: Path) -> None:
     ("args", "why"),
     [
         (["{data}", "{runs}", "--out", "{taken}"], "exists already"),
-        (["{data}", "{runs}", "--out", "{new}", "--names", "god"], "has no synthetic run 'god'; nearest: good"),
+        (["{data}", "{runs}", "--out", "{new}", "--names", "god"], "has no synthetic batch 'god'; nearest: good"),
         (
             ["{data}", "{runs}", "--out", "{new}", "--names", "no-json"],
-            "there is no synthetic frame to compare: 12 findings are errors",
+            "there is no synthetic frame to compare: images with errors are left out (12 findings)",
         ),
         (
             ["{data}", "{runs}", "--out", "{new}", "--videos", "SAM1-3"],
@@ -416,7 +416,7 @@ def test_unreadable_images_are_refused_or_skipped_by_name(saved: Path, tmp_path:
             DataError, match=rf"my images: {len(reasons)} of {len(reasons) + 12} images cannot be adop"
         ) as caught:
             adopt_batch(saved, "t4", to=target)
-        assert "mend or remove them, or skip them" in str(caught.value)
+        assert "repair or remove them, or skip them" in str(caught.value)
         assert str(caught.value).isprintable()
         assert not (tmp_path / "data").exists()
         batch = adopt_batch(saved, "t4", to=target, skip_unreadable=True)
@@ -437,11 +437,11 @@ def test_nothing_is_written_if_a_batch_cannot_be_adopted(
     made = write_batch(tmp_path / "batch", [jpeg(0)], "", "t2")
     before = digests(tmp_path)
     for folder, phase, why in (
-        (tmp_path / "no", "t4", "is not there; give the folder that holds the images"),
+        (tmp_path / "no", "t4", "does not exist; give the folder that contains the images"),
         (saved / "a.tiff", "t4", "is a file; give the folder"),
-        (tmp_path / "bare", "t4", "holds no image that can be adopted"),
+        (tmp_path / "bare", "t4", "contains no image that can be adopted"),
         (tmp_path / "nested", "t4", "adopt its sub-folders one by one: run_0"),
-        (made.path, "t4", "is a batch already, of t2 F0"),
+        (made.path, "t4", r"is a batch already \(t2 F0\)"),
         (saved, "t99", "'t99' is not a phase"),
     ):
         with pytest.raises((DataError, ValueError), match=why):
@@ -449,7 +449,7 @@ def test_nothing_is_written_if_a_batch_cannot_be_adopted(
     for wrong in (".hidden", "a\x1bb", os.fsdecode(b"\xff")):
         with pytest.raises(ValueError, match="cannot be the name of a batch"):
             adopt_batch(saved, "t4", to=tmp_path / wrong)
-    with pytest.raises(ValueError, match="an argument of its own"):
+    with pytest.raises(ValueError, match="as its own argument"):
         adopt_batch(saved, "t4", more={"phase": "t3"})
 
     def interrupted(*args: object) -> bytes:
@@ -491,7 +491,7 @@ def test_the_first_batch_makes_the_folder_above_it(tmp_path: Path, monkeypatch: 
     (tmp_path / "home" / "pictures").mkdir()
     (tmp_path / "home" / "pictures" / "a.png").write_bytes(jpeg(1))
     assert adopt_batch("~/pictures", "t2", to="~/all/run2").path == str(tmp_path / "home" / "all" / "run2")
-    with pytest.raises(DataError, match="is not there, so there is no synthetic batch yet"):
+    with pytest.raises(DataError, match="does not exist, so there is no synthetic batch yet"):
         SyntheticBatches("~/no")
     with pytest.raises(OSError, match="run1"):
         write_batch(tmp_path / "data" / "all" / "run1" / "img0.jpg" / "run", [jpeg(0)], "", "t2")
@@ -563,5 +563,6 @@ def test_images_of_other_names_lead_to_adopting_them(saved: Path, tmp_path: Path
     done = command(tmp_path)
     assert done.returncode == 1
     assert (
-        "my images: holds no image img0.jpg, img1.jpg, ..., but 11 of other names, such as a.tiff: adopt" in done.stdout
+        "my images: contains no image img0.jpg, img1.jpg, ..., but 11 images with other names, such as a.tiff; adopt"
+        in done.stdout
     )

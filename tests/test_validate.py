@@ -494,8 +494,8 @@ def test_published_findings_say_whether_this_copy_confirms_them(tree: Path) -> N
     """The published names stand on sample data here, whose defects are known: there is none."""
     rename_video(tree, "SAM2-4", "LM184-4")
     for pixels, plane, verdict in (
-        (False, "F0", "not looked at"),
-        (True, "F45", "not looked at"),
+        (False, "F0", "not checked"),
+        (True, "F45", "not checked"),
         (True, "F0", "not seen in this copy"),
     ):
         [told] = validate(tree, pixels=pixels, planes=[plane]).findings.query("check == 'known-issue'")["message"]
@@ -518,7 +518,7 @@ def test_ordinary_copy_confirms_nothing(tree: Path) -> None:
     assert told[cut] == "published, truncated_jpeg (not seen in this copy)"
     (tree / TIMES / "AL884-2_timeElapsed.csv").unlink()
     [told] = validate(tree).findings.query("check == 'known-issue' and video == 'AL884-2'")["message"]
-    assert told == "published, tier A: timeline_mismatch (not looked at)"
+    assert told == "published, tier A: timeline_mismatch (not checked)"
 
 
 def test_published_finding_is_confirmed_by_this_copy(planted: Tree, tmp_path: Path) -> None:
@@ -1003,7 +1003,7 @@ def test_command_stopped_by_hand_leaves_no_file(
         (["--checks", "run-gapp"], "nearest: run-gap"),
         (["--workers", "0"], "--workers is 0"),
         (["--json", "a", "--html", "a"], "one file"),
-        (["--json", ""], "--json names no file"),
+        (["--json", ""], "--json has an empty file name"),
         (["--checks", "dark-frames"], "pixels"),
         (["--checks", "run-gap,dark-frames"], "--pixels"),
     ],

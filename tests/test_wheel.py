@@ -132,7 +132,7 @@ def test_commands_work_from_the_wheel(installed: Run) -> None:
     installed("-m", f"{command}.sample", "A", "--videos", "1", "--frames", "3", "--size", "64")
     installed("-m", f"{command}.extract_dataset", "A", "E")
     assert json.loads(installed("-m", f"{command}.dataset", "E", "--json").stdout)
-    assert "nothing above info in 1" in installed("-m", f"{PACKAGE}.validation.validate", "E").stdout
+    assert "1 video without error or warning" in installed("-m", f"{PACKAGE}.validation.validate", "E").stdout
 
 
 @pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.dataset_util.util"])

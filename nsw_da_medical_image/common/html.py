@@ -28,12 +28,12 @@ def escape(text: str) -> str:
 
 
 def script_json(value: Any) -> str:
-    """Return JSON that may be in a `script` element: it ends no element and holds no line ends of JavaScript."""
+    """Return JSON for a `script` element: it cannot end the element and contains no line ends of JavaScript."""
     return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
 
 # %% ../../nbs/common/04_html.ipynb #8f51fc8c
 class Markup(str):
-    """HTML that `tag` puts into an element as it is; `tag` escapes all other text."""
+    """Mark a string as HTML, which `tag` inserts unchanged; `tag` escapes all other text."""
 
     def _repr_html_(self) -> str:
         return self
@@ -42,7 +42,7 @@ class Markup(str):
 def tag(name: str, /, *inside: Any, **attributes: Any) -> Markup:
     """Return an element: `tag("td", "a & b", class_="text", aria_label="two letters")`.
 
-    `inside` are texts, numbers, `Markup`, lists of these, or None for nothing. An attribute that is None is left out.
+    `inside` are texts, numbers, `Markup`, lists of these, or None for nothing. An attribute that is None is omitted.
     """
     given = {key.strip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
     start = name + "".join(f' {key}="{escape(str(value))}"' for key, value in given.items())
@@ -58,7 +58,7 @@ def table(
 ) -> Markup:
     """Return a table of `rows`, below the names in `head`; `attributes` are those of the table.
 
-    A cell is a text, a number or `Markup`, and gets `cell_style`. An element `td` or `th` made by `tag` is a cell as it is.
+    A cell is a text, a number or `Markup`, and gets `cell_style`. An element `td` or `th` from `tag` is used unchanged.
     """
 
     def cell(name: str, value: Any) -> Markup:
@@ -86,9 +86,9 @@ def thumbnail(pixels: np.ndarray, quality: int = 85, **attributes: Any) -> Marku
 
 
 def captioned(read: Callable[[], np.ndarray], caption: str, size: int, quality: int = 85, **attributes: Any) -> Markup:
-    """Return a thumbnail of what `read()` returns, `size` pixels wide, with a caption below it.
+    """Return a thumbnail of the pixels from `read()`, `size` pixels wide, with a caption below it.
 
-    If `read` raises `DataError` or `OSError`, "not readable" takes the place of the image.
+    If `read` raises `DataError` or `OSError`, "not readable" replaces the image.
     """
     try:
         image = thumbnail(read(), quality, style="border-radius:3px", **attributes)
@@ -105,9 +105,9 @@ def card(
     pictures: Iterable[str] | None = None,
     note: str = "",
 ) -> Markup:
-    """Return a title with a note behind it, a table of facts, and pictures, which are `Markup` or texts.
+    """Return a title followed by a note, a table of facts, and pictures, which are `Markup` or texts.
 
-    A fact may be a function that returns it. If the function raises `DataError` or `OSError`, the message is the fact.
+    A fact may be a function that returns it. If the function raises `DataError` or `OSError`, its message is shown instead.
     """
 
     def value(fact: str | Callable[[], str]) -> str:
@@ -139,9 +139,9 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 
 
 def page(title: str, body: str, *, style: str = "", script: str = "", body_class: str = "") -> str:
-    """Return a whole page: `body` is HTML, `title` any text, `script` a JavaScript module, the only one that may run.
+    """Return a complete page: `body` is HTML, `title` any text, `script` the only JavaScript module that may run.
 
-    Scripts in `body`, those of event attributes such as `onclick` too, do not run. Raises `ValueError` if `script` or
+    Scripts in `body`, also event attributes such as `onclick`, do not run. Raises `ValueError` if `script` or
     `style` would end their element.
     """
     for name, text in ("script", script), ("style", style):

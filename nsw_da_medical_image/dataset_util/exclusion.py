@@ -42,13 +42,12 @@ def _understood(column: str, text: str) -> str:
         raise ValueError("it names no video")
     if column == "plane" and text:
         return str(FocalPlane.parse(text))
-    try:
-        runs_ranges(text if column == "runs" else "")
-    except ValueError as error:
-        dated = (
-            "; a spreadsheet has turned a range into a date: format the column as text" if _DATE.search(text) else ""
-        )
-        raise ValueError(f"{error}{dated}") from None
+    if column == "runs":
+        try:
+            runs_ranges(text)
+        except ValueError as error:
+            date = "; a spreadsheet has turned a range into a date: format the column as text"
+            raise ValueError(f"{error}{date if _DATE.search(text) else ''}") from None
     return text
 
 
@@ -200,12 +199,16 @@ class HasListings(Protocol):
     def listing(self, video: str, plane: FocalPlane) -> Any: ...
 
 
-def unmatched(listed: pd.DataFrame, dataset: HasListings) -> str:
-    """Return a sentence on the rows of an `exclusion_list` that match no frame of a data set, '' if there are none."""
+def unmatched(listed: pd.DataFrame, dataset: Any) -> str:
+    """Return a sentence on the rows of an `exclusion_list` that match no frame of a data set, '' if there are none.
+
+    The data set is an `EmbryoDataset`, its `contents`, or anything else that `HasListings`.
+    """
+    here: HasListings = getattr(dataset, "contents", dataset)
     wrong, absent, met = [], [], False
     for video, _, runs in listed.itertuples(index=False):
         try:
-            why = (_beyond(dataset, video, runs) if runs else "") if video in dataset else _no_video(dataset, video)
+            why = (_beyond(here, video, runs) if runs else "") if video in here else _no_video(here, video)
         except DataError:
             why = ""  # something is damaged, so there is no answer
         if why == _ABSENT:

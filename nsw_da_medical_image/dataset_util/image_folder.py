@@ -23,16 +23,8 @@ from PIL import Image
 
 from ..common.command import Parser, Several, in_threads, run_command
 from ..common.files import expanded, new_folder, refuse_existing, refuse_inside
-from nsw_da_medical_image.common.text import (
-    DataError,
-    first_few,
-    nearest,
-    plural,
-    report_error,
-    show,
-    spreadsheet_safe,
-)
-from .contents import unless_all, why_no_frame
+from ..common.text import DataError, first_few, nearest, plural, report_error, show, spreadsheet_safe
+from .contents import none_if_all, why_no_frame
 from .dataset import DatasetSource, EmbryoDataset
 from .frames import Frames, require_frames
 from .images import END_OF_IMAGE, START_OF_IMAGE, decode, open_jpeg
@@ -321,7 +313,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--part {args.part} needs --split, the file with this part")
     for name in ("videos", "planes", "phases"):
         with parser.refusing(f"--{name}"):
-            setattr(args, name, unless_all(getattr(args, name)))
+            setattr(args, name, none_if_all(getattr(args, name)))
     args.part, args.phases = args.part or "train", args.phases or list(Phase)
     args.pick = int(args.pick) if args.pick.isascii() and args.pick.isdigit() else args.pick
     return run_command(lambda: _make(args), wrong=2)

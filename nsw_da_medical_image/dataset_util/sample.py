@@ -23,7 +23,7 @@ from isal import igzip
 
 from ..common.command import Parser, Several
 from ..common.files import expanded, new_folder
-from ..common.text import DataError, plural, show
+from ..common.text import DataError, first_few, plural, show
 from .sample_defects import QUIRK_HELP, Planted, Quirks, deal_quirks, plant_quirks
 from .sample_embryo import SampleVideo, invent_video, sample_names
 from nsw_da_medical_image.dataset_util.util import (
@@ -217,10 +217,9 @@ def _screen(summary: Mapping[str, Any], most: int = 9) -> str:
     """Return the summary on one screen."""
     videos, planted = summary["videos"], summary["planted"]
     lines = [f"{name:<40} {size:>13,} bytes" for name, size in summary["files"].items()]
-    more = f" and {len(videos) - most} more" if len(videos) > most else ""
     lengths = summary["frames"].values()
     runs = " to ".join(str(number) for number in sorted({min(lengths), max(lengths)}))
-    lines.append(f"{plural(len(videos), 'video')} ({', '.join(videos[:most])}{more}), {runs} runs, 7 planes")
+    lines.append(f"{plural(len(videos), 'video')} ({first_few(videos, most)}), {runs} runs, 7 planes")
     lines += [f"planted {p['quirk']} in {p['video'] or 'all archives'}" for p in planted[:most]]
     if len(planted) > most:
         lines.append(f"and {len(planted) - most} more planted quirks")

@@ -36,12 +36,12 @@ _ARCHIVE_QUIRKS = tuple(QUIRK_HELP)
 _QUIRK_FRAMES = 16  # the fewest frames in which every quirk finds a place
 
 
-def _quirk(name: str, explanation: str = "") -> Callable[[_Quirk], _Quirk]:
-    """Register a function as the quirk `name`, with an explanation, by default its docstring."""
+def _quirk(name: str) -> Callable[[_Quirk], _Quirk]:
+    """Register a function as the quirk `name`, with its docstring as the explanation."""
 
     def register(function: _Quirk) -> _Quirk:
         QUIRKS[name] = function
-        QUIRK_HELP[name] = explanation or (function.__doc__ or "").strip()
+        QUIRK_HELP[name] = (function.__doc__ or "").strip()
         return function
 
     return register
@@ -87,13 +87,22 @@ def _alter(video: SampleVideo, **fields: Any) -> _Touched:
     return None, []
 
 # %% ../../nbs/dataset_util/03_sample_defects.ipynb #575eb1a2
-_quirk("run-gap", "one run in the middle is missing in every plane")(
-    lambda video: _rewrite(video, [video.at(0.4)], _remove)
-)
-_quirk("late-start", "RUN1 is missing, the video begins at RUN2")(lambda video: _rewrite(video, [1], _remove))
-_quirk("missing-frame", "plane F15 lacks a run that the others have")(
-    lambda video: _rewrite(video, [video.at(0.6)], _remove, FocalPlane.F15)
-)
+@_quirk("run-gap")
+def _run_gap(video: SampleVideo) -> _Touched:
+    """one run in the middle is missing in every plane"""
+    return _rewrite(video, [video.at(0.4)], _remove)
+
+
+@_quirk("late-start")
+def _late_start(video: SampleVideo) -> _Touched:
+    """RUN1 is missing, the video begins at RUN2"""
+    return _rewrite(video, [1], _remove)
+
+
+@_quirk("missing-frame")
+def _missing_frame(video: SampleVideo) -> _Touched:
+    """plane F15 lacks a run that the others have"""
+    return _rewrite(video, [video.at(0.6)], _remove, FocalPlane.F15)
 
 
 @_quirk("duplicate-f0")
@@ -129,9 +138,10 @@ def _wrong_well(video: SampleVideo) -> _Touched:
     return _rewrite(video, video.stretch(0, 1), lambda name, shot: (name._replace(well=well), shot))
 
 
-_quirk("mixed-prefix", "the last fifth of the frames has another slide number")(
-    lambda video: _rewrite(video, video.stretch(0.8, 1), lambda name, shot: (name._replace(slide="9999"), shot))
-)
+@_quirk("mixed-prefix")
+def _mixed_prefix(video: SampleVideo) -> _Touched:
+    """the last fifth of the frames has another slide number"""
+    return _rewrite(video, video.stretch(0.8, 1), lambda name, shot: (name._replace(slide="9999"), shot))
 
 
 @_quirk("stray-file")
@@ -146,17 +156,24 @@ def _resave(data: bytes, change: Callable[[Image.Image], Image.Image]) -> bytes:
     return encode_jpeg(change(Image.open(io.BytesIO(data))))
 
 
-_quirk("truncated-jpeg", "every JPEG lacks its last twentieth and so the end mark FF D9; most of the pixels are there")(
-    lambda video: _retake(video, video.stretch(0, 1), edit=lambda data: data[: len(data) * 19 // 20])
-)
-_quirk("undecodable-jpeg", "one frame of plane F0 is noise, not a JPEG")(
-    lambda video: _retake(
+@_quirk("truncated-jpeg")
+def _truncated_jpeg(video: SampleVideo) -> _Touched:
+    """every JPEG lacks its last twentieth and so the end mark FF D9; most of the pixels are there"""
+    return _retake(video, video.stretch(0, 1), edit=lambda data: data[: len(data) * 19 // 20])
+
+
+@_quirk("undecodable-jpeg")
+def _undecodable_jpeg(video: SampleVideo) -> _Touched:
+    """one frame of plane F0 is noise, not a JPEG"""
+    return _retake(
         video, [video.at(0.35)], FocalPlane.F0, edit=lambda data: np.random.default_rng(0).bytes(4096)[: len(data)]
     )
-)
-_quirk("empty-file", "one frame of plane F0 has no bytes")(
-    lambda video: _retake(video, [video.at(0.45)], FocalPlane.F0, edit=lambda data: b"")
-)
+
+
+@_quirk("empty-file")
+def _empty_file(video: SampleVideo) -> _Touched:
+    """one frame of plane F0 has no bytes"""
+    return _retake(video, [video.at(0.45)], FocalPlane.F0, edit=lambda data: b"")
 
 
 @_quirk("frame-size")
@@ -179,20 +196,40 @@ def _repeat(video: SampleVideo, runs: Sequence[int]) -> _Touched:
     return _rewrite(video, runs, lambda name, shot: (name, before))
 
 
-_quirk("duplicate-frame", "one frame repeats its predecessor bit for bit, in every plane")(
-    lambda video: _repeat(video, [video.at(0.25)])
-)
-_quirk("frozen-frames", "a fifth of the video repeats the frame before it bit for bit")(
-    lambda video: _repeat(video, video.stretch(0.5, 0.7))
-)
-_quirk("blank-video", "no frame shows anything")(lambda video: _retake(video, video.stretch(0, 1), well=False))
-_quirk("dark-frames", "a stretch is nearly black")(lambda video: _retake(video, video.stretch(0.3, 0.5), light=0.04))
-_quirk("defocused-frames", "a stretch is far out of focus")(
-    lambda video: _retake(video, video.stretch(0.6, 0.75), defocus=180.0)
-)
-_quirk("empty-well", "the embryo is taken out before the end, but the last phase continues")(
-    lambda video: _retake(video, video.stretch(0.8, 1), embryo=False)
-)
+@_quirk("duplicate-frame")
+def _duplicate_frame(video: SampleVideo) -> _Touched:
+    """one frame repeats its predecessor bit for bit, in every plane"""
+    return _repeat(video, [video.at(0.25)])
+
+
+@_quirk("frozen-frames")
+def _frozen_frames(video: SampleVideo) -> _Touched:
+    """a fifth of the video repeats the frame before it bit for bit"""
+    return _repeat(video, video.stretch(0.5, 0.7))
+
+
+@_quirk("blank-video")
+def _blank_video(video: SampleVideo) -> _Touched:
+    """no frame shows anything"""
+    return _retake(video, video.stretch(0, 1), well=False)
+
+
+@_quirk("dark-frames")
+def _dark_frames(video: SampleVideo) -> _Touched:
+    """a stretch is nearly black"""
+    return _retake(video, video.stretch(0.3, 0.5), light=0.04)
+
+
+@_quirk("defocused-frames")
+def _defocused_frames(video: SampleVideo) -> _Touched:
+    """a stretch is far out of focus"""
+    return _retake(video, video.stretch(0.6, 0.75), defocus=180.0)
+
+
+@_quirk("empty-well")
+def _empty_well(video: SampleVideo) -> _Touched:
+    """the embryo is taken out before the end, but the last phase continues"""
+    return _retake(video, video.stretch(0.8, 1), embryo=False)
 
 # %% ../../nbs/dataset_util/03_sample_defects.ipynb #3bcf7e74
 def _rows(video: SampleVideo) -> list[tuple[str, ...]]:
@@ -229,10 +266,16 @@ def _annotation_past_images(video: SampleVideo) -> _Touched:
     return None, range(video.runs + 1, video.runs + 9)
 
 
-_quirk("images-past-annotation", "the annotation ends well before the images")(
-    lambda video: _cut(video, 0.8, "annotation")
-)
-_quirk("annotation-past-time", "the times end before the annotation does")(lambda video: _cut(video, 0.75, "times"))
+@_quirk("images-past-annotation")
+def _images_past_annotation(video: SampleVideo) -> _Touched:
+    """the annotation ends well before the images"""
+    return _cut(video, 0.8, "annotation")
+
+
+@_quirk("annotation-past-time")
+def _annotation_past_time(video: SampleVideo) -> _Touched:
+    """the times end before the annotation does"""
+    return _cut(video, 0.75, "times")
 
 
 @_quirk("phase-order")
@@ -280,9 +323,22 @@ def _malformed_row(video: SampleVideo) -> _Touched:
     return None, range(int(first), int(last) + 1)
 
 
-_quirk("missing-annotation", "there is no annotation")(lambda video: _alter(video, phases=None))
-_quirk("crlf", "the lines of the annotation end with CR LF")(lambda video: _alter(video, newline="\r\n"))
-_quirk("targ", "a stray <video>_targ.csv is beside the annotation")(lambda video: _alter(video, targ=True))
+@_quirk("missing-annotation")
+def _missing_annotation(video: SampleVideo) -> _Touched:
+    """there is no annotation"""
+    return _alter(video, phases=None)
+
+
+@_quirk("crlf")
+def _crlf(video: SampleVideo) -> _Touched:
+    """the lines of the annotation end with CR LF"""
+    return _alter(video, newline="\r\n")
+
+
+@_quirk("targ")
+def _targ(video: SampleVideo) -> _Touched:
+    """a stray <video>_targ.csv is beside the annotation"""
+    return _alter(video, targ=True)
 
 # %% ../../nbs/dataset_util/03_sample_defects.ipynb #e8eee192
 def _times(video: SampleVideo) -> list[tuple[int, float]]:
@@ -340,19 +396,34 @@ def _time_step(video: SampleVideo) -> _Touched:
     return None, [run]
 
 
-_quirk("missing-time", "there is no time file")(lambda video: _alter(video, times=None))
-_quirk("images-without-time", "times and annotation both end before the images, as in nearly half of the release")(
-    lambda video: _cut(video, 0.85, "annotation", "times")
-)
+@_quirk("missing-time")
+def _missing_time(video: SampleVideo) -> _Touched:
+    """there is no time file"""
+    return _alter(video, times=None)
+
+
+@_quirk("images-without-time")
+def _images_without_time(video: SampleVideo) -> _Touched:
+    """times and annotation both end before the images, as in nearly half of the release"""
+    return _cut(video, 0.85, "annotation", "times")
 
 # %% ../../nbs/dataset_util/03_sample_defects.ipynb #7f7c15bd
-_quirk("missing-grade", "the video has no row in the grades' file")(lambda video: _alter(video, grades=[]))
-_quirk("unknown-grade", "TE has a grade that does not exist")(
-    lambda video: _alter(video, grades=[(video.name, "D", "B")])
-)
-_quirk("duplicate-grade", "the video has two rows in the grades' file, which contradict each other")(
-    lambda video: _alter(video, grades=[(video.name, "A", "B"), (video.name, "B", "C")])
-)
+@_quirk("missing-grade")
+def _missing_grade(video: SampleVideo) -> _Touched:
+    """the video has no row in the grades' file"""
+    return _alter(video, grades=[])
+
+
+@_quirk("unknown-grade")
+def _unknown_grade(video: SampleVideo) -> _Touched:
+    """TE has a grade that does not exist"""
+    return _alter(video, grades=[(video.name, "D", "B")])
+
+
+@_quirk("duplicate-grade")
+def _duplicate_grade(video: SampleVideo) -> _Touched:
+    """the video has two rows in the grades' file, which contradict each other"""
+    return _alter(video, grades=[(video.name, "A", "B"), (video.name, "B", "C")])
 
 # %% ../../nbs/dataset_util/03_sample_defects.ipynb #84d376c7
 #: How quirks are requested: names, 'name@video' strings, or {name: video id, index, or several of them}.

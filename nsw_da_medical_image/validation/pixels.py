@@ -212,13 +212,13 @@ def _measure(pictures: np.ndarray) -> np.ndarray:
 FRAME_ROW = np.dtype(
     [
         ("run", np.int32),
-        ("bytes", np.int64),  # 0 where the file is empty or cannot be read
+        ("bytes", np.int64),  # 0 if the file is empty or cannot be read
         ("digest", np.uint32),  # of the file's bytes
-        ("width", np.int32),  # 0 where it cannot be decoded
+        ("width", np.int32),  # 0 if it cannot be decoded
         ("height", np.int32),
         ("mode", "U8"),  # 'L' is 8-bit grey
-        ("fault", "U200"),  # what a strict decoder objects to; '' where nothing
-        *((name, np.float32) for name in _MEASURES),  # not a number where not measured, or no well was found
+        ("fault", "U200"),  # why a strict decoder refuses it, or ''
+        *((name, np.float32) for name in _MEASURES),  # not a number if it was not measured, or no well was found
     ]
 )
 
@@ -262,7 +262,7 @@ def measure_plane(dataset: EmbryoDataset, video: str, plane: FocalPlane, workers
     return np.concatenate([np.zeros(0, FRAME_ROW), *rows])
 
 # %% ../../nbs/validation/02_pixels.ipynb #10138899
-_VERSION = 2  # to be raised whenever a frame's row would come out otherwise
+_VERSION = 2  # increase it whenever the row of a frame would change
 
 _TEXTS = ("mode", "fault")
 
@@ -350,7 +350,7 @@ BLANK = 0.95  # of the frames
 
 # %% ../../nbs/validation/02_pixels.ipynb #1e30bf9b
 def _standard(values: np.ndarray) -> float:
-    """Return what the best quarter of the frames reach; not a number if there is nothing."""
+    """Return the value that the best quarter of the frames reach; not a number if there are no values."""
     known = values[np.isfinite(values)]
     return float(np.percentile(known, 75)) if len(known) else np.nan
 
@@ -365,7 +365,7 @@ def _lit_states(lit: pd.DataFrame, blurred_below: float) -> np.ndarray:
     rim, texture, shade, sharpness = (lit[name].to_numpy() for name in ("rim", "texture", "shade", "sharpness"))
     own_texture, own_sharpness = _standard(texture), _standard(sharpness[texture > TEXTURE_RANGE[1]])
     well = (rim >= RIM) | (lit["fault"] != "").to_numpy()  # a truncated picture lacks a part of the rim
-    well |= np.mean(well) < 0.5  # where no rim is seen in most frames, it is not asked for
+    well |= np.mean(well) < 0.5  # if most frames show no rim, none is required
     bare = texture < np.clip(0.3 * own_texture, *TEXTURE_RANGE)
     empty = bare & (shade < SHADE) & well
     lasting = empty.copy()  # for three frames, unless it begins or ends the video
@@ -409,11 +409,11 @@ class PixelFacts(NamedTuple):
 
 
 _Marks = Callable[[pd.DataFrame], np.ndarray]
-_Says = Callable[[pd.DataFrame, pd.DataFrame], tuple[Severity, str]]
+_Describe = Callable[[pd.DataFrame, pd.DataFrame], tuple[Severity, str]]
 
 
-def _find(facts: PixelFacts, marks: _Marks, says: _Says) -> list[Finding]:
-    """Return a finding per plane in which `marks(frames)` are set; severity and message are `says(marked, others)`.
+def _find(facts: PixelFacts, marks: _Marks, describe: _Describe) -> list[Finding]:
+    """Return a finding per plane in which `marks(frames)` are set; severity and message are `describe(marked, others)`.
 
     If all planes have one about the same runs, it is a single finding.
     """
@@ -422,7 +422,7 @@ def _find(facts: PixelFacts, marks: _Marks, says: _Says) -> list[Finding]:
         rows = rows.sort_values("run")
         marked = np.asarray(marks(rows))
         if marked.any():
-            severity, message = says(rows[marked], rows[~marked])
+            severity, message = describe(rows[marked], rows[~marked])
             found.append(Finding("", severity, facts.video, str(plane), ranges_of(rows["run"][marked]), message))
     planes = facts.frames["plane"].nunique()
     if not len(found) == planes > 1 or len({(each.severity, each.runs) for each in found}) > 1:
@@ -438,24 +438,24 @@ def _median(frames: pd.DataFrame, name: str, others: pd.DataFrame | None = None)
     return here if others is None else f"{here} against {_median(others, name)}"
 
 # %% ../../nbs/validation/02_pixels.ipynb #11abf445
-@check("undecodable-jpeg", "extract the archive again; leave the runs out if they stay unreadable", scope="pixels")
+@check("undecodable-jpeg", "extract the archive again, or exclude these runs", scope="pixels")
 def _undecodable_jpeg(facts: PixelFacts) -> Iterable[Finding]:
-    """A frame's file decodes to a picture. Truncated ones do, to a part of it, and empty files have a check of their own."""
+    """The file of a frame can be decoded. Truncated files can in part; empty files have their own check."""
 
-    def says(broken: pd.DataFrame, _: pd.DataFrame) -> tuple[Severity, str]:
+    def describe(broken: pd.DataFrame, _: pd.DataFrame) -> tuple[Severity, str]:
         reasons = [f"RUN {run} {fault}" for run, fault in zip(broken["run"], broken["fault"], strict=True)]
         return Severity.error, first_few(reasons, 3, "; ")
 
-    return _find(facts, lambda rows: (rows["mean"].isna() & (rows["fault"] != _EMPTY)).to_numpy(), says)
+    return _find(facts, lambda rows: (rows["mean"].isna() & (rows["fault"] != _EMPTY)).to_numpy(), describe)
 
 # %% ../../nbs/validation/02_pixels.ipynb #8d285c96
 #: Width and height of all frames of the release.
 RELEASED = 500  # pixels
 
 
-@check("frame-size", "scale the frames to one size, or leave out runs that differ from their video", scope="pixels")
+@check("frame-size", "scale all frames to one size, or exclude the other runs", scope="pixels")
 def _frame_size(facts: PixelFacts) -> Iterable[Finding]:
-    """All frames of a video have one size, that of most of them; in the release 500 x 500, and another is worth a note."""
+    """All frames of a video have one size, that of most of them. In the release it is 500 x 500; another size is worth knowing."""
     sizes = facts.frames.loc[facts.frames["width"] > 0, ["width", "height"]].value_counts()
     if not len(sizes):
         return
@@ -467,24 +467,27 @@ def _frame_size(facts: PixelFacts) -> Iterable[Finding]:
     def marks(rows: pd.DataFrame) -> np.ndarray:
         return ((rows["width"] > 0) & ((rows["width"] != width) | (rows["height"] != height))).to_numpy()
 
-    def says(others: pd.DataFrame, _: pd.DataFrame) -> tuple[Severity, str]:
+    def describe(others: pd.DataFrame, _: pd.DataFrame) -> tuple[Severity, str]:
         kinds = sorted({f"{w}x{h}" for w, h in zip(others["width"], others["height"], strict=True)})
         return (
             Severity.warning,
             f"{plural(len(others), 'frame')} of {', '.join(kinds[:5])} pixels among frames of {width}x{height}",
         )
 
-    yield from _find(facts, marks, says)
+    yield from _find(facts, marks, describe)
 
 # %% ../../nbs/validation/02_pixels.ipynb #971e6ad5
-@check("frame-mode", "read them as grey (tolerant=True does), or leave these runs out", scope="pixels")
+@check("frame-mode", "read as grey (tolerant=True), or exclude these runs", scope="pixels")
 def _frame_mode(facts: PixelFacts) -> Iterable[Finding]:
     """A frame is 8-bit grey (Pillow's mode L), as all released frames are."""
 
-    def says(others: pd.DataFrame, _: pd.DataFrame) -> tuple[Severity, str]:
-        return Severity.warning, f"{plural(len(others), 'frame')} in {', '.join(others['mode'].unique())} instead of L"
+    def describe(others: pd.DataFrame, _: pd.DataFrame) -> tuple[Severity, str]:
+        return (
+            Severity.warning,
+            f"{plural(len(others), 'frame')} in mode {', '.join(others['mode'].unique())} instead of L (8-bit grey)",
+        )
 
-    return _find(facts, lambda rows: ((rows["mode"] != "L") & (rows["width"] > 0)).to_numpy(), says)
+    return _find(facts, lambda rows: ((rows["mode"] != "L") & (rows["width"] > 0)).to_numpy(), describe)
 
 # %% ../../nbs/validation/02_pixels.ipynb #3c6d595f
 def _repeats(facts: PixelFacts, single: bool) -> list[Finding]:
@@ -497,82 +500,84 @@ def _repeats(facts: PixelFacts, single: bool) -> list[Finding]:
             same[first:end] = (end - first == 1) == single
         return same
 
-    def says(repeats: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
+    def describe(repeats: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
         of = len(repeats) + len(others)
-        return Severity.warning, f"the same bytes as the frame before: {len(repeats)} of {of} frames"
+        return Severity.warning, f"{len(repeats):,} of {plural(of, 'frame')} with the same bytes as the frame before"
 
-    return _find(facts, marks, says)
+    return _find(facts, marks, describe)
 
 
-@check("duplicate-frame", "leave the repeats out; their hours are not those of their pictures", scope="pixels")
+@check("duplicate-frame", "exclude the repeats; their hours do not fit their pictures", scope="pixels")
 def _duplicate_frame(facts: PixelFacts) -> Iterable[Finding]:
-    """A frame is not the same file, bit for bit, as the frame before it: a camera's noise never repeats."""
+    """A frame does not repeat the frame before it bit for bit: the noise of a camera never repeats."""
     return _repeats(facts, single=True)
 
 
-@check("frozen-frames", "leave the repeats out; nothing is known of the embryo at these runs", scope="pixels")
+@check("frozen-frames", "exclude the repeats; the embryo was not recorded", scope="pixels")
 def _frozen_frames(facts: PixelFacts) -> Iterable[Finding]:
-    """Two or more frames in a row are not the same file, bit for bit, as the frame before them."""
+    """No two or more frames in a row repeat the frame before them bit for bit."""
     return _repeats(facts, single=False)
 
 # %% ../../nbs/validation/02_pixels.ipynb #ea777234
 def _labelled(facts: PixelFacts, frames: pd.DataFrame, message: str) -> tuple[Severity, str]:
-    """Return severity and message for frames without an embryo: an error if a phase is held over them, 'tB (245-281)'."""
+    """Return severity and message for frames without an embryo: an error if they are labelled with a phase."""
     empty = set(frames["run"].tolist())
     over = [(row.phase, sorted(empty & set(range(row.first, row.last + 1)))) for row in facts.phases]
     held = ", ".join(f"{phase} ({runs_text(runs)})" for phase, runs in over if runs)
-    return (Severity.error, f"{message}; {held} held over it") if held else (Severity.warning, f"{message}; no label")
+    return (
+        (Severity.error, f"{message}; but labelled {held}") if held else (Severity.warning, f"{message}; not labelled")
+    )
 
 
-@check("blank-video", "leave these runs out, and the video where they are all of it", scope="pixels")
+@check("blank-video", "exclude these runs, or the video if all its runs are blank", scope="pixels")
 def _blank_video(facts: PixelFacts) -> Iterable[Finding]:
-    """A lit frame shows a well or an embryo. Published for the whole of EJ393-3 (CLEAVE); the bounds are our own."""
+    """A lit frame shows a well or an embryo. Published for all of EJ393-3 (CLEAVE); the bounds are our own."""
 
-    def says(blank: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
+    def describe(blank: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
         rim = f"rim {_median(blank, 'rim')} (a well has {RIM} or more)"
         texture = f"texture {_median(blank, 'texture')} % (an embryo has {TEXTURE_RANGE[1]} or more)"
-        message = f"{plural(len(blank), 'frame')} without well or embryo: grey level {_median(blank, 'mean')}, {rim}, {texture}"
+        message = f"{plural(len(blank), 'frame')} without well or embryo: mean grey level {_median(blank, 'mean')}, {rim}, {texture}"
         throughout = others["mean"].isna().all()
         return (Severity.error, message) if throughout else _labelled(facts, blank, message)
 
-    return _find(facts, lambda rows: frame_states(rows) == "blank", says)
+    return _find(facts, lambda rows: frame_states(rows) == "blank", describe)
 
 # %% ../../nbs/validation/02_pixels.ipynb #08d70cb2
-@check("dark-frames", "leave these runs out", scope="pixels")
+@check("dark-frames", "exclude these runs", scope="pixels")
 def _dark_frames(facts: PixelFacts) -> Iterable[Finding]:
-    """A frame has a quarter of the light of its video at least, and a mean of 8 grey levels. Published for 8 videos (CLEAVE)."""
+    """A frame has at least a quarter of the light of its video, and a mean grey level of at least 8. Published for 8 videos (CLEAVE)."""
 
-    def says(dark: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
+    def describe(dark: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
         return (
             Severity.warning,
-            f"{plural(len(dark), 'frame')} near black: grey level {_median(dark, 'mean', others)} elsewhere",
+            f"{plural(len(dark), 'frame')} nearly black: mean grey level {_median(dark, 'mean', others)} elsewhere",
         )
 
-    return _find(facts, lambda rows: frame_states(rows) == "dark", says)
+    return _find(facts, lambda rows: frame_states(rows) == "dark", describe)
 
 # %% ../../nbs/validation/02_pixels.ipynb #04e486ad
-@check("defocused-frames", "leave these runs out, or look whether another plane is in focus", scope="pixels")
+@check("defocused-frames", "exclude these runs, or use a plane that is in focus", scope="pixels")
 def _defocused_frames(facts: PixelFacts) -> Iterable[Finding]:
-    """A lit frame shows the well and details of an embryo as sharp as half its video's standard. Published for 4 videos (CLEAVE)."""
+    """A lit frame shows the well, and an embryo at least half as sharp as the best quarter of its video. Published for 4 videos (CLEAVE)."""
 
-    def says(soft: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
+    def describe(soft: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
         numbers = ", ".join(f"{name} {_median(soft, name, others)}" for name in ("sharpness", "texture", "rim"))
         return Severity.warning, f"{plural(len(soft), 'frame')} out of focus: {numbers} elsewhere"
 
-    return _find(facts, lambda rows: frame_states(rows) == "blurred", says)
+    return _find(facts, lambda rows: frame_states(rows) == "blurred", describe)
 
 # %% ../../nbs/validation/02_pixels.ipynb #dea9dbf0
-@check("empty-well", "leave these runs out; their labels mean nothing", scope="pixels")
+@check("empty-well", "exclude these runs; their labels have no meaning", scope="pixels")
 def _empty_well(facts: PixelFacts) -> Iterable[Finding]:
-    """The well holds an embryo as long as a phase is held. Published for 19 videos (CLEAVE); the bounds are our own."""
+    """The well contains an embryo as long as a phase is labelled. Published for 19 videos (CLEAVE); the bounds are our own."""
 
-    def says(empty: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
+    def describe(empty: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
         runs = empty["run"].tolist()
         since = f"from RUN {runs[0]} on" if runs[-1] == facts.frames["run"].max() else f"first in RUN {runs[0]}"
         numbers = ", ".join(f"{name} {_median(empty, name, others)} %" for name in ("texture", "shade"))
         return _labelled(facts, empty, f"no embryo in {plural(len(empty), 'frame')}, {since}: {numbers} elsewhere")
 
-    return _find(facts, lambda rows: frame_states(rows) == "empty", says)
+    return _find(facts, lambda rows: frame_states(rows) == "empty", describe)
 
 # %% ../../nbs/validation/02_pixels.ipynb #da8b2e1d
 _PANELS = {"mean": "grey level", "texture": "texture, %", "shade": "shade, %", "sharpness": "sharpness"}
@@ -618,7 +623,7 @@ def plot_measurements(frames: pd.DataFrame, findings: Findings | None = None) ->
     """
     videos = frames["video"].unique()
     if len(videos) != 1:
-        raise ValueError(f"the frames are those of {len(videos)} videos; choose the frames of one")
+        raise ValueError(f"the frames are those of {len(videos)} videos; give the frames of one video")
     found = [each for each in as_findings(() if findings is None else findings) if each.video == videos[0]]
     bars, pixels = max(len(found), 1) * 18, 110
     height = 44 + len(_PANELS) * pixels + bars + 40

@@ -34,7 +34,7 @@ from .report_page import Group, group_findings, headline, notebook_html, page_ht
 
 # %% ../../nbs/validation/05_report.ipynb #fa506ab0
 EXCLUDE_COLUMNS = ("video", "plane", "runs")
-#: The checks of hours and grades alone: the frames and labels of their videos are sound.
+#: The checks of hours and grades alone: they do not concern the frames and labels of their videos.
 BESIDE_FRAMES = frozenset({"missing-time", "unknown-grade", "duplicate-grade"})
 
 
@@ -60,14 +60,14 @@ def _joined(found: list[Finding]) -> Iterator[tuple[str, str]]:
 
 
 def exclusions(findings: Findings, severity: str = "error") -> pd.DataFrame:
-    """Return video, plane, runs: what findings at least as severe as `severity` are about, in natural order.
+    """Return video, plane and runs of the findings that are at least as severe as `severity`, in natural order.
 
     `plane` '' means all planes, `runs` '' every run. Findings about the whole data set name no video and are left out,
-    and so are those of `BESIDE_FRAMES`: a video without times or grades has its frames. Folders that are no videos are
-    listed whatever their severity.
+    and so are those of `BESIDE_FRAMES`: a video without times or grades has its frames. Folders that are not videos are
+    listed with any severity.
     """
     if severity not in list(Severity):
-        raise ValueError(f"{severity!r} is no severity; choose from {', '.join(Severity)}")
+        raise ValueError(f"{severity!r} is not a severity; choose from {', '.join(Severity)}")
     by_video: dict[str, list[Finding]] = {}
     for each in as_findings(findings):
         listed = each.severity.rank <= Severity(severity).rank or each.check == NO_VIDEO
@@ -90,25 +90,26 @@ def _group_lines(group: Group, most: int, width: int) -> list[str]:
 
 
 def report_text(report: "Report") -> str:
-    """Return a report on one screen: what was looked at, the counts, a line for each kind of finding, what to leave out."""
+    """Return a report on one screen: its extent, the counts, a line per kind of finding, and what to exclude."""
     out = exclusions(finding for finding in report.found if finding.check != NO_VIDEO)
     whole = out.loc[(out["plane"] == "") & (out["runs"] == ""), "video"].nunique()
     part = out["video"].nunique() - whole
     looked, counted = headline(report)
     room, width = SUMMARY_LINES - 5, max((len(group.part) for group in report.groups), default=0)
-    for most in (3, 1):  # whole remedies if they fit, else a line each
+    for most in (3, 1):  # whole remedies if they fit, otherwise one line each
         kinds = [line for group in report.groups for line in _group_lines(group, most, width)]
         if len(kinds) <= room:
             break
     else:
-        kinds[room - 1 :] = [f"... and {len(report.groups) - room + 1} more kinds, none of them graver"]
+        kinds[room - 1 :] = [f"... and {len(report.groups) - room + 1} more kinds, none of them more severe"]
+    heads = f"{'severity':<8} {'check':<22} {'videos':<13} {'part' if width else '':<{width}} what to do"
     lines = [
         shortened(f"{printable(report.path) or 'data set'}: {looked}", SUMMARY_WIDTH),
-        f"{', '.join(counted)}; nothing above info in {len(report.valid):,}",
+        f"{', '.join(counted)}; {plural(len(report.valid), 'video')} without error or warning",
+        heads.rstrip() if kinds else "",
+        *(kinds or ["no check found anything"]),
         "",
-        *(kinds or ["nothing was found"]),
-        "",
-        f"to leave out for errors: {plural(whole, 'whole video')}, runs or planes of {part:,} more",
+        f"to exclude because of errors: {plural(whole, 'whole video')}; some runs or planes of {plural(part, 'more video')}",
     ]
     return "\n".join(lines)
 
@@ -123,11 +124,11 @@ def _written(text: str, path: str | os.PathLike | None) -> Any:
 
 
 class Report:
-    """What was found in a data set: `found`, a list of `Finding`, or the table `findings`; and where it was looked for.
+    """The findings in a data set, as `found`, a list of `Finding`, and as the table `findings`; and what was checked.
 
     `findings` (check, severity, video, plane, runs, message, remedy) may be findings or their table. `frames` are the
-    measurements, one row per frame, or None if pixels were not looked at; `dataset` is where pictures come from, `checks`
-    the names of the checks that ran, `videos` those that were looked at (by default all of the data set), `path` the text
+    measurements, one row per frame, or None if pixels were not checked; `dataset` is the source of pictures, `checks`
+    the names of the checks that ran, `videos` the checked ones (by default all of the data set), `path` the text
     for titles. Raises `ValueError` if a column is missing.
     """
 
@@ -143,16 +144,25 @@ class Report:
         if isinstance(findings, pd.DataFrame):
             if lacking := [name for name in FINDING_COLUMNS if name not in findings]:
                 raise ValueError(f"findings lack the column {', '.join(lacking)}; make them with findings_table")
-            self.found, self.findings = as_findings(findings), findings.reset_index(drop=True)
+            self.found, self._findings = as_findings(findings), findings.reset_index(drop=True)
         else:
             self.found = sorted(as_findings(findings), key=lambda each: each.severity.rank)
-            self.findings = findings_table(self.found)
+            self._findings = findings_table(self.found)
         self.frames = frames
         self.dataset = dataset
         self.checks = tuple(checks)
         known = dataset.videos if dataset is not None else {each.video for each in self.found} - {""}
         self.videos = tuple(sorted(known, key=natural_key) if videos is None else videos)
         self.path = os.fspath(path) or (dataset.path if dataset is not None else "")
+
+    @property
+    def findings(self) -> pd.DataFrame:
+        """Return the findings as a table, which cannot be assigned: all else is made from `found`."""
+        return self._findings
+
+    @findings.setter
+    def findings(self, table: Any) -> None:
+        raise AttributeError("the findings of a report cannot be replaced; make another one, as in Report(findings)")
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -174,7 +184,7 @@ class Report:
 
     @property
     def valid(self) -> tuple[str, ...]:
-        """Return the videos with nothing above info, in the order of `videos`."""
+        """Return the videos without an error or a warning, in the order of `videos`."""
         grave = {each.video for each in self.found if each.severity != Severity.info}
         return tuple(name for name in self.videos if name not in grave)
 
@@ -183,7 +193,7 @@ class Report:
         return report_text(self)
 
     def exclude(self, severity: str = "error") -> pd.DataFrame:
-        """Return what to leave out: video, plane ('' for all), runs ('' for every); see `exclusions`."""
+        """Return what to exclude: video, plane ('' for all), runs ('' for every); see `exclusions`."""
         return exclusions(self.found, severity)
 
     def to_json(self, path: str | os.PathLike | None = None) -> Any:

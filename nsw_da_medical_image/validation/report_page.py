@@ -38,7 +38,7 @@ from .checks import CHECKS, NO_VIDEO
 
 # %% ../../nbs/validation/03_report_page.ipynb #cf0437fc
 class Group(NamedTuple):
-    """All findings of one check with one severity: the findings, the videos in natural order, and how much of them."""
+    """All findings of one check with one severity: the findings, the videos in natural order, and their extent."""
 
     severity: Severity
     check: str
@@ -54,13 +54,13 @@ class Group(NamedTuple):
 
     @property
     def part(self) -> str:
-        """Return which part of the videos is concerned: '40 runs', '40 runs, 2 whole', or '' if that is all of them."""
+        """Return which part of the videos is concerned: '40 runs', '40 runs, 2 whole', or '' for whole videos."""
         whole = f", {self.whole:,} whole" if self.whole else ""
         return plural(self.runs, "run") + whole if self.runs else ""
 
     @property
     def extent(self) -> str:
-        """Return how much is concerned, in words: '52 videos', '3 videos, 1,204 runs'."""
+        """Return how much the finding concerns, in words: '52 videos', '3 videos, 1,204 runs'."""
         kind = "folder" if self.check == NO_VIDEO else "video"
         who = plural(len(self.videos), kind) if self.videos else "the data set"
         return f"{who}, {self.part}" if self.runs else who
@@ -91,7 +91,7 @@ class HeatMap(NamedTuple):
 
 
 def heat_map(findings: Findings) -> HeatMap:
-    """Return which video has what; only videos with errors or warnings, or, if there are none, with anything at all."""
+    """Return the findings by video and check: those of videos with errors or warnings or, if there are none, of all videos."""
     every = as_findings(findings)
     found = [finding for finding in every if finding.video]
     grave = {each.video for each in found if each.severity != Severity.info} or {each.video for each in found}
@@ -113,7 +113,7 @@ def heat_map(findings: Findings) -> HeatMap:
 
 # %% ../../nbs/validation/03_report_page.ipynb #0302dfd7
 class WorstFrame(NamedTuple):
-    """A frame that is shown for a finding."""
+    """A frame that shows a finding."""
 
     video: str
     plane: str
@@ -166,7 +166,7 @@ def worst_frames(findings: Findings, dataset: EmbryoDataset | None, most: int = 
 
 # %% ../../nbs/validation/03_report_page.ipynb #e5458e5e
 class Reported(Protocol):
-    """What a page needs of a report."""
+    """The part of a report that a page needs."""
 
     found: list[Finding]
     frames: pd.DataFrame | None
@@ -175,6 +175,8 @@ class Reported(Protocol):
     videos: tuple[str, ...]
     path: str
 
+    @property
+    def groups(self) -> "list[Group]": ...
     @property
     def counts(self) -> dict[str, int]: ...
     @property
@@ -185,12 +187,12 @@ class Reported(Protocol):
 
 
 def headline(report: Reported) -> tuple[str, list[str]]:
-    """Return what was looked at, and how many findings of each severity there are, in words."""
-    pixels = "pixels not looked at" if report.frames is None else f"{plural(len(report.frames), 'frame')} measured"
+    """Return the extent of the validation, and the number of findings of each severity, in words."""
+    pixels = "pixels not checked" if report.frames is None else f"{plural(len(report.frames), 'frame')} measured"
     looked = f"{plural(len(report.videos), 'video')}, {plural(len(report.checks), 'check')}, {pixels}"
     counted = []
     for severity, count in report.counts.items():
-        number = f"{count:,} worth knowing" if severity == Severity.info else plural(count, severity)
+        number = plural(count, "note" if severity == Severity.info else severity)
         videos = report.videos_by_severity[severity]
         where = f" in {plural(videos, 'video')}" if videos else " about the data set" if count else ""
         counted.append(number + where)
@@ -199,7 +201,7 @@ def headline(report: Reported) -> tuple[str, list[str]]:
 # %% ../../nbs/validation/03_report_page.ipynb #8fbb98e9
 MOST_ROWS = 1000
 MOST_VIDEOS = 1000
-#: What a check of pixels looks at, of the columns of `frames`; all others are best seen in the texture.
+#: The column of `frames` that a check of pixels looks at; for all others, the texture shows most.
 MEASURES = {"dark-frames": "mean", "frozen-frames": "mean"}
 _POINTS = 240
 
@@ -238,7 +240,9 @@ def _findings_html(group: Group, most: int, root: str) -> list[Markup | None]:
         body.append([head, *(tag("td", texts[name] or "all", class_=f"nr-{name}") for name in others)])
     heads = [tag("th", "evidence" if name == "message" else name, scope="col") for name in (first, *others)]
     more = len(group.rows) - len(rows)
-    told = tag("p", f"and {more:,} more: to_csv() and to_json() hold them all", class_="nr-soft") if more else None
+    told = (
+        tag("p", f"and {more:,} more; to_csv() and to_json() contain all of them", class_="nr-soft") if more else None
+    )
     return [_scroll(f"Findings of {group.check}", table(body, heads, class_="nr-list")), told]
 
 
@@ -254,7 +258,7 @@ def _group_html(group: Group, report: Reported, most: int) -> Markup:
         tag("span", printable(group.remedy), class_="nr-soft"),
     ]
     rule = CHECKS[group.check].rule if group.check in CHECKS else ""
-    told = tag("p", tag("strong", "Rule "), rule) if rule else None
+    told = tag("p", tag("strong", "Rule: "), rule) if rule else None
     root = report.dataset.root if report.dataset is not None else report.path
     detail = tag("div", told, tag("div", _findings_html(group, most, root)), class_="nr-detail")
     return tag("details", tag("summary", line), detail, class_=f"nr-group nr-{group.severity}")
@@ -285,22 +289,22 @@ def _heat_html(report: Reported, most: int, buttons: bool) -> Markup | None:
             title = printable(f"{video}, {check}: {severity}, {where}")
             row.append(tag("td", severity[0].upper(), class_=f"nr-{severity}", title=title))
         body.append(row)
-    notes = ["E error, W warning, I worth knowing"]
+    notes = ["E: error, W: warning, I: info (a note)"]
     if len(heat.videos) > most:
         notes.append(f"the {most:,} worst of {plural(len(heat.videos), 'video')}")
     if others := len({finding.video for finding in report.found} - {""}) - len(heat.videos):
-        notes.append(f"{plural(others, 'more video')} where something is worth knowing")
+        notes.append(f"{plural(others, 'more video')} with notes only")
     heads = [tag("th", "video", scope="col"), *(tag("th", tag("span", printable(c)), scope="col") for c in heat.checks)]
     scroll = _scroll("Videos and checks", table(body, heads, class_="nr-heat"))
     return tag("div", scroll, tag("p", "; ".join(notes), class_="nr-soft"))
 
 
 def _picture_html(dataset: EmbryoDataset | None, shown: WorstFrame, size: int = 200) -> Markup:
-    """Return a frame as a small picture, or a note that there is none with the reason as its title."""
+    """Return a frame as a small picture, or a note with the reason as its title if it cannot be read."""
     problems: list[str] = []
     with noted(problems, errors=(DataError, OSError, KeyError)):
         if dataset is None:
-            raise DataError("there is no data set to read it from")
+            raise DataError("the report has no data set to read it from")
         pixels = decode(dataset[shown.video].jpeg(shown.run, shown.plane), size, tolerant=True)
         return tag("span", thumbnail(pixels, 80, alt=""), class_="nr-picture")
     why = problems[0] if dataset is None else without_folder(problems[0], dataset.root)
@@ -308,7 +312,7 @@ def _picture_html(dataset: EmbryoDataset | None, shown: WorstFrame, size: int = 
 
 
 def _trace_html(frames: pd.DataFrame | None, shown: WorstFrame) -> Markup | None:
-    """Return the course of a measure as a small drawing, with the runs that were found; None without two values."""
+    """Return a measure over the runs as a small drawing that marks the runs of the finding; None without two values."""
     name = MEASURES.get(shown.check, "texture")
     if frames is None or name not in frames:
         return None
@@ -344,9 +348,7 @@ def _frames_html(report: Reported, most: int, buttons: bool) -> Markup | None:
         inside = [_picture_html(report.dataset, shown), trace, tag("span", caption, class_="nr-caption")]
         how = _button(shown) if buttons else {}
         items.append(tag("li", tag("button" if buttons else "div", inside, class_="nr-frame", **how)))
-    note = (
-        "Below a picture: a measure over the runs of its video, shaded where it was found; the line marks the picture."
-    )
+    note = "The curve below a picture is a measure of all runs of its video. The runs with the finding are shaded; the line marks the run of the picture."
     told = tag("p", note, class_="nr-soft") if traced else None
     return tag("div", told, tag("ul", items, class_="nr-frames")) if items else None
 
@@ -370,10 +372,10 @@ def report_html(
     Shows at most so many `rows` of a kind, `videos` of the map and `pictures`, without folders of this machine. `level`
     is that of the first heading. With `buttons`, pictures and the names of videos are buttons.
     """
-    kinds = [_group_html(group, report, rows) for group in group_findings(report.found)]
+    kinds = [_group_html(group, report, rows) for group in report.groups]
     silent = sorted(set(report.checks) - {finding.check for finding in report.found})
     sections = {
-        "Findings": tag("div", kinds, class_="nr-groups") if kinds else tag("p", "Nothing was found."),
+        "Findings": tag("div", kinds, class_="nr-groups") if kinds else tag("p", "No check found anything."),
         "Videos and checks": _heat_html(report, videos, buttons),
         "Checks that found nothing": tag("ul", [tag("li", name) for name in silent], class_="nr-silent")
         if silent

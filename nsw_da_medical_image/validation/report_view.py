@@ -72,7 +72,7 @@ class ReportView(ipywidgets.VBox):
         self.panel.observe(self._open, "opened")
 
     def _open(self, change: Any) -> None:
-        """Show the player of [video, plane, run] below the panel instead of the one before, or the reason why there is none."""
+        """Show the player of [video, plane, run] below the panel instead of the one before, or the reason why it cannot be opened."""
         for player in self.children[1:]:
             player.close()
         self.children = (self.panel,)
@@ -84,7 +84,7 @@ class ReportView(ipywidgets.VBox):
         video, plane, run = change["new"]
         try:
             if self.report.dataset is None:
-                raise DataError("this report knows no data set to play from")
+                raise DataError("this report has no data set to play from")
             self.children = (self.panel, EmbryoPlayer(self.report.dataset[video], plane=plane, value=run))
             self.panel.said = one_line(f"{video} at RUN {run}, plane {plane}:")
         except (DataError, UnknownName, OSError) as error:

@@ -42,17 +42,17 @@ def chosen_checks(checks: Iterable[str] | None = None, pixels: bool = False) -> 
             raise UnknownName(f"there is no check {name!r}{nearest(name, CHECKS)}")
     chosen = tuple(name for name in CHECKS if name in names and (pixels or CHECKS[name].scope != "pixels"))
     if not chosen:
-        looking = f": {', '.join(sorted(names))} look at pixels, ask for these too" if names else ""
+        looking = f": {', '.join(sorted(names))} look at pixels; give pixels=True too" if names else ""
         raise ValueError(f"no check is left to run{looking}")
     return chosen
 
 # %% ../../nbs/validation/06_validate.ipynb #a22c1b1c
 class VideoTask(NamedTuple):
-    """One video to judge."""
+    """One video to check."""
 
     dataset: EmbryoDataset
     video: str
-    planes: tuple[FocalPlane, ...]  # in which it has a folder
+    planes: tuple[FocalPlane, ...]  # those in which it has a folder
     strays: tuple[str, ...]  # files named after it that are not part of a data set
     checks: tuple[str, ...]
     measured: tuple[FocalPlane, ...] = ()  # whose frames are to be decoded
@@ -60,7 +60,7 @@ class VideoTask(NamedTuple):
 
 
 class VideoResult(NamedTuple):
-    """What was found in one video, and the measures of its frames if they were asked for."""
+    """The findings in one video, and the measures of its frames if pixels were checked."""
 
     found: list[Finding]
     frames: pd.DataFrame | None = None
@@ -82,7 +82,7 @@ def _read(task: VideoTask) -> tuple[VideoFacts, pd.DataFrame | None]:
 
 
 def check_video(task: VideoTask) -> VideoResult:
-    """Return what the checks of a task find in its video."""
+    """Return the findings of a task's checks in its video."""
     facts, frames = _read(task)
     seen = None
     if frames is not None and len(frames):
@@ -102,7 +102,7 @@ def check_video(task: VideoTask) -> VideoResult:
 
 # %% ../../nbs/validation/06_validate.ipynb #24eea781
 def _check_here(tasks: list[VideoTask], workers: int | None) -> Iterator[VideoResult]:
-    """Yield what is found in each video, in turn or by threads: `workers`, by default several if the first video had to wait."""
+    """Yield the result of each video, in turn or in `workers` threads, by default several if the first video had to wait."""
     began, worked = time.perf_counter(), time.thread_time()
     yield from map(check_video, tasks[:1])
     waited = time.perf_counter() - began > 2 * (time.thread_time() - worked)
@@ -122,7 +122,7 @@ def validate(
     workers: int | None = None,
     planes: Planes = None,
 ) -> Report:
-    """Return what the checks find in a data set, given itself or by its folder; nothing in the data makes it raise.
+    """Check a data set, given as such or by its folder, and return the report. Damaged data become findings, not errors.
 
     `checks` names some of `CHECKS`, by default all. `pixels` decodes the frames of `planes`, by default of all.
     `executor` is any `concurrent.futures.Executor` whose workers see the folder; without one, `workers` threads do the
@@ -160,7 +160,7 @@ from ..common.command import Parser, Several, begin_worker, run_command, undistu
 # %% ../../nbs/validation/06_validate.ipynb #22626644
 @contextmanager
 def _processes(videos: int, workers: int) -> Iterator[Executor | None]:
-    """Yield processes for so many videos; None if they would not repay their start."""
+    """Yield a pool of processes for so many videos, or None if starting them would take longer than it saves."""
     if workers == 1 or videos < 3 * workers:
         yield None
         return
@@ -184,9 +184,9 @@ def _files(parser: Parser, args: argparse.Namespace) -> dict[str, str]:
     """Return the files to write by their kind, 'json', 'csv' or 'html'; exit with status 2 if they cannot be meant."""
     files = {kind: path for kind in ("json", "csv", "html") if (path := getattr(args, kind)) is not None}
     if unnamed := [kind for kind, path in files.items() if not path]:
-        parser.error(f"--{unnamed[0]} names no file; an unset variable, perhaps")
+        parser.error(f"--{unnamed[0]} has an empty file name; is a variable unset?")
     if len({os.path.realpath(os.path.expanduser(path)) for path in files.values()}) < len(files):
-        parser.error("two reports cannot go into one file")
+        parser.error("two reports cannot be written to one file; give each its own name")
     return files
 
 
@@ -209,29 +209,29 @@ def _validate(args: argparse.Namespace, checks: tuple[str, ...], files: dict[str
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 nothing above info, 1 findings or the job failed, 2 wrong usage."""
+    """Run the command and return its exit status: 0 no error or warning, 1 errors or warnings, or the job failed, 2 wrong usage."""
     wide = max(map(len, CHECKS))
     listing = "\n".join(f"  {name:<{wide}}  {check.rule.partition('. ')[0]}" for name, check in CHECKS.items())
     parser = Parser(
         prog="python -m nsw_da_medical_image.validation.validate",
-        description="Find the known defects of a data set, and the unknown ones.",
-        epilog=f"checks:\n{listing}\n\nExit status: 0 nothing above info, 1 findings or the job failed, 2 wrong usage.",
+        description="Check a data set for defects, known and unknown, and list what to exclude.",
+        epilog=f"checks:\n{listing}\n\nExit status: 0 no error or warning, 1 errors or warnings, or the job failed, 2 wrong usage.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     folder = "the folder of an extracted data set, of its archives, or of a part of either"
     parser.add_argument("folder", metavar="DIR", help=folder)
-    parser.add_argument("--pixels", action="store_true", help="decode and measure every frame too")
-    parser.add_argument("--checks", action=Several, metavar="CHECK", help="only these checks")
+    parser.add_argument("--pixels", action="store_true", help="decode and measure every frame too (slower)")
+    parser.add_argument("--checks", action=Several, metavar="CHECK", help="run only these checks")
     for kind in ("json", "csv", "html"):
         written = f"write the report as {kind.upper()} to a new file"
         parser.add_argument(f"--{kind}", type=str, metavar="FILE", help=written)
-    workers = "number of threads, or for the pixels of many videos processes (one a core)"
+    workers = "number of threads or, for the pixels of many videos, of processes (one per core)"
     parser.add_number("--workers", metavar="N", help=workers)
     args = parser.parse_args(argv)
-    with parser.refusing():
+    with parser.refusing(errors=(ValueError, UnknownName)):
         checks = chosen_checks(args.checks, args.pixels)
     if left := set(args.checks or ()) - set(checks):
-        parser.error(f"{', '.join(sorted(left))} looks at pixels; give --pixels too")
+        parser.error(f"these checks need --pixels: {', '.join(sorted(left))}")
     files = _files(parser, args)
     return run_command(lambda: _validate(args, checks, files), stopped="no report was written")
 

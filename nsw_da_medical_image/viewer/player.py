@@ -177,7 +177,9 @@ class Delivery:
 
     def __init__(self, read: Callable[[Frame], tuple[bytes, str]], send: Callable[[dict, list[bytes]], None]):
         self.read, self.send, self.base64 = read, send, False
-        self._changed = threading.Condition()  # the lock of everything below
+        self._changed = (
+            threading.Condition()
+        )  # guards _thread, _stopped, _wanted, _plan, _spare, _sent, _acked and _answers
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._wanted: deque[Frame] = deque()
@@ -339,7 +341,9 @@ class EmbryoPlayer(anywidget.AnyWidget):
     _esm = (STATIC / "player.js").read_text(encoding="utf-8")
     _css = (STATIC / "player.css").read_text(encoding="utf-8")
     _series = traitlets.Dict().tag(sync=True)
-    value = traitlets.Int(1, help="RUN number shown; at most ten per second arrive while playing.").tag(sync=True)
+    value = traitlets.Int(
+        1, help="RUN number shown; at most ten per second arrive while playing, and the exact one when it rests."
+    ).tag(sync=True)
     plane = PlaneName("F0", help="Focal plane.").tag(sync=True)
     playing = traitlets.Bool(False, help="Whether the video is playing.").tag(sync=True)
     fps = traitlets.Float(25.0, help="Frames per second at speed 1.").tag(sync=True)
@@ -505,7 +509,7 @@ def _page_of(player: EmbryoPlayer, chosen: set[str]) -> str:
     return page(player._names, body, style=PAGE_STYLE + player._css, script=f"\n{player._esm}\n{start}\n")
 
 # %% ../../nbs/viewer/01_player.ipynb #6244e81d
-def main(argv: list[str] | None = None, prog: str = "python play_video.py") -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m nsw_da_medical_image.viewer.player") -> int:
     """Run the command and return its exit status: 0 done, 1 if there is no such video, plane or data set, or the page exists, 2 wrong usage."""
     parser = Parser(
         prog=prog,
@@ -548,4 +552,4 @@ def _play(args: argparse.Namespace) -> None:
 # %% ../../nbs/viewer/01_player.ipynb #27c8775f
 #| eval: false
 if __name__ == "__main__":
-    sys.exit(main(prog="python -m nsw_da_medical_image.viewer.player"))
+    sys.exit(main())

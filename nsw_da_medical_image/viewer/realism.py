@@ -51,7 +51,7 @@ def features(image: Any) -> np.ndarray:
     grey = np.asarray(image)
     if grey.dtype != np.uint8 or grey.ndim != 2:
         raise ValueError(
-            f"an image is {grey.dtype} {grey.shape}; compare frames without a transform: uint8 (height, width)"
+            f"an image is {grey.dtype} {grey.shape}, but uint8 (height, width) is needed; compare frames without a transform"
         )
     smaller = min(grey.shape) >= SCALED_SIDE
     scaled = Image.fromarray(grey).resize(
@@ -103,7 +103,7 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     """
     for rows in first, second:
         if rows.ndim != 2 or not len(rows) or not np.isfinite(rows).all():
-            raise ValueError(f"features must be finite, (n, d) with n from 1; these are {rows.shape}")
+            raise ValueError(f"features must be finite numbers of shape (n, d), n at least 1; these are {rows.shape}")
     one, two = shrunk_covariance(first), shrunk_covariance(second)
     # the root of a product of matrices, written with symmetric ones, so that it never leaves the real numbers
     values, vectors = np.linalg.eigh(one)
@@ -126,7 +126,8 @@ def measure(frames: Frames, most: int = 2000, tolerant: bool = False) -> Measure
     """Measure up to `most` of `frames`, evenly spread: about 5 ms each.
 
     Intensity and contrast are mean and standard deviation in grey levels, sharpness the size of the finest gradient, likewise.
-    Raise `DataError` if there is no frame, or one is damaged; `tolerant` skips damaged frames and counts them.
+    Raise `DataError` if there is no frame, or one is damaged; `tolerant` skips damaged frames and counts them,
+    and raises it only if none is left.
     """
     require_frames(frames, 'compare(ds.frames(phases="t2"), SyntheticBatches("data/all-synthetic-runs").frames())')
     count = len(frames)
@@ -138,7 +139,7 @@ def measure(frames: Frames, most: int = 2000, tolerant: bool = False) -> Measure
         found = list(progress(jobs, total=len(chosen), desc="measuring", unit="frame"))
     rows = [row for row in found if row is not None]
     if not rows:
-        raise DataError(f"there is no frame to compare: all {len(found):,} that were looked at are damaged")
+        raise DataError(f"there is no frame to compare: all {len(found):,} chosen frames are damaged")
     read = [index for index, row in zip(chosen, found, strict=True) if row is not None]
     table = frames.table[["video", "phase"]].iloc[read].reset_index(drop=True)
     table[["intensity", "contrast", "sharpness"]] = np.array([row[1:] for row in rows])
@@ -214,7 +215,7 @@ def compare(real: Frames, synthetic: Frames, most: int = 2000, tolerant: bool = 
 
 
 def _by_phase(real: Measured, synthetic: Measured) -> pd.DataFrame:
-    """Return a row per phase that occurs in either set: frames, median intensity and sharpness in both, and the distance."""
+    """Return one row per phase that occurs in either set: frames, median intensity and sharpness in both, and the distance."""
     sets, rows = {"real": real, "synthetic": synthetic}, {}
     for phase in _phases_of(real, synthetic):
         own = {name: (each.table["phase"] == phase).to_numpy() for name, each in sets.items()}
@@ -234,7 +235,7 @@ def _phases_of(*sets: Frames | Measured) -> list[Phase]:
 
 # %% ../../nbs/viewer/02_realism.ipynb #3303e9d1
 def compare_sheet(real: Frames, synthetic: Frames, columns: int = 4, size: int = 110) -> Figure:
-    """Draw a row per phase that occurs in either: `columns` real frames, then as many synthetic ones, each `size` pixels wide.
+    """Draw one row per phase that occurs in either set: `columns` real frames, then as many synthetic ones, each `size` pixels wide.
 
     A phase that one side lacks is marked as such. Raise `ValueError` if no frame has a phase or the numbers are too small.
     """
@@ -242,8 +243,8 @@ def compare_sheet(real: Frames, synthetic: Frames, columns: int = 4, size: int =
         require_frames(each, 'compare_sheet(ds.frames(), SyntheticBatches("data/all-synthetic-runs").frames())')
     phases = _phases_of(real, synthetic)
     if columns < 1 or size < 90 or not phases:
-        why = f"{columns} columns of {size} pixels; 1 and 90 at least" if phases else "no frame has a phase"
-        raise ValueError(f"there is nothing that can be drawn: {why}")
+        why = f"{columns} columns of {size} pixels; give at least 1 and 90" if phases else "no frame has a phase"
+        raise ValueError(f"the sheet cannot be drawn: {why}")
     half, top = columns * (size + GAP), MARGIN + 48
     height = top + len(phases) * (CAPTION + size + GAP) + MARGIN - GAP
     figure, axes = PlotFigure.blank(2 * half + 24 + 2 * MARGIN - GAP, height, "Real and synthetic frames")
@@ -296,9 +297,9 @@ td.text:last-child { min-width: 18rem; }
 )
 
 _ABOUT = """This is the squared Fr\u00e9chet distance between normal distributions fitted to 28 classical features of the frames: grey
-levels, details at five scales, rings about the middle. It sees blur, noise, brightness and contrast, and is blind to what an embryologist would see. It
-is <b>not FID</b>, which uses a trained network, and its numbers cannot be compared with those of papers. The yardstick beside it is the distance between random
-halves of the real videos, or of the real frames where there are fewer than four videos."""
+levels, details at five scales, rings about the middle. It detects blur, noise, brightness and contrast, but nothing that requires an embryologist's eye. It
+is <b>not FID</b>, which uses a trained network, and its numbers cannot be compared with those of papers. The yardstick is the distance between random
+halves of the real videos, or of the real frames if there are fewer than four videos."""
 
 
 def comparison_page(
@@ -322,7 +323,7 @@ def comparison_page(
             f"<h1>{title}</h1>",
             *_numbers_html(found),
             _sheet_html(real, synthetic, columns),
-            _runs_html(synthetic),
+            _batches_html(synthetic),
         ]
         file.write_text(page(title, "".join(parts), style=STYLE), encoding="utf-8")
     return found
@@ -332,17 +333,17 @@ def _numbers_html(found: Comparison) -> Iterator[str]:
     """Yield the sizes of the sets, the distance, the statistics and the table by phase."""
     for name, each, line in ("real", found.real, "solid line"), ("synthetic", found.synthetic, "dashed line"):
         part = f" ({len(each.table):,} of them, evenly spread, were measured)" if len(each.table) < each.of else ""
-        lost = f"; {each.damaged:,} more are damaged and were passed over" if each.damaged else ""
+        lost = f"; {each.damaged:,} more are damaged and were skipped" if each.damaged else ""
         yield f"<p><b class='{name}'>{name}</b> {each.of:,}{part[:-1]}{lost}{part[-1:]} frames, {line}</p>"
-    apart = f"two halves of the real frames are {found.yardstick:.2f} apart"
+    apart = f"the distance between two halves of the real frames is {found.yardstick:.2f}"
     against = "there are too few real frames for a yardstick" if math.isnan(found.yardstick) else apart
-    yield f"<h2>How far apart</h2><p><span class='number'>{found.distance:.2f}</span> <span class='faint'>{against}</span></p>"
+    yield f"<h2>Distance</h2><p><span class='number'>{found.distance:.2f}</span> <span class='faint'>{against}</span></p>"
     charts = "".join(_histogram(found, quantity) for quantity in QUANTITIES)
     yield f"<p>{_ABOUT}</p><h2>In numbers</h2><div class='charts'>{charts}</div>"
     quartiles = statistics(found)
     rows = ([*names, *row] for names, row in zip(quartiles.index, quartiles.to_numpy().tolist(), strict=True))
     yield _table_html(["", "", *quartiles.columns], rows)
-    why = f"A set with other phases is another set: compare within a phase. Below {FEW} frames on a side there is no distance."
+    why = f"Sets with different phases differ for that reason alone, so compare within a phase. With fewer than {FEW} frames in a set, no distance is given."
     by_phase = found.phases.astype({"real": int, "synthetic": int})
     yield f"<h2>Phase by phase</h2><p>{why}</p>"
     yield _table_html(["phase", *by_phase.columns], by_phase.itertuples())
@@ -385,7 +386,7 @@ def _histogram(found: Comparison, quantity: str) -> Markup:
 
 
 def _sheet_html(real: Frames, synthetic: Frames, columns: int, size: int = 96) -> str:
-    """Return real and synthetic frames side by side, a row per phase; names are tooltips."""
+    """Return real and synthetic frames side by side, one row per phase; names are tooltips."""
 
     def picture(frames: Frames, index: int) -> Markup:
         label, shown = frames.label(index), _tile(frames, index, size).frame
@@ -401,8 +402,8 @@ def _sheet_html(real: Frames, synthetic: Frames, columns: int, size: int = 96) -
     return f"<h2>Side by side</h2>{tag('div', table(rows, head, class_='sheet'), class_='wide')}"
 
 
-def _runs_html(synthetic: Frames) -> str:
-    """Return a row per run: name, phase, plane, images, prompt; '' if the frames come from elsewhere."""
+def _batches_html(synthetic: Frames) -> str:
+    """Return one row per batch: name, phase, plane, images, prompt; '' if the frames have another source."""
     if "origin" not in synthetic.table:
         return ""
     rows = []
@@ -411,8 +412,8 @@ def _runs_html(synthetic: Frames) -> str:
         places = indices[origin]
         source, row = synthetic.origin(places[0])
         prompt = source[str(origin)].prompt if isinstance(source, SyntheticBatches) else ""
-        rows.append([origin, row["phase"], row["plane"], len(places), prompt])
-    return f"<h2>The runs</h2>{_table_html(['run', 'phase', 'plane', 'images', 'prompt'], rows)}"
+        rows.append([origin, row["phase"] or "", row["plane"] or "", len(places), prompt])
+    return f"<h2>The batches</h2>{_table_html(['batch', 'phase', 'plane', 'images', 'prompt'], rows)}"
 
 # %% ../../nbs/viewer/02_realism.ipynb #f7f64978
 def main(argv: list[str] | None = None) -> int:
@@ -420,19 +421,19 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(
         prog="python -m nsw_da_medical_image.viewer.realism",
         description="Compare synthetic frames with the real ones of the same phases and planes, on one self-contained page.",
-        epilog="Exit status: 0 done, damaged frames being passed over; 1 no frames to compare, or the page exists; 2 wrong usage.",
+        epilog="Exit status: 0 done (damaged frames are skipped), 1 no frames to compare, or the page exists, 2 wrong usage.",
     )
     parser.add_data_set()
-    parser.add_argument("runs", help="the folder that holds the synthetic runs")
-    out = "the page to write, which must not exist"
+    parser.add_argument("batches", help="the folder that contains the synthetic batches")
+    out = "the page to write; it must not exist"
     parser.add_argument("--out", required=True, metavar="PAGE.html", help=out)
-    videos = "real frames of these videos only (all)"
+    videos = "use only real frames of these videos (default: all)"
     parser.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help=videos)
-    table = "leave out the real frames that this table names: video, plane, runs"
+    table = "leave out the real frames that this table names; columns: video, plane, runs"
     parser.add_argument("--exclude", metavar="FILE.csv", help=table)
-    names = "these synthetic runs only (all)"
-    parser.add_argument("--names", action=Several, spaces=True, metavar="RUN", help=names)
-    parser.add_number("--most", default=2000, metavar="N", help="measure so many frames of each (2000)")
+    names = "use only these synthetic batches (default: all)"
+    parser.add_argument("--names", action=Several, spaces=True, metavar="BATCH", help=names)
+    parser.add_number("--most", default=2000, metavar="N", help="measure at most N frames of each set (2000)")
     return parser.run(_compare, argv, wrong=2)
 
 
@@ -440,7 +441,7 @@ def _compare(args: argparse.Namespace) -> None:
     """Write the page that the options ask for."""
     refuse_inside(args.out, args.folder)
     refuse_existing(args.out)
-    made, note = valid_frames(SyntheticBatches(args.runs), args.names)
+    made, note = valid_frames(SyntheticBatches(args.batches), args.names)
     if note and not len(made):
         raise DataError(f"there is no synthetic frame to compare: {note}")
     planes, phases = (made.table[name].dropna().unique().tolist() for name in ("plane", "phase"))
@@ -451,9 +452,9 @@ def _compare(args: argparse.Namespace) -> None:
         report_error(f"note: {note}")
     sets = {"real": found.real, "synthetic": found.synthetic}
     if damaged := [f"{each.damaged:,} {name}" for name, each in sets.items() if each.damaged]:
-        report_error(f"note: {' and '.join(damaged)} frames are damaged and were passed over")
+        report_error(f"note: {' and '.join(damaged)} frames are damaged and were skipped")
     both = f"{len(real):,} real and {len(made):,} synthetic frames"
-    show(f"{args.out}: {both}, {found.distance:.2f} apart (yardstick {found.yardstick:.2f})")
+    show(f"{args.out}: {both}, distance {found.distance:.2f} (yardstick {found.yardstick:.2f})")
 
 # %% ../../nbs/viewer/02_realism.ipynb #c50da0e1
 #| eval: false
