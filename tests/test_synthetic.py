@@ -139,7 +139,7 @@ def test_the_command_without_faults_and_without_a_folder(tmp_path: Path) -> None
     write_batch(tmp_path / "run1", [jpeg(0)], "", "tB", "F+15")
     done = command(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "run1: tB F15, 1 images" in done.stdout
+    assert "run1: tB F15, 1 usable image" in done.stdout
     for wrong in tmp_path / "no", tmp_path / "run1", tmp_path / "run1" / "img0.jpg":
         done = command(wrong)
         assert done.returncode == 1
