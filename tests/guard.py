@@ -96,6 +96,13 @@ RENAMED: dict[str, tuple[str, ...]] = {
     "facts_of": ("file_state",),
     "contact_sheet": ("still_sheet",),  # that of the player
 }
+
+
+def first_name(name: str) -> str:
+    """Return the name by which the cases below know a name that was changed later."""
+    return next((first for first, later in RENAMED.items() if name in later), name)
+
+
 #: Keys and columns that hold sentences.
 SAYS = {"message", "remedy", "faults", "fault", "rule", "said", "note", "notes", "meaning", "help", "reason"}
 #: Keys whose values are measured, or depend on the machine.
@@ -1305,7 +1312,7 @@ def told_part(dataset: Any) -> Any:
 def pickled(thing: Any) -> Any:
     """Return whether a pickled copy is the same, and its hash."""
     copy = pickle.loads(pickle.dumps(thing))
-    return [copy == thing, hash(copy) == hash(thing), repr(copy) == repr(thing), type(copy).__name__]
+    return [copy == thing, hash(copy) == hash(thing), repr(copy) == repr(thing), first_name(type(copy).__name__)]
 
 
 def look_at_report(library: Library, path: Path) -> dict[str, Any]:
