@@ -15,6 +15,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import get_context
 from signal import SIG_IGN, SIGINT, signal
+from threading import current_thread, main_thread
 from typing import NamedTuple
 
 import pandas as pd
@@ -168,10 +169,14 @@ def _processes(videos: int, workers: int) -> Iterator[Executor | None]:
     pool = ProcessPoolExecutor(workers, get_context("spawn"), begin_worker)
     try:
         with undisturbed():  # a process that is not given all of its first task prints a traceback
-            before = signal(SIGINT, SIG_IGN)  # which processes inherit: Ctrl-C is for the one that waits for them
+            heard = current_thread() is main_thread()  # only there may the handler be set
+            before = (
+                signal(SIGINT, SIG_IGN) if heard else None
+            )  # which processes inherit: Ctrl-C is for the one that waits for them
             for _ in range(workers):
                 pool.submit(abs, 0)  # each starts one
-            signal(SIGINT, before)
+            if heard:
+                signal(SIGINT, before)
         yield pool
     except BaseException:
         for process in list((getattr(pool, "_processes", None) or {}).values()):  # a video may take half a minute
