@@ -1,4 +1,4 @@
-"""The cache on shared machines and bad disks: whatever is in it, the answer is that of an empty cache."""
+"""Test the cache on shared machines and bad disks: whatever it contains, the results are those of an empty cache."""
 
 import json
 import os

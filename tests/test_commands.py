@@ -1,4 +1,4 @@
-"""What all commands share: one line for each error, signals that leave nothing behind, names that harm nobody."""
+"""Test what all commands share: one line per error, signals that leave nothing behind, names that do no harm."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""What a notebook cell cannot try: hostile archives through the command, other users, kill -9, Ctrl-C, a power cut, a full disk, memory."""
+"""Test what a notebook cannot: hostile archives, other users, kill -9, Ctrl-C, a power cut, a full disk, memory."""
 
 import errno
 import gzip

@@ -1,4 +1,4 @@
-"""New files and folders under bad luck and bad neighbours; reading what is not what it seems."""
+"""Test new files and folders after errors and among other users, and reading files that are not regular."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Image folders: the command from outside, a real `datasets`, a killed process."""
+"""Test image folders: the command from outside, the real `datasets`, a killed process."""
 
 import csv
 import hashlib

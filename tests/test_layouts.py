@@ -1,4 +1,4 @@
-"""Layouts of folders and calls that users really have: what is no video, what is misplaced or renamed, what matches nothing."""
+"""Test layouts and calls of real users: folders that are not videos, misplaced or renamed folders, filters without a match."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The script at the root: `python play_video.py data/extracted AA83-7`."""
+"""Test the script `python play_video.py data/extracted AA83-7`."""
 
 import os
 import subprocess

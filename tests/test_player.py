@@ -1,8 +1,8 @@
-"""The player in a real JupyterLab: what a reader sees, and what nobody sees but everybody needs.
+"""Test the player in a real JupyterLab: what a user sees, and what must work unseen.
 
-Times are printed (`-s` or `-rP` shows them). What is asserted of them compares with the display's own rate at that
-moment, and may be tried again, for a shared machine is sometimes slow; counts, order and exactness are asserted to the last
-frame. Nothing is watched for a number of seconds: a test goes on when enough frames were drawn, or when the player is at rest.
+Times are printed (show them with `-s` or `-rP`). They are only compared with the rate of the display at that moment, and a
+test of them is tried again, because a shared machine is sometimes slow. Counts, order and exactness must always be right.
+A test never waits for a number of seconds: it continues when enough frames were drawn, or when the player is at rest.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""README.md keeps its word: its commands print what it shows, its links lead somewhere, its picture is of sample data."""
+"""Test README.md: its commands print what it shows, its links work, its picture shows sample data."""
 
 import difflib
 import re
@@ -15,7 +15,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 
-# What varies from one machine, or one version of a library, to another.
+# Output that varies between machines or versions of libraries.
 VARIES = [
     (r"/\S*/(?=sample-data\b)", "/.../"),
     (r"\d+\.\d s in \d+ processes", "# s in # processes"),
@@ -31,7 +31,7 @@ def masked(text: str) -> list[str]:
 
 
 def steps(text: str) -> Iterator[tuple[list[str], str]]:
-    """The commands of a README in their order, each with the output that is shown below it."""
+    """Yield the commands of a README in order, each with the output shown below it."""
     block = re.compile(
         r"^```console\n(?P<console>.*?)^```$|^```python\n(?P<code>.*?)^```\n+```text\n(?P<shown>.*?)^```$", re.M | re.S
     )
@@ -47,7 +47,7 @@ def steps(text: str) -> Iterator[tuple[list[str], str]]:
 
 
 def differences(text: str, folder: Path) -> list[str]:
-    """Runs the commands of a README in `folder`; lines '- shown' and '+ printed' where the two differ."""
+    """Run the commands of a README in `folder`, and return lines '- shown' and '+ printed' for each difference."""
     found = []
     for command, shown in steps(text):
         done = subprocess.run(command, cwd=folder, text=True, capture_output=True, check=False)
@@ -114,4 +114,4 @@ def test_picture_is_drawn_from_sample_data(tmp_path: Path) -> None:
         assert kept.size == drawn.size
         apart = np.asarray(kept.convert("L"), float) - np.asarray(drawn.convert("L"), float)
     # another version of matplotlib or Pillow may move a letter or a grey level
-    assert np.abs(apart).mean() < 4, "overview.png is behind: run python nbs/images/overview.py"
+    assert np.abs(apart).mean() < 4, "overview.png is not up to date: run python nbs/images/overview.py"

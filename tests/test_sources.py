@@ -1,4 +1,4 @@
-"""The archives as a data set: the same answers as from the extracted folder, hostile archives, processes, the cache."""
+"""Test the archives as a data set: the same results as from the extracted folder, hostile archives, processes, the cache."""
 
 import gzip
 import hashlib

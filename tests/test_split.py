@@ -1,4 +1,4 @@
-"""Splits for any counts, weights and seeds; the same anywhere; whatever file is called a split; hostile commands."""
+"""Test splits: any counts, weights and seeds, the same everywhere, any file as a split, hostile commands."""
 
 import hashlib
 import json

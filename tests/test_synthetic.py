@@ -1,4 +1,4 @@
-"""Synthetic batches: the command from outside, and a hostile folder."""
+"""Test synthetic batches: the command from outside, and a hostile folder."""
 
 import hashlib
 import io

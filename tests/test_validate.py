@@ -1,4 +1,4 @@
-"""Validation as a whole: every check finds its defect and nothing else does, nothing raises, and any executor will do."""
+"""Test the whole validation: every check finds only its own defect, nothing raises, any executor works."""
 
 import os
 import random

@@ -1,7 +1,7 @@
-"""The wheel: what is in it, what it asks for, and that it works outside of the checkout.
+"""Test the wheel: its content, its requirements, and that it works outside of the checkout.
 
-The installed wheel borrows its requirements from the environment of the tests, which is quick. With
-NSW_WHEEL_REQUIREMENTS=1 pip installs them from the wheel's own metadata instead: no optional extra is there then.
+The installed wheel uses the requirements of the tests' environment, which is quick. With NSW_WHEEL_REQUIREMENTS=1, pip
+installs them from the wheel's own metadata instead, without the optional extras.
 """
 
 import json
