@@ -34,7 +34,7 @@ def pip(*args: str | Path) -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from a copy: setuptools leaves a build folder behind, and packs what it finds in an old one."""
+    """Return a wheel built from a copy: setuptools leaves a build folder behind, and packs the content of an old one."""
     tmp = tmp_path_factory.mktemp("wheel")
     tree = tmp / "tree"
     shutil.copytree(REPO / PACKAGE, tree / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
@@ -61,7 +61,7 @@ def metadata(wheel: Path, names: set[str]) -> Message:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs the interpreter of a new environment that holds the wheel, in a folder away from the checkout."""
+    """Run the interpreter of a new environment that contains the wheel, in a folder outside of the checkout."""
     home = tmp_path_factory.mktemp("installed")
     venv.create(home / "venv", with_pip=False, symlinks=True)
     python = home / "venv/bin/python"
@@ -87,13 +87,13 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def loaded_by(run: Run, *modules: str) -> set[str]:
-    """The top-level names that a fresh interpreter holds after importing `modules`."""
+    """Return the top-level names that a new interpreter has after importing `modules`."""
     code = f"import sys, {', '.join(modules)}; print(*{{name.split('.')[0] for name in sys.modules}})"
     return set(run("-c", code).stdout.split())
 
 
 def package_modules() -> list[str]:
-    """The names of the modules below dataset_util."""
+    """Return the names of the modules below dataset_util."""
     folder = REPO / PACKAGE / "dataset_util"
     return [f"{PACKAGE}.dataset_util.{path.stem}" for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
 
@@ -151,10 +151,10 @@ def test_reading_data_needs_no_user_interface(installed: Run) -> None:
 
 
 def test_importing_the_package_loads_only_itself(installed: Run) -> None:
-    """Says how long it took; a busy machine makes no promise about that."""
+    """Print how long it took; a busy machine cannot promise a time."""
 
     def imported(code: str) -> dict[str, int]:
-        """Microseconds by module, as `-X importtime` reports them."""
+        """Return microseconds by module, as `-X importtime` reports them."""
         done = installed("-X", "importtime", "-c", code)
         rows = [line.split("|") for line in done.stderr.splitlines() if line.count("|") == 2]
         return {name.strip(): int(total) for _, total, name in rows if total.strip().isdigit()}
