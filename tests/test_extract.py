@@ -752,7 +752,7 @@ def left_by_caller(top):
     """The hidden folder of an interrupted run of the caller, with one archive that is finished."""
     hidden, name = top / ".extracted.extracting", VICTIM
     with module._Staging(top / "extracted") as staging:
-        tree = module.open_folder("tree", staging.fd)
+        tree = module._open_folder("tree", staging.fd)
         staging.note(name, False, extract_archive(top / "archives" / name, tree))
         os.close(tree)
     owned(hidden, CALLER)

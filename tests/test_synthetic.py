@@ -476,7 +476,7 @@ def test_no_damaged_image_raises_anything_else(form: str, place: int, byte: int,
     data[place % len(data)] = byte
     with warnings.catch_warnings(), suppress(DataError):
         warnings.simplefilter("error")
-        synthetic.decode_image(synthetic._as_jpeg(form, bytes(data[: place % len(data)] if cut else data)))
+        synthetic._decode_image(synthetic._as_jpeg(form, bytes(data[: place % len(data)] if cut else data)))
 
 
 def test_the_first_batch_makes_the_folder_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['READ_LIMIT', 'TEXT_LIMIT', 'OPEN_FLAGS', 'expanded', 'kind_of', 'is_folder', 'open_regular', 'read_file', 'read_utf8',
-           'flush_tree', 'flush_name', 'refuse_existing', 'lock', 'sweep', 'new_file', 'new_folder', 'refuse_inside']
+           'flush_tree', 'flush_name', 'refuse_existing', 'lock', 'new_file', 'new_folder', 'refuse_inside']
 
 # %% ../../nbs/common/01_files.ipynb #2b639f52
 import ctypes
@@ -284,7 +284,7 @@ def _is_abandoned(path: str, facts: os.stat_result, host: str) -> bool:
     return locked is not False and (age > _WEEK or (locked is True and host == _HOST))
 
 
-def sweep(folder: str | os.PathLike) -> list[str]:
+def _sweep(folder: str | os.PathLike) -> list[str]:
     """Remove the hidden files that this user's killed processes left in a folder, and return their names."""
     swept: list[str] = []
     top: str = os.fspath(folder)
@@ -340,7 +340,7 @@ def _hidden(path: Path, folder: bool = False) -> Iterator[tuple[Path, int]]:
 
     An error about the hidden name is raised as one about `path`.
     """
-    sweep(path.parent)
+    _sweep(path.parent)
     name = f".{path.name[:40]}{_MARK}{_HOST}{secrets.token_hex(6)}"  # short: a character may take four bytes
     hidden, held = path.with_name(name), None
     flags = os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW

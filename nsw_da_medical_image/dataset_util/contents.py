@@ -18,7 +18,7 @@ import numpy as np
 
 from ..common.files import TEXT_LIMIT, expanded
 from ..common.text import DataError, and_more, brief, is_text, nearest, one_line, plural
-from .source import FolderSource, open_source, refuse_deep
+from .source import FolderSource, Source, open_source
 from nsw_da_medical_image.dataset_util.textfiles import (
     Parsed,
     PhaseRow,
@@ -136,7 +136,7 @@ class Contents:
 
     def _refuse_deep(self, entries: Iterable[str]) -> None:
         try:
-            refuse_deep(self.source, [entry for entry in entries if entry in self.entries])
+            _refuse_too_deep(self.source, [entry for entry in entries if entry in self.entries])
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from None
 
@@ -299,6 +299,23 @@ class Contents:
         """Grades by video; {} if there is no grades' file."""
         found = self._parsed(GRADES, GRADES in self.entries, parse_grades)
         return dict(_understood(GRADES, found, lambda row: row.video))
+
+
+def _refuse_too_deep(source: Source, entries: Iterable[str]) -> None:
+    """Raise `DataError` if one of the folders `entries` contains only a folder of the same name."""
+    deep = []
+    for entry in entries:
+        inside = f"{entry}/{entry}"
+        if isinstance(source, FolderSource) and not os.path.isdir(os.path.join(source.root, inside)):
+            continue  # nearly always, and cheaper than a listing
+        names = [name for name in source.folders(entry) if not is_system_folder(name)]
+        beside = entry in (ANNOTATIONS, TIMES) and source.holds(entry, lambda name: name.endswith(".csv"))
+        if names == [entry] and not beside and (source.folders(inside) or source.files(inside)):
+            deep.append(inside)
+    if deep:
+        more = f" (likewise {deep[1]}/*{f' and {len(deep) - 2} more' if deep[2:] else ''})" if deep[1:] else ""
+        place = "" if isinstance(source, FolderSource) else "extract the archive, and "
+        raise DataError(f"the folders are one level too deep: {place}move {deep[0]}/* one folder up{more}")
 
 
 def _understood(path: str, parsed: Parsed, key: Callable[[Any], str] | None = None) -> list[Any]:

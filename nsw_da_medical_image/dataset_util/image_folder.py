@@ -296,7 +296,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--pick", type=str, default="all", metavar="WHICH", help=pick)
     add("--exclude", metavar="FILE.csv", help="leave out what this CSV file (video,plane,runs) lists")
     runs = "add the images of the synthetic batches in this folder that show these planes and phases"
-    add("--synthetic", metavar="RUNS", help=runs)
+    add("--synthetic", metavar="BATCHES", help=runs)
     forms = "classic: descriptions and metadata.csv; huggingface: metadata.jsonl (default: classic)"
     add("--form", choices=get_args(FolderForm), default="classic", help=forms)
     add(

@@ -144,21 +144,6 @@ def _write_all(
     return planted
 
 
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder that becomes `folder`, which must be absent or empty, if the block ends without an error."""
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file; give a new or an empty folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise DataError(f"{folder} is not empty; give a new or an empty folder")
-    missing = [place for place in folder.parents if not place.exists()]
-    first = missing[-1] if missing else folder  # the folders above appear together with it
-    with new_folder(first, empty=True) as hidden:
-        new = hidden / folder.relative_to(first)
-        new.mkdir(parents=True, exist_ok=True)
-        yield new
-
-
 class Sample(NamedTuple):
     """Summary of a sample: the folder of the ten files, the ids of the videos in natural order, and the planted defects."""
 
@@ -194,8 +179,11 @@ def make_archives(
     dealt = deal_quirks(quirks, tuple(names))
     folder = expanded(folder)
     try:
-        with _new_folder(folder.resolve()) as new:
+        with new_folder(folder.resolve(), empty=True, parents=True) as new:
             planted = _write_all(new, names, seed, size, dealt)
+    except FileExistsError:
+        what = "is not empty" if folder.is_dir() else "is a file"
+        raise DataError(f"{folder} {what}; give a new or an empty folder") from None
     except OSError as error:
         raise DataError(f"cannot write {folder}: {error.strerror or error}") from error
     return Sample(folder, tuple(names), tuple(planted))

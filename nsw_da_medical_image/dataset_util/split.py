@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Weights', 'PARTS', 'MADE', 'UNLABELLED', 'Patients', 'parse_weights', 'phase_counts', 'TooFewCodes', 'Split',
-           'phase_shares', 'worst_deviation', 'split_counts', 'make_split', 'split_json', 'write_split', 'read_split',
-           'Leak', 'leaks', 'SplitCheck', 'check_split', 'split_patients', 'split_text', 'main']
+           'phase_shares', 'worst_deviation', 'split_counts', 'make_split', 'write_split', 'read_split', 'Leak',
+           'leaks', 'SplitCheck', 'check_split', 'split_text', 'main']
 
 # %% ../../nbs/dataset_util/17_split.ipynb #a6eac420
 import argparse
@@ -316,7 +316,7 @@ def make_split(
     return split
 
 # %% ../../nbs/dataset_util/17_split.ipynb #9f68ffbc
-def split_json(split: Split) -> str:
+def _split_json(split: Split) -> str:
     """Return a split as the text of its file."""
     return json.dumps({**split, **({MADE: split.made} if split.made else {})}, indent=1, ensure_ascii=False) + "\n"
 
@@ -324,7 +324,7 @@ def split_json(split: Split) -> str:
 def write_split(split: Split, path: str | os.PathLike) -> None:
     """Write a split; `FileExistsError` if there is a file already."""
     with new_file(path) as hidden:
-        hidden.write_text(split_json(split), encoding="utf-8")
+        hidden.write_text(_split_json(split), encoding="utf-8")
 
 # %% ../../nbs/dataset_util/17_split.ipynb #b0b2b523
 def _assigned(parts: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
@@ -471,14 +471,14 @@ def check_split(split: Mapping[str, Sequence[str]], videos: Collection[str] | No
     given = Counter(video for part in split.values() for video in part)
     repeated = sorted((video for video, times in given.items() if times > 1), key=natural_key)
     unknown = sorted(set(given) - known - set(released_videos()), key=natural_key)
-    siblings = split_patients(split, videos)
+    siblings = _split_patients(split, videos)
     strange = [video for video in given if video in known and not names_patient(video)]
     lost = sorted((video for video in strange if not siblings.get(video)), key=natural_key)
     missing = sorted(known - set(given), key=natural_key)
     return SplitCheck(leaks(split, siblings), repeated, unknown, missing, lost, len(strange) > len(lost))
 
 
-def split_patients(split: Mapping[str, Sequence[str]], videos: Collection[str] | None) -> dict[str, str]:
+def _split_patients(split: Mapping[str, Sequence[str]], videos: Collection[str] | None) -> dict[str, str]:
     """Return the `patients` of the videos of a split if `videos` is a data set, {} for names alone."""
     if not isinstance(videos, EmbryoDataset):
         return {}
@@ -516,8 +516,8 @@ def _make(args: argparse.Namespace) -> int:
     with new_file(args.out) as hidden:
         exclude = None if args.exclude is None else expanded(args.exclude)
         split = make_split(EmbryoDataset(args.folder), ",".join(args.weights), args.seed, exclude)
-        hidden.write_text(split_json(split), encoding="utf-8")
-    show(split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
+        hidden.write_text(_split_json(split), encoding="utf-8")
+    show(_split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
     return 0
 
 
