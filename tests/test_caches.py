@@ -513,7 +513,7 @@ pwd.getpwuid = pwd.getpwnam = no_entry
     assert (done.returncode, done.stdout) == (0, "40 280\n"), done.stderr
     told = [line for line in done.stderr.splitlines() if "Warning" in line]
     assert len(told) == 1
-    assert re.search(r"nothing is cached \(~\S* does not have a home folder\); the work continues", told[0])
+    assert re.search(r"nothing is cached \(the home folder of ~\S* does not exist\); the work continues", told[0])
 
 
 @pytest.mark.slow

@@ -537,7 +537,7 @@ def test_a_list_as_it_should_be_is_not_reported(tree: Path) -> None:
             ds.table(exclude=validate(ds).exclude(severity))
         ds.table(exclude=ds.videos)
         ds.table(exclude=None)
-    with pytest.warns(UserWarning, match=r"2 of 2 rows match no frame here: AA83-7 \(not in this copy\)"):
+    with pytest.warns(UserWarning, match=r"2 of 2 rows match no frame here: AA83-7 \(this video is not in your copy\)"):
         ds.table(exclude=[*released_videos()[:1], "AA83-7"][::-1])
 
 

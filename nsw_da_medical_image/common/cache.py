@@ -56,7 +56,7 @@ def cache_folder(kind: str) -> Path:
     except DataError as error:  # a URL
         raise FileNotFoundError(str(error)) from None
     if os.fspath(path).startswith("~"):
-        raise FileNotFoundError(f"{top} does not have a home folder")
+        raise FileNotFoundError(f"the home folder of {top} does not exist")
     return Path(os.path.abspath(path)) / kind
 
 # %% ../../nbs/common/02_cache.ipynb #f5b4c7d6
@@ -76,7 +76,7 @@ def _packed(kind: str, key: str, version: str, arrays: Mapping[str, np.ndarray])
     for name, array in arrays.items():
         little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
         if little.dtype.str not in _TYPES:
-            raise TypeError(f"{name} has the type {array.dtype}; arrays of {', '.join(sorted(_TYPES))} can be kept")
+            raise TypeError(f"{name} has the type {array.dtype}; arrays of {', '.join(sorted(_TYPES))} can be cached")
         parts += [data := little.tobytes(), _padding(len(data))]
         told.append([name, little.dtype.str, list(array.shape)])
     header = json.dumps({"kind": kind, "key": key, "version": version, "arrays": told}).encode()
@@ -165,7 +165,7 @@ def report_damage(kind: str) -> None:
 
 
 def load(kind: str, key: str, version: str) -> dict[str, np.ndarray] | None:
-    """Return the arrays that `save` kept under this kind, key and version, read-only; None if there are none.
+    """Return the arrays that `save` kept under this kind, key and version, read-only; None if it kept nothing.
 
     Files that are damaged or belong to another user count as absent; a `CacheWarning` reports them.
     """

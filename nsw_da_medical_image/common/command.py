@@ -235,7 +235,7 @@ def run_command(work: Callable[[], int | None], *, stopped: str = "nothing was w
             "error: there is not enough memory; free some, or raise the limit (ulimit -v, or the limit of the batch system)"
         )
     except RecursionError as error:
-        report_error(f"error: the input is nested too deeply: {one_line(error)}")
+        report_error(f"error: a file is nested too deeply: {one_line(error)}")
     except ValueError as error:
         status = 1 if isinstance(error, UnicodeError) else wrong
         report_error(f"error: {one_line(error)}")

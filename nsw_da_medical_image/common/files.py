@@ -228,13 +228,15 @@ def refuse_existing(path: str | os.PathLike) -> None:
     if os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, "exists already; give another name, or remove it", str(path))
     if not os.path.isdir(path.absolute().parent):
-        raise FileNotFoundError(errno.ENOENT, "the folder to write into does not exist", str(path.absolute().parent))
+        raise FileNotFoundError(
+            errno.ENOENT, "the folder to write into does not exist; create it first", str(path.absolute().parent)
+        )
 
 
 def lock(fd: int) -> bool | None:
     """Lock an open file or folder for as long as its process lives.
 
-    Return False if another process holds the lock, None if there are no locks: on Windows, and on file systems without
+    Return False if another process holds the lock, None if locks do not exist: on Windows, and on file systems without
     them, as some parallel ones. Raises `OSError` if the lock fails for another reason.
     """
     try:
@@ -385,8 +387,9 @@ def new_file(path: str | os.PathLike, *, replace: bool = False) -> Iterator[Path
 def _mode_of_empty(path: Path) -> int | None:
     """Return the mode of an empty folder, or None if there is nothing, or anything else, at `path`."""
     try:
-        if path.is_symlink() or any(os.scandir(path)):
-            return None
+        with os.scandir(path) as entries:
+            if path.is_symlink() or any(entries):
+                return None
         return stat.S_IMODE(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -66,7 +66,7 @@ from nsw_da_medical_image.dataset_util.util import (
 
 # %% ../../nbs/dataset_util/16_dataset.ipynb #173b3589
 class Video:
-    """One embryo: its frames in every plane, its phases, hours and grades. `EmbryoDataset` makes it: `ds["AA83-7"]`."""
+    """One embryo: its frames in every plane, its phases, hours and grades. Get it from a data set, as in `ds["AA83-7"]`."""
 
     def __init__(self, dataset: "EmbryoDataset", name: str):
         self.dataset = dataset
@@ -102,7 +102,7 @@ class Video:
         return self.dataset.contents.listing(self.name, plane).runs
 
     def path(self, run: int, plane: Plane = "F0") -> str:
-        """Return the path of a frame's file below the top of the data set. Raises `UnknownName` if the run is missing."""
+        """Return the path of a frame's file, relative to the folder of the data set. Raises `UnknownName` if the run is missing."""
         run = run_number(run)
         listing, plane = self.dataset.contents.listing(self.name, plane), FocalPlane.parse(plane)
         place = int(np.searchsorted(listing.runs, run))
@@ -170,7 +170,7 @@ class Video:
 
     @property
     def hours(self) -> pd.Series:
-        """Hours since insemination (hpi) by RUN number, as recorded; empty if there is no time file."""
+        """Hours since insemination (hpi) by RUN number, as recorded; empty if the time file is missing."""
         rows = self.dataset.contents.time_rows(self.name)
         index = pd.Index([row.run for row in rows], dtype=np.int64, name="run")
         return pd.Series([row.hours for row in rows], index, dtype=float, name="hours")
@@ -249,8 +249,8 @@ def require_video(video: Any, call: str) -> None:
 class EmbryoDataset(Mapping[str, Video]):
     """The data set in the folder `path`, extracted or as its archives, by video: `ds["AA83-7"].frame(12, "F15")`.
 
-    A part of it is enough; `missing` lists what it lacks. `planes` restricts it: of archives, only these are indexed.
-    `tolerant=True` reads truncated images, missing rows grey, and notes them in `tolerated`: {(video, plane): runs}; a
+    A part of it is enough; `missing` lists what it lacks. `planes` restricts it to some planes; of archives, only
+    those of these planes are then indexed. `tolerant=True` reads truncated images, whose missing rows of pixels are grey, and notes them in `tolerated`: {(video, plane): runs}; a
     pickled copy, as in the workers of a DataLoader, has its own notes. Raises `DataError` if `path` is not a data set.
 
     `contents` lists folders and reads text files.
@@ -312,7 +312,7 @@ class EmbryoDataset(Mapping[str, Video]):
 
     @property
     def grades(self) -> dict[str, Grades]:
-        """Grades by video; {} if there is no grades' file."""
+        """Grades by video; {} if the grades' file is missing."""
         return self.contents.grades
 
     def __eq__(self, other: object) -> bool:
@@ -335,7 +335,7 @@ class EmbryoDataset(Mapping[str, Video]):
     def table(
         self, videos: "Names" = None, planes: "Planes" = None, phases: "Names" = None, exclude: "Exclude" = None
     ) -> pd.DataFrame:
-        """Return one row per frame: video, code, plane, run, phase, hours; of all, or of the given videos, planes, phases.
+        """Return one row per frame: video, code, plane, run, phase, hours; of all frames, or of those of the given videos, planes, phases.
 
         Phase is missing if a run is unlabelled, hours if none was recorded: they are never interpolated. `exclude` leaves frames out: a validation
         report, a table video, plane, runs, the path of such a CSV file, or names of videos.
@@ -352,9 +352,10 @@ class EmbryoDataset(Mapping[str, Video]):
         transform: "Callable[[Any], Any] | None" = None,
         as_: "ImageForm" = "pil",
     ) -> "Frames":
-        """Return the frames of `table` as a sequence of records, decoded when used: what torch's DataLoader takes.
+        """Return the frames of `table` as a sequence of records for torch's `DataLoader`; images are decoded only when used.
 
-        `pick` is "all", of each phase the "median" or the "onset", or a number of frames per phase: see `frames.picked`.
+        `pick` selects frames of each phase in each video and plane: "all", the one in the middle ("median"), the first
+        ("onset"), or a number of frames, evenly spread.
         Unlabelled frames are in "all" only, and only if `phases` is not given.
         `transform` is applied to each image, a `PIL.Image`, or with `as_="numpy"` a uint8 array (height, width).
         """
@@ -450,7 +451,7 @@ def _summarise(dataset: EmbryoDataset) -> dict[str, Any]:
     phases = _count_phases(dataset, middle, faults) if middle else {}
     grades = _trying(faults, {}, getattr, dataset, "grades")
     given = {part: [getattr(grades[name], part) for name in dataset if name in grades] for part in Grades._fields}
-    misnamed = [f"left out, since its name is not UTF-8: {name}" for name in contents.misnamed]
+    misnamed = [f"a video is left out, because its name is not UTF-8: {name}" for name in contents.misnamed]
     return {
         "path": dataset.path,
         "no_frame": why_no_frame(contents) if dataset.planes and not sum(frames.values()) else None,
@@ -547,7 +548,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.dataset",
         description="Summarise a data set, extracted or as archives: videos, frames by plane and phase, hours, grades, and what is missing.",
-        epilog="Exit status: 0 done, 1 if there is no data set or no frame, or if a text file is not understood, 2 wrong usage.",
+        epilog="Exit status: 0 done, 1 if the data set or its frames are missing, or if a text file is not understood, 2 wrong usage.",
     )
     parser.add_data_set()
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
@@ -576,7 +577,7 @@ def _write_table(args: argparse.Namespace) -> int:
 
 
 def _print_summary(args: argparse.Namespace) -> int:
-    """Print the summary, and return the exit status: 1 if a file is not understood or there is no frame."""
+    """Print the summary, and return the exit status: 1 if a file is not understood or all frames are missing."""
     facts = EmbryoDataset(args.folder).summary()
     show(json.dumps(facts) if args.json else dataset_text(facts))
     if facts["faults"]:
@@ -587,7 +588,7 @@ def _print_summary(args: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 done, 1 if there is no data set, no frame in it or a file is not understood, 2 wrong usage."""
+    """Run the command and return its exit status: 0 done, 1 if the data set or its frames are missing or a file is not understood, 2 wrong usage."""
     parser = _parser()
 
     def work(args: argparse.Namespace) -> int:

@@ -200,7 +200,7 @@ class _HasListings(Protocol):
 
 
 def unmatched(listed: pd.DataFrame, dataset: Any) -> str:
-    """Return a sentence on the rows of an `exclusion_list` that match no frame of a data set, '' if there are none.
+    """Return a sentence on the rows of an `exclusion_list` that match no frame of a data set, '' if all match.
 
     The data set is an `EmbryoDataset`, its `contents`, or anything with the methods of `_HasListings`.
     """
@@ -222,7 +222,7 @@ def unmatched(listed: pd.DataFrame, dataset: Any) -> str:
     return f"exclusion list: {len(rows):,} of {len(listed):,} rows match no frame here: {first_few(rows, 4)}"
 
 
-_ABSENT = "not in this copy"
+_ABSENT = "this video is not in your copy"
 
 
 def _no_video(dataset: _HasListings, name: str) -> str:

@@ -112,12 +112,12 @@ def check_archives(source: str | os.PathLike) -> dict[str, Path]:
     found, tarballs = {path.name: path for path in source.iterdir()}, ARCHIVES.keys() - {GRADES}
     if not tarballs & found.keys() and (set(ARCHIVES.values()) - {GRADES}) & found.keys():
         raise DataError(
-            f"{source} is an extracted data set, not the folder of the archives; nothing is left to extract"
+            f"{source} is an extracted data set, not the folder of the archives; open it with EmbryoDataset"
         )
     missing = [name for name in ARCHIVES if name not in found]
     surplus = sorted(found.keys() - ARCHIVES.keys())
-    faults = [f"missing {', '.join(missing)}"] if missing else []
-    faults += [f"not expected {', '.join(map(_surplus, surplus))}"] if surplus else []
+    faults = [f"missing: {', '.join(missing)}"] if missing else []
+    faults += [f"unexpected: {', '.join(map(_surplus, surplus))}"] if surplus else []
     faults += [why for name in ARCHIVES if name in found and (why := why_unfit(found[name]))]
     if faults:
         wrong = f"{'; '.join(faults)}{_advice(source, found)}"
@@ -335,13 +335,13 @@ def _survey(parent: int, name: str, path: bytes) -> tuple[int, int, int]:
                 data = _read_own(entry.name, dir_fd=fd)
                 found = 1, len(data), _digest(below, len(data), isal_zlib.crc32(data))
             else:
-                raise DataError(f"{entry.name} is linked from elsewhere, or belongs to another user")
+                raise DataError(f"{entry.name} has several hard links, or belongs to another user")
             files, size, content = files + found[0], size + found[1], (content + found[2]) % _DIGESTS
     return files, size, content
 
 
 def _taken_over(path: Path, tree: int, noted: dict[str, Any], report: Callable[[int], object]) -> Tally | None:
-    """Return the tally of an earlier run if the archive and its files are unchanged, to the last byte."""
+    """Return the tally of an earlier extraction if the archive and its files are unchanged, to the last byte."""
     top = ARCHIVES[path.name]
     with suppress(OSError, DataError, TypeError, ValueError, LookupError):
         tally, facts = Tally(**noted), file_state(path)
@@ -435,7 +435,7 @@ def _await(process: subprocess.Popen[str], task: dict[str, Any], report: Callabl
             return Tally(**answer["tally"]), "taken_over" in answer
         report(answer.get("position", 0))
     status, name = process.wait(), Path(task["path"]).name
-    why = "; was there too little memory?" if status == -9 else ""
+    why = ", perhaps because memory is short; use fewer workers and run the same command again" if status == -9 else ""
     raise DataError(f"the process that extracted {name} ended with status {status}{why}")
 
 # %% ../../nbs/dataset_util/05_extract_dataset.ipynb #3aa6a48e
@@ -501,9 +501,9 @@ class _Staging:
         found = kind_of(facts.st_mode)
         why = "" if found == kind else f"is {found}, not {kind}"
         if facts.st_uid != os.geteuid():
-            why = f"{why or f'is {kind}'} and belongs to another user (number {facts.st_uid})"
+            why = f"{why or f'is {kind}'} and belongs to another user (user id {facts.st_uid})"
         if not why and kind == "a file" and facts.st_nlink != 1:
-            why = "is a file with a second name"
+            why = "is a file with several hard links"
         if why:
             self._refuse(why, name)
 
@@ -629,7 +629,7 @@ class _Staging:
         tree, parent, name = self._held["tree"], self._held["parent"], self.destination.name
         if absent := set(ARCHIVES.values()) - set(os.listdir(tree)):
             raise DataError(
-                f"another program changed {self.path}: {', '.join(sorted(absent))} is missing; run the same command again"
+                f"another program changed {self.path}: {', '.join(sorted(absent))} {'is' if len(absent) == 1 else 'are'} missing; run the same command again"
             )
         try:
             flush_tree(self.fd)
@@ -688,9 +688,13 @@ class Extraction:
         ]
         lines += [f"{self.seconds:.1f} s in {self.processes} process{'es' if self.processes > 1 else ''}"]
         if self.continued:
-            lines += [f"{plural(len(self.continued), 'archive')} taken over from an interrupted run"]
+            were = "was" if len(self.continued) == 1 else "were"
+            lines += [f"{plural(len(self.continued), 'archive')} {were} already extracted before an interruption"]
         if self.repeats:
-            lines += [f"{plural(self.repeats, 'frame')} repeated in F0/ folders ({self.dropped:,} of them left out)"]
+            are = "is" if self.repeats == 1 else "are"
+            lines += [
+                f"{plural(self.repeats, 'frame')} {are} repeated in F0/ folders ({self.dropped:,} of them left out)"
+            ]
         if self.differing:
             lines += [f"kept, because they are not exact copies: {first_few(self.differing, 3)}"]
         if self.passed_over:
@@ -734,7 +738,7 @@ class _Job:
             )
 
     def check_unchanged(self, tallies: dict[str, Tally]) -> None:
-        """Raise `DataError` if an archive is no longer the one that was extracted."""
+        """Raise `DataError` if an archive has changed since it was extracted."""
         for name, path in self.archives.items():
             same = False
             with suppress(OSError, DataError):
@@ -747,7 +751,7 @@ class _Job:
                 raise ArchiveChanged(name)
 
     def tasks(self, staging: int, noted: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the tasks of the workers in the hidden folder `staging`; `noted` contains the tallies of an earlier run."""
+        """Yield the tasks of the workers in the hidden folder `staging`; `noted` contains the tallies of an earlier extraction."""
         sizes = list(self.sizes().items())
         for place, (name, size) in enumerate(sizes):
             busy = cores() <= self.processes and any(other > size / 10 for _, other in sizes[place + 1 :])
@@ -777,7 +781,9 @@ def _checked(source: Path, destination: Path, workers: int | None, drop: bool) -
     job = _Job(archives, read_file(archives[GRADES]), destination, drop, processes)
     for name in job.sizes():
         _check_beginning(archives[name])
-    if not os.path.lexists(_Staging(destination).path):  # otherwise the remains of an interrupted run are removed first
+    if not os.path.lexists(
+        _Staging(destination).path
+    ):  # otherwise the remains of an interrupted extraction are removed first
         job.check_space(destination.parent)
     return job
 
@@ -811,7 +817,7 @@ def _extract_all(job: _Job, staging: _Staging, noted: dict[str, Any], done: Call
 
 
 def _fill(job: _Job, staging: _Staging) -> tuple[dict[str, Tally], list[str]]:
-    """Complete the tree in the hidden folder; return the tallies, and the names of those from an earlier run."""
+    """Complete the tree in the hidden folder; return the tallies, and the names of those from an earlier extraction."""
     noted = {name: tally for name in job.sizes() if (tally := staging.noted(name, job.drops(name)))}
     tallies: dict[str, Tally] = {}
     continued: list[str] = []
@@ -830,7 +836,7 @@ def _fill(job: _Job, staging: _Staging) -> tuple[dict[str, Tally], list[str]]:
         staging.write(GRADES, job.grades)
     except Exception as fault:
         kept = len(staging.tidy())
-        rest = f"; kept for the next run in {staging.path}: {plural(kept, 'finished archive')}" if kept else ""
+        rest = f"; kept for the next extraction in {staging.path}: {plural(kept, 'finished archive')}" if kept else ""
         raise DataError(f"{one_line(fault)}{rest}") from fault
     return tallies, continued
 
@@ -847,14 +853,14 @@ def extract_dataset(
     `workers` is the number of processes (by default one per core, at least 2 and at most 9, the number of tarballs).
     `drop_duplicate_f0` leaves out the frames in `<video>/F0/` that are identical to the video's own.
     Raises `DataError` if something is missing, unexpected, damaged or in the way; the destination is then untouched.
-    It appears only after all its files are on disk. An archive is refused if it has a member that is not a plain file or folder of the layout,
+    The destination appears only after all its files are on disk. An archive is refused if it has a member that is not a plain file or folder of the layout,
     has more than 32 MiB or is stored as a sparse file, or if it inflates to more than 64 MiB and 10 times its size. Needs a POSIX system (Linux, macOS).
     """
     began = time.monotonic()
     source, destination = (Path(os.path.realpath(expanded(place))) for place in (source, destination))
     job = _checked(source, destination, workers, drop_duplicate_f0)
     with _Staging(destination) as staging:
-        check_destination(source, destination)  # another run may have finished while this one waited
+        check_destination(source, destination)  # another extraction may have finished while this one waited
         tallies, continued = _fill(job, staging)
         try:
             staging.publish(lambda: job.check_unchanged(tallies))

@@ -163,10 +163,11 @@ def make_archives(
 ) -> Sample:
     """Write the ten files of the data set into `folder`, with invented embryos; the same arguments give the same bytes.
 
-    `videos` videos of `frames` runs (about 0 to 124 hours, whatever their number; by default 40 in the first three videos
+    `videos` videos of `frames` runs (always about 0 to 124 hours; by default 40 in the first three videos
     and 24 in the others) in seven planes, frames of `size` x `size` pixels. The default 9 videos come from 6 codes. A video
     does not depend on how many others there are, nor on their quirks. `quirks` are names of `QUIRKS`, 'name@video' strings,
-    or {name: video id or index}; names without a video go to one video each, from the last backwards.
+    or {name: video id or index}; each quirk without a video is planted in a video of its own,
+    beginning with the last one.
 
     Raises `DataError` if `folder` is not empty or cannot be written, and leaves nothing behind; `ValueError` for a quirk that
     does not exist or cannot be planted, and for numbers that are too small.
@@ -221,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.sample",
         description="Write a small data set of invented embryos in the layout of the real one: the ten files.",
-        epilog=f"quirks (without @VIDEO, each goes to one video, the last video first):\n{listing}",
+        epilog=f"quirks (each without @VIDEO is planted in a video of its own, beginning with the last):\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument

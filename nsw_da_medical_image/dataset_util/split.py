@@ -66,7 +66,7 @@ def parse_weights(weights: Weights) -> dict[str, Fraction]:
     names = [name for name, _ in pairs]
     if not all(names) or len(set(names)) < len(names) or MADE in names:
         told = ", ".join(map(repr, names))
-        raise ValueError(f"the parts need different names, none of them empty or {MADE!r}; these are {told}")
+        raise ValueError(f"each part needs its own name, which is not empty and not {MADE!r}; the names are {told}")
     exact = {}
     for name, weight in pairs:
         try:
@@ -219,7 +219,7 @@ def _dealt(counts: pd.DataFrame, weights: Mapping[str, Fraction], seed: int, kno
 
 # %% ../../nbs/dataset_util/17_split.ipynb #f4299efc
 class Split(dict[str, list[str]]):
-    """Split: the videos of each part, in natural order; `made` records how it was made, and is {} if that is not known."""
+    """Hold the videos of each part, in natural order; `made` records how the split was made, and is {} if that is not known."""
 
     def __init__(self, parts: Mapping[str, Iterable[str]], made: Mapping[str, Any] | None = None):
         super().__init__({name: sorted(videos, key=natural_key) for name, videos in parts.items()})
@@ -230,7 +230,7 @@ class Split(dict[str, list[str]]):
 
 # %% ../../nbs/dataset_util/17_split.ipynb #ea5459bb
 def phase_shares(split: Mapping[str, Iterable[str]], counts: pd.DataFrame) -> pd.DataFrame:
-    """Return the share of each part in the frames of each phase, of those in all parts together; NaN if there is no frame."""
+    """Return the share of each part in the frames of each phase, of those in all parts together; NaN for a phase without frames."""
     sums = pd.DataFrame({name: counts.reindex(list(videos)).sum() for name, videos in split.items()})
     return sums.div(sums.sum(axis=1), axis=0)
 
@@ -349,7 +349,7 @@ def _csv_split(text: str) -> dict[str, list[str]]:
 
 
 def _json_split(held: Any) -> dict[str, list[str]]:
-    """Return the videos of each part in the content of a JSON file; `DataError` if there is none."""
+    """Return the videos of each part in the content of a JSON file; `DataError` if it contains no split."""
     held = held if isinstance(held, dict) else {}
     videos = held.get("videos")
     if isinstance(videos, dict) and videos and all(isinstance(part, str) and part for part in videos.values()):
@@ -404,7 +404,7 @@ class Leak(NamedTuple):
         part, other = _told([self.part, self.other])
         names = first_few(_told(self.videos), 8)
         have = "has" if len(self.videos) == 1 else "have"
-        return f"{len(self.videos)} of {plural(self.of, 'video')} of {part} {have} a sibling in {other}: {names}"
+        return f"{len(self.videos)} of {plural(self.of, 'video')} in {part} {have} a sibling in {other}: {names}"
 
 
 def leaks(split: Mapping[str, Sequence[str]], known: Patients = None) -> list[Leak]:

@@ -121,7 +121,7 @@ def parse_metadata(data: bytes) -> tuple[Metadata | None, list[Finding]]:
             note("info", f"has the phase {label!r}, read as {meant}")
         phase = meant or Phase.parse(label)
         if place == "":
-            note("info", "has an empty focal-plane, read as F0, which older batches write so")
+            note("info", "has an empty focal-plane; read as F0, as in older batches")
         plane = FocalPlane.F0 if place == "" else FocalPlane.parse(place)
     except ValueError as error:
         return None, [_finding("metadata", "error", f"{METADATA} {one_line(error)}")]
@@ -206,7 +206,7 @@ def _listing_faults(files: Images) -> Iterator[Finding]:
     if gaps:
         count = sum(last - first + 1 for first, last in gaps)
         more = ", ..." if gaps[5:] else ""
-        yield _finding("number", "warning", f"lacks {plural(count, 'number')}: {ranges_text(gaps[:5])}{more}")
+        yield _finding("number", "warning", f"lacks {plural(count, 'image')}: {ranges_text(gaps[:5])}{more}")
     for name in files.strays:
         yield _finding("stray", "info", f"{name} is neither an image named like img0.jpg nor {METADATA}")
 
@@ -289,7 +289,7 @@ class SyntheticBatch:
         return list(self.files.names)
 
     def file(self, number: int) -> str:
-        """Return the path of an image; raise `UnknownName` if there is no such number."""
+        """Return the path of an image; raise `UnknownName` if its number does not exist."""
         if number not in self.files.names:
             near = sorted(sorted(self.numbers, key=lambda other: abs(other - number))[:2])
             known = " and ".join(map(str, near)) or "none, because the batch has no image"
@@ -358,7 +358,7 @@ def _encoded(image: Any, number: int) -> bytes:
 def _metadata_text(prompt: str, phase: Phase, plane: FocalPlane, made: datetime | None, more: Mapping[str, Any]) -> str:
     """Return the text of a `metadata.json`, without a datetime if `made` is None; raise `ValueError` if it cannot be written."""
     if taken := sorted(set(more) & set(_KEYS)):
-        raise ValueError(f"more contains {', '.join(taken)}; give this as its own argument")
+        raise ValueError(f"more= contains {', '.join(map(repr, taken))}; give it as an argument of its own")
     if not isinstance(prompt, str):
         raise ValueError(f"the prompt is a {type(prompt).__name__}; it must be text, '' if there is none")
     known = {"prompt": prompt, "phase": str(phase), "focal-plane": plane.label}
@@ -366,7 +366,7 @@ def _metadata_text(prompt: str, phase: Phase, plane: FocalPlane, made: datetime 
     try:
         text = json.dumps({**known, **more}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as fault:
-        raise ValueError(f"more contains a value that JSON cannot contain: {fault}") from fault
+        raise ValueError(f"more= contains a value that JSON cannot contain: {fault}") from fault
     try:
         text.encode()
     except UnicodeEncodeError as fault:
@@ -389,7 +389,7 @@ def write_batch(
     Folders above it that are missing are made. `images` are Pillow images, uint8 arrays (height, width) or (height,
     width, 3), or the bytes of JPEGs, which are copied. `more` goes into the metadata, as the seed or the model.
     Raises `FileExistsError` if `path` exists, and `ValueError` for an unknown phase or plane, an image that cannot be
-    written, and if there are no images.
+    written, and if `images` is empty.
     """
     text = _metadata_text(prompt, Phase.parse(phase), FocalPlane.parse(plane), made or datetime.now(), more or {})
     with new_folder(path, parents=True) as folder:
@@ -526,7 +526,7 @@ def adopt_batch(
     JPEG, PNG, TIFF, WebP and BMP are read, under any names and of any size up to 16.8 megapixels. `to` is the folder to
     make, by default `data/all-synthetic-runs` and the name of `folder`. `made` is when they were generated, if it is
     known. The metadata's `adopted` lists the names. `skip_unreadable` skips images that cannot be read. Raises
-    `DataError` if there is no image or one is unreadable, `FileExistsError` if `to` exists, `ValueError` for an
+    `DataError` if `images` has no image or one is unreadable, `FileExistsError` if `to` exists, `ValueError` for an
     unknown phase or plane.
     """
     label = Phase.parse(phase), FocalPlane.parse(plane)
@@ -615,7 +615,7 @@ def _batch_cells(batch: SyntheticBatch, pictures: int) -> list[Any]:
 
 
 class SyntheticBatches(Mapping[str, SyntheticBatch]):
-    """The synthetic batches in the folder `path` by name, in natural order; raises `DataError` if there is no such folder."""
+    """The synthetic batches in the folder `path` by name, in natural order; raises `DataError` if the folder does not exist."""
 
     def __init__(self, path: str | os.PathLike):
         self.path = os.fspath(path)
@@ -633,7 +633,8 @@ class SyntheticBatches(Mapping[str, SyntheticBatch]):
             names = [entry.name for entry in entries if is_folder(entry) and not entry.name.startswith(".")]
         texts = sorted(filter(is_text, names), key=natural_key)
         if lost := [name for name in names if not is_text(name)]:
-            told = f"{self.path}: left out, since its name is not UTF-8: {', '.join(lost)}"
+            what = f"{plural(len(lost), 'batch')} {'is' if len(lost) == 1 else 'are'}"
+            told = f"{self.path}: {what} left out, because the name is not UTF-8: {', '.join(lost)}"
             warnings.warn(one_line(told), stacklevel=2)
         return {name: SyntheticBatch(os.path.join(self.root, name)) for name in texts}
 
@@ -694,7 +695,7 @@ class SyntheticBatches(Mapping[str, SyntheticBatch]):
             listed = sorted(((each.name, is_folder(each)) for each in entries), key=lambda each: natural_key(each[0]))
         for name, is_batch in listed:
             if not is_batch:
-                found.append(_finding("stray", "info", f"{name} is beside the batches and belongs to none of them"))
+                found.append(_finding("stray", "info", f"{name} is not part of any batch"))
             elif not is_text(name) and not name.startswith("."):
                 found.append(_finding("name", "error", f"{name} has a name that is not UTF-8, so it is left out"))
         for name, batch in progress(self.items(), desc="checking", unit="batch"):
@@ -743,7 +744,7 @@ class SyntheticBatches(Mapping[str, SyntheticBatch]):
 def valid_frames(
     batches: SyntheticBatches, names: Iterable[str] | None = None, planes: Any = None, phases: Any = None
 ) -> tuple[Frames, str]:
-    """Return the frames that no finding of severity error names, and a sentence about the others, '' if there are none."""
+    """Return the frames that no finding of severity error names, and a sentence about the others, '' if nothing is left out."""
     findings = batches.findings()
     count = int((findings["severity"] == "error").sum())
     command = f"python -m nsw_da_medical_image.dataset_util.synthetic {shlex.quote(batches.path)}"
@@ -786,7 +787,7 @@ def _adopt(args: argparse.Namespace) -> int:
         return 0
     lines = [f"{target}: {plural(count, 'image')} adopted, {batch.phase} {batch.plane}"]
     lines += [f"  skipped: {name} {why}" for name, why in told["skipped"].items()]
-    lines += [f"  left where they are: {first_few(told['left'])}"] if told["left"] else []
+    lines += [f"  not adopted, since not an image: {first_few(told['left'])}"] if told["left"] else []
     show("\n".join(lines))
     return 0
 
@@ -814,15 +815,15 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 done, 1 if there is no batch, a finding is an error or an image is refused, 2 wrong usage."""
+    """Run the command and return its exit status: 0 done, 1 if no batch exists, a finding is an error or an image is refused, 2 wrong usage."""
     parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.synthetic",
-        description="Check the synthetic batches in a folder: metadata, numbers and pixels of the images. Or make a batch of images.",
+        description="Check the synthetic batches in a folder: metadata, numbers and pixels of the images; or import existing images as a batch.",
         epilog="Exit status: 0 done, 1 no batch, a batch with errors, or an image that was refused, 2 wrong usage.",
     )
     parser.add_argument("folder", help="the folder that contains the batches, such as data/all-synthetic-runs")
     parser.add_argument("--json", action="store_true", help="print the findings, or what was adopted, as JSON")
-    adopt = "make a batch of the images in this folder, which is only read"
+    adopt = "import the images in this folder as a new batch; the folder is only read"
     parser.add_argument("--adopt", metavar="IMAGES", help=adopt)
     parser.add_argument("--phase", type=str, help="with --adopt: the phase that the images show, such as t4")
     parser.add_argument("--plane", type=str, help="with --adopt: their focal plane, F-45 to F45 (F0)")
