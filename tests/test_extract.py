@@ -808,7 +808,7 @@ def test_the_home_of_a_caller_is_not_emptied(public):
     before = digest(public / "home")
     status, errors = as_caller(public)
     assert (status, errors.count("\n")) == (1, 1), errors
-    assert "belongs to another user (number 12345); move it elsewhere, or give another destination" in errors
+    assert "belongs to another user (user id 12345); move it elsewhere, or give another destination" in errors
     assert digest(public / "home") == before
     assert sorted(os.listdir(hidden)) == ["done", "lock", "nsw-extraction-v2", "tree"]
 

@@ -368,12 +368,12 @@ def test_renamed_folders_are_grouped_by_date_and_slide(tree: Path, extracted: Pa
     write_split(torn, tmp_path / "torn.json")
     status, out, err = run(split_command, tree, "--check", tmp_path / "torn.json")
     assert status == 1
-    assert "1 of 1 video of test has a sibling in train" in out
+    assert "1 of 1 video in test has a sibling in train" in out
     assert "no siblings are in different parts" not in out
     options = ("--split", tmp_path / "torn.json", "--planes", "F0")
     status, out, err = run(folder_command, tree, tmp_path / "images", *options)
     assert status == 0
-    assert any("the split has siblings in different parts: 1 of 1 video of test" in line for line in err)
+    assert any("the split has siblings in different parts: 1 of 1 video in test" in line for line in err)
 
 
 def test_renamed_folders_are_reported(tree: Path, run: Run) -> None:

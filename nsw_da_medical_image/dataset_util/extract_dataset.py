@@ -423,7 +423,7 @@ def _workers(count: int, shared: list[int]) -> Iterator[list[subprocess.Popen[st
 
 
 def _await(process: subprocess.Popen[str], task: dict[str, Any], report: Callable[[int], object]) -> tuple[Tally, bool]:
-    """Give a worker a task, and return the tally and whether it is that of an earlier run. Raises `DataError` if the task fails or the worker ends."""
+    """Give a worker a task, and return the tally and whether it is that of an earlier extraction. Raises `DataError` if the task fails or the worker ends."""
     assert process.stdin and process.stdout
     with suppress(BrokenPipeError):
         print(json.dumps(task), file=process.stdin, flush=True)

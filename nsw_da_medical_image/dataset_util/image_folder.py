@@ -198,7 +198,7 @@ def make_image_folder(
     link: bool = False,
     tolerant: bool = False,
 ) -> ImageFolder:
-    """Write `frames`, all of which need a phase, to the new folder `path`, all or nothing.
+    """Write `frames`, which all need a phase, to the new folder `path`, all or nothing.
 
     Files are copied byte for byte, with `link` linked (hard), with `size` scaled to (size, size) and encoded again.
     `tolerant` takes truncated files too. `FileExistsError` if `path` exists, `ValueError` for an unknown form or a size

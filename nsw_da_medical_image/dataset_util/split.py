@@ -133,7 +133,7 @@ def _shares(counts: pd.DataFrame, known: Patients = None) -> tuple[list[str], np
 
 
 def _cut(n: int, weights: Sequence[Fraction]) -> np.ndarray:
-    """Return the part of each of `n` places in proportion to the weights, none of which is 0; no part is empty if `n` suffices."""
+    """Return the part of each of `n` places in proportion to the weights, which are above 0; no part is empty if `n` suffices."""
     ends = list(accumulate(weights))
     middles = (Fraction(2 * place + 1, 2 * n) for place in range(n))
     parts = np.array([sum(middle >= end for end in ends[:-1]) for middle in middles], np.int64)
@@ -277,7 +277,7 @@ def split_counts(
 def make_split(
     dataset: EmbryoDataset, weights: Weights = (0.8, 0.1, 0.1), seed: int = 0, exclude: Exclude = None
 ) -> Split:
-    """Return a split of a data set by embryo code, balanced by the frames of each phase; reproducible by its arguments.
+    """Return a split of a data set by patient code, balanced by the frames of each phase; reproducible by its arguments.
 
     `weights` are three numbers for train, val and test, or {part: number}; `exclude` is what `EmbryoDataset.table` takes.
     Videos whose names do not identify a patient stay together by the date and slide in the names of their frames. Videos

@@ -113,7 +113,7 @@ class ArchiveChanged(DataError):
 
 
 def file_state(file: str | os.PathLike | int) -> list[int]:
-    """Return device, number, size, and times of modification and of change, of which one differs after a file is replaced or written.
+    """Return device, number, size, and times of modification and of change. One of them differs after a file is replaced or written.
 
     `file` is a path or a descriptor. Returns [] if the path does not exist. Raises `OSError` if the system cannot return it.
     """
