@@ -692,9 +692,8 @@ class Extraction:
             lines += [f"{plural(len(self.continued), 'archive')} {were} already extracted before an interruption"]
         if self.repeats:
             are = "is" if self.repeats == 1 else "are"
-            lines += [
-                f"{plural(self.repeats, 'frame')} {are} repeated in F0/ folders ({self.dropped:,} of them left out)"
-            ]
+            left = f"{self.dropped:,}" if self.dropped else "none"
+            lines += [f"{plural(self.repeats, 'frame')} {are} repeated in F0/ folders ({left} of them left out)"]
         if self.differing:
             lines += [f"kept, because they are not exact copies: {first_few(self.differing, 3)}"]
         if self.passed_over:
