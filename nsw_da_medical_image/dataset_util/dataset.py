@@ -249,9 +249,10 @@ def require_video(video: Any, call: str) -> None:
 class EmbryoDataset(Mapping[str, Video]):
     """The data set in the folder `path`, extracted or as its archives, by video: `ds["AA83-7"].frame(12, "F15")`.
 
-    A part of it is enough; `missing` lists what it lacks. `planes` restricts it to some planes; of archives, only
-    those of these planes are then indexed. `tolerant=True` reads truncated images, whose missing rows of pixels are grey, and notes them in `tolerated`: {(video, plane): runs}; a
-    pickled copy, as in the workers of a DataLoader, has its own notes. Raises `DataError` if `path` is not a data set.
+    A part of it is enough; `missing` lists what it lacks. `planes` restricts it to some planes; of archives, only those
+    of these planes are then indexed. `tolerant=True` reads truncated images, whose missing rows of pixels are grey, and
+    notes them in `tolerated`: {(video, plane): runs}; a pickled copy, as in the workers of a DataLoader, has its own
+    notes. Raises `DataError` if `path` is not a data set.
 
     `contents` lists folders and reads text files.
     """
@@ -355,8 +356,7 @@ class EmbryoDataset(Mapping[str, Video]):
         """Return the frames of `table` as a sequence of records for torch's `DataLoader`; images are decoded only when used.
 
         `pick` selects frames of each phase in each video and plane: "all", the one in the middle ("median"), the first
-        ("onset"), or a number of frames, evenly spread.
-        Unlabelled frames are in "all" only, and only if `phases` is not given.
+        ("onset"), or a number of frames, evenly spread. Unlabelled frames are in "all" only, if `phases` is not given.
         `transform` is applied to each image, a `PIL.Image`, or with `as_="numpy"` a uint8 array (height, width).
         """
         check_options(pick, as_)  # before anything is read
@@ -368,13 +368,7 @@ class EmbryoDataset(Mapping[str, Video]):
         return extract_part(self, to, videos, planes)
 
     def summary(self) -> dict[str, Any]:
-        """Count what the data set contains, as plain values: frames by plane and by phase, hours, grades, what is missing, links out of it.
-
-        `phases` counts the frames and videos of each phase in the plane `middle`; `faults` contains a sentence for each text
-        file or folder that was not understood. `no_frame` is the reason if there are planes without any frame. `frameless`
-        lists folders that are not videos, `from_zero` videos whose annotation counts from 0, `unidentified` those whose names
-        do not identify a patient; `groups` is the number of patients that the names of all frames distinguish then.
-        """
+        """Count videos, frames, hours and grades, and list what is missing, as plain values for programs."""
         return _summarise(self)
 
 
