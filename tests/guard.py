@@ -137,7 +137,7 @@ class Place:
         text = re.sub(r"\bembryo-[a-z0-9_]{8}\b", "embryo-RANDOM", text)
         text = re.sub(r"(\.[\w.]*?[-.])[a-z0-9_]{8}(?=$|[\s/:'\",;)])", r"\1RANDOM", text)
         text = re.sub(r"\b0x[0-9a-f]{6,}\b", "0xADDRESS", text)
-        text = re.sub(r"\b[0-9.]+ s in [0-9]+ processes", "S s in N processes", text)
+        text = re.sub(r"\b[0-9.]+ s in [0-9]+ process(es)?", "S s in N processes", text)
         text = re.sub(r"\b(20\d\d-\d\d-\d\d)([T ]\d\d:\d\d:\d\d(\.\d+)?)?", self._moment, text)
         return text.encode("utf-8", "backslashreplace").decode()
 

@@ -179,12 +179,13 @@ def make_archives(
     names = sample_names(videos, frames)
     dealt = deal_quirks(quirks, tuple(names))
     folder = expanded(folder)
+    place = folder.resolve()
     try:
-        with new_folder(folder.resolve(), empty=True, parents=True) as new:
+        with new_folder(place, empty=True, parents=True) as new:
             planted = _write_all(new, names, seed, size, dealt)
     except FileExistsError:
-        what = "is not empty" if folder.is_dir() else "is a file"
-        raise DataError(f"{folder} {what}; give a new or an empty folder") from None
+        what = "is not empty" if place.is_dir() else "is a file"
+        raise DataError(f"{place} {what}; give a new or an empty folder") from None
     except OSError as error:
         raise DataError(f"cannot write {folder}: {error.strerror or error}") from error
     return Sample(folder, tuple(names), tuple(planted))

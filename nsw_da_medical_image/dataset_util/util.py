@@ -107,7 +107,7 @@ _MEANING = {
     "tPNf": "pronuclei faded",
     **{f"t{n}": f"{n} cells" for n in range(2, 9)},
     "t9+": "9 cells or more",
-    "tM": "compacted morula",
+    "tM": "morula, compacted",
     "tSB": "blastulation started",
     "tB": "full blastocyst",
     "tEB": "expanded blastocyst",
