@@ -2,7 +2,7 @@
 
     python .ci/lowest.py [extra ...]
 
-With the requirements come those of the given extras: archives, movies, split. Tools, such as pytest, are the caller's affair.
+With the requirements come those of the given extras, such as archives. The caller installs tools, such as pytest.
 """
 
 import re
