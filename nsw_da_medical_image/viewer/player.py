@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['Frame', 'MESSAGE_FRAMES', 'SPARE_FRAMES', 'MESSAGE_BYTES', 'PUSH_BYTES', 'SHEET_BYTES', 'STATIC', 'PAGE_STYLE',
            'pack_runs', 'pack_hours', 'describe_video', 'describe_series', 'coarse_to_fine', 'planes_from', 'needed',
-           'spare', 'read_frame', 'message', 'Delivery', 'sheet_frames', 'still_sheet', 'PlaneName', 'EmbryoPlayer',
-           'main']
+           'spare', 'read_frame', 'message', 'Delivery', 'sheet_frames', 'still_sheet', 'EmbryoPlayer', 'main']
 
 # %% ../../nbs/viewer/01_player.ipynb #701e7c42
 import argparse
@@ -64,10 +63,10 @@ def pack_hours(hours: Any) -> dict[str, Any]:
 # %% ../../nbs/viewer/01_player.ipynb #93913ee1
 def describe_video(video: Video) -> dict[str, Any]:
     """Return name, phases [[name, meaning, first, last], ...], packed hours, grade [TE, ICM] or None, and `faults`."""
-    faults: list[str] = []
+    problems: list[str] = []
 
     def read_or(otherwise: Any, read: Callable[[], Any]) -> Any:
-        with noted(faults):
+        with noted(problems):
             return read()
         return otherwise
 
@@ -78,7 +77,7 @@ def describe_video(video: Video) -> dict[str, Any]:
         "phases": [[str(phase), phase.meaning, first, last] for phase, first, last in rows],
         "hours": read_or({"runs": [], "unit": 10, "steps": ""}, lambda: pack_hours(video.hours)),
         "grade": [str(grade.TE), str(grade.ICM)] if grade else None,
-        "faults": faults,
+        "faults": problems,
     }
 
 # %% ../../nbs/viewer/01_player.ipynb #be312ec2
@@ -143,8 +142,8 @@ def read_frame(video: Video, plane: str, run: int) -> tuple[bytes, str]:
     """Return the bytes of the file, and what is wrong with them ('' if nothing is)."""
     try:
         data = video.jpeg(run, plane)
-    except (DataError, OSError, KeyError) as fault:
-        return b"", one_line(fault)
+    except (DataError, OSError, KeyError) as error:
+        return b"", one_line(error)
     if not data:
         return data, "the file is empty"
     return data, "" if data.endswith(END_OF_IMAGE) else "the file is truncated"
@@ -158,7 +157,7 @@ PUSH_BYTES = 200_000_000  # the browser holds 256 MB; it asks for the rest when 
 
 def message(frames: Sequence[tuple[Frame, bytes, str]], base64: bool) -> tuple[dict[str, Any], list[bytes]]:
     """Return the content and the buffers of the message that carries `frames`; no buffers, if the host drops them (`base64`)."""
-    head = [[*frame, len(data), fault] for frame, data, fault in frames]
+    head = [[*frame, len(data), problem] for frame, data, problem in frames]
     data = b"".join(data for _, data, _ in frames)
     if base64:
         return {"kind": "frames", "frames": head, "data": b64encode(data).decode()}, []
@@ -166,7 +165,7 @@ def message(frames: Sequence[tuple[Frame, bytes, str]], base64: bool) -> tuple[d
 
 # %% ../../nbs/viewer/01_player.ipynb #8e6bdb60
 class Delivery:
-    """Deliver frames in a thread: what the browser asked for, then a plan, then what may be looked at later.
+    """Deliver frames in a thread: those that the browser requested, then a plan, then those that may be needed later.
 
     `read(frame)` returns the bytes and what is wrong with them, `send(content, buffers)` sends a message. Set `base64` if the
     host drops buffers.
@@ -200,7 +199,7 @@ class Delivery:
         self.wake()
 
     def want(self, frames: Iterable[Frame]) -> None:
-        """Send `frames` next, instead of what was asked for before."""
+        """Send `frames` next, instead of those that were requested before."""
         with self._changed:
             self._wanted = deque(frames)
         self.wake()
@@ -321,7 +320,7 @@ def still_sheet(videos: Sequence[Video], plane: Plane) -> str:
 STATIC = files("nsw_da_medical_image.viewer") / "static"
 
 
-class PlaneName(traitlets.Unicode):
+class _PlaneName(traitlets.Unicode):
     """The name of a focal plane, given as anything that `FocalPlane.parse` accepts: FocalPlane.F_15, "F-15", -15."""
 
     def validate(self, obj: Any, value: Any) -> str:
@@ -333,7 +332,7 @@ class EmbryoPlayer(anywidget.AnyWidget):
 
     `value` is the RUN number shown, `plane` the focal plane; both may be assigned and observed. Further keywords are
     traits (`value`, `playing`, `speed`, `loop`, `bounds`, `every_frame`, `all_planes`) and those of any ipywidget.
-    Raise `UnknownName` for a plane or run that does not exist, `DataError` if there is no frame.
+    Raise `UnknownName` for a plane or run that does not exist, `DataError` if the videos have no frames.
     """
 
     MOST = 16  # videos; more cannot be distinguished on a screen
@@ -342,16 +341,21 @@ class EmbryoPlayer(anywidget.AnyWidget):
     _css = (STATIC / "player.css").read_text(encoding="utf-8")
     _series = traitlets.Dict().tag(sync=True)
     value = traitlets.Int(
-        1, help="RUN number shown; at most ten per second arrive while playing, and the exact one when it rests."
+        1, help="RUN number shown; while playing it is updated at most ten times per second, and exactly when paused."
     ).tag(sync=True)
-    plane = PlaneName("F0", help="Focal plane.").tag(sync=True)
+    plane = _PlaneName("F0", help="Focal plane.").tag(sync=True)
     playing = traitlets.Bool(False, help="Whether the video is playing.").tag(sync=True)
     fps = traitlets.Float(25.0, help="Frames per second at speed 1.").tag(sync=True)
-    speed = traitlets.Float(1.0, help="Factor of `fps`, 0.25 to 16; negative: backwards.").tag(sync=True)
-    loop = traitlets.Bool(False, help="Start again at the end, or at that of `bounds`.").tag(sync=True)
+    speed = traitlets.Float(1.0, help="Speed as a multiple of `fps`, from 0.25 to 16; negative plays backwards.").tag(
+        sync=True
+    )
+    loop = traitlets.Bool(False, help="Whether to start again at the end of the video, or of `bounds`.").tag(sync=True)
     bounds = traitlets.List(traitlets.Int(), help="First and last run of the loop, or [] for all.").tag(sync=True)
-    every_frame = traitlets.Bool(False, help="False: keep the time, may skip. True: may slow down.").tag(sync=True)
-    all_planes = traitlets.Bool(False, help="Show all focal planes side by side.").tag(sync=True)
+    every_frame = traitlets.Bool(
+        False,
+        help="Whether to show every frame, even if playing becomes slower; otherwise frames may be skipped to keep the speed.",
+    ).tag(sync=True)
+    all_planes = traitlets.Bool(False, help="Whether to show all focal planes side by side.").tag(sync=True)
 
     def __init__(self, videos: Video | Sequence[Video], plane: Plane = "F0", fps: float = 25, **kwargs: Any):
         self.videos = _checked_videos(self, videos, plane, kwargs)
@@ -368,7 +372,7 @@ class EmbryoPlayer(anywidget.AnyWidget):
         self._pushed = self._met = False  # whether the frames were pushed, and whether a browser has said hello
         value = run_number(kwargs.pop("value", self.runs[0]), "EmbryoPlayer(video, value=12)")
         super().__init__(_series=series, value=value, plane=plane, fps=fps, **kwargs)
-        self.on_msg(self._heard)
+        self.on_msg(self._receive)
 
     @traitlets.validate("value")
     def _check_value(self, proposal: Any) -> int:
@@ -384,7 +388,7 @@ class EmbryoPlayer(anywidget.AnyWidget):
     @traitlets.validate("plane")
     def _check_plane(self, proposal: Any) -> str:
         if (plane := proposal["value"]) not in (planes := self._series["planes"]):
-            raise UnknownName(f"{self._names} has no plane {plane}; there is {', '.join(planes)}")
+            raise UnknownName(f"{self._names} has no plane {plane}; it has {', '.join(planes)}")
         return plane
 
     @traitlets.validate("fps", "speed")
@@ -392,7 +396,7 @@ class EmbryoPlayer(anywidget.AnyWidget):
         name, value = proposal["trait"].name, proposal["value"]
         low, high = (0.1, 1000) if name == "fps" else (0.25, 16)
         if not low <= (value if name == "fps" else abs(value)) <= high:
-            raise ValueError(f"{name} must lie between {low:g} and {high:g}, not {value}")
+            raise ValueError(f"{name} must be between {low:g} and {high:g}, not {value}")
         return value
 
     @traitlets.validate("bounds")
@@ -405,10 +409,21 @@ class EmbryoPlayer(anywidget.AnyWidget):
     def _read(self, frame: Frame) -> tuple[bytes, str]:
         return read_frame(self.videos[frame[0]], *frame[1:])
 
+    def _send(self, msg: Any, buffers: Any = None) -> None:
+        """Send a message to the browser, and let its answer come through any subshell.
+
+        ipykernel 7.2 and later remember the subshell of the request that a message belongs to, and send there whatever the
+        browser sends next. For a thread that is the last request of any page; if its subshell has been closed, as after
+        a reload, the kernel would refuse all messages to this player.
+        """
+        super()._send(msg, buffers)
+        with contextlib.suppress(AttributeError):
+            del self.comm._reply_subshell_id
+
     def _push(self) -> None:
         self._delivery.push(needed(self.videos, self.plane, self.value), spare(self.videos, self.plane))
 
-    def _heard(self, _: Any, content: dict[str, Any], buffers: list) -> None:
+    def _receive(self, _: Any, content: dict[str, Any], buffers: list) -> None:
         """Answer a message from the browser."""
         if content["kind"] == "ack":
             self._delivery.ack(content["seq"])
@@ -489,7 +504,7 @@ def _page_of(player: EmbryoPlayer, chosen: set[str]) -> str:
         {
             **video,
             "planes": {plane: i for plane, i in video["planes"].items() if plane in chosen},
-            "faults": [without_folder(fault, root) for fault in video["faults"]],
+            "faults": [without_folder(problem, root) for problem in video["faults"]],
         }
         for video, root in zip(player._series["videos"], roots, strict=True)
     ]
@@ -510,18 +525,18 @@ def _page_of(player: EmbryoPlayer, chosen: set[str]) -> str:
 
 # %% ../../nbs/viewer/01_player.ipynb #6244e81d
 def main(argv: list[str] | None = None, prog: str = "python -m nsw_da_medical_image.viewer.player") -> int:
-    """Run the command and return its exit status: 0 done, 1 if there is no such video, plane or data set, or the page exists, 2 wrong usage."""
+    """Run the command and return its exit status: 0 done, 1 if a video, plane or data set does not exist, or the page exists already, 2 wrong usage."""
     parser = Parser(
         prog=prog,
         description="Write videos of a data set, extracted or as archives, into one self-contained page, and open it in the browser.",
-        epilog="Exit status: 0 done, 1 there is no such video, plane or data set, or the page exists, 2 wrong usage.",
+        epilog="Exit status: 0 done, 1 a video, plane or data set does not exist, or the page exists already, 2 wrong usage.",
     )
     parser.add_data_set()
     video = "a video such as AA83-7; several show side by side"
     parser.add_argument("video", action=Several, spaces=True, help=video)
-    parser.add_argument("--plane", default="F0", help="focal plane, F-45 to F45 (F0)")
-    parser.add_argument("--fps", type=float, default=25, help="frames a second (25)")
-    out = "the page to write, which must not exist (a new temporary file)"
+    parser.add_argument("--plane", default="F0", help="focal plane, F-45 to F45 (default: F0)")
+    parser.add_argument("--fps", type=float, default=25, help="frames per second (default: 25)")
+    out = "the page to write, which must not exist (default: a new temporary file)"
     parser.add_argument("--out", help=out)
     parser.add_argument("--no-open", action="store_true", help="do not open the page")
     return parser.run(_play, argv, wrong=2)
@@ -543,7 +558,7 @@ def _play(args: argparse.Namespace) -> None:
         player.to_html(out)
         show(f"{out}: {', '.join(args.video)}, plane {player.plane}, {os.path.getsize(out) / 1e6:.1f} MB")
         if not args.no_open and not webbrowser.open(out.resolve().as_uri()):
-            report_error("no browser was found; open the page yourself")
+            report_error("no browser was found; open this page yourself")
     finally:
         if folder:
             with contextlib.suppress(OSError):  # it is kept if the page was written
