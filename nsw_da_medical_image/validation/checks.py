@@ -813,7 +813,9 @@ def phase_gap(facts: VideoFacts) -> Iterator[Finding]:
         end = max(end or 0, last)
     if holes:
         lost = sum(last - first + 1 for first, last in holes)
-        yield facts.finding("warning", f"{plural(lost, 'run')} between two phases without a label", ranges=tuple(holes))
+        yield facts.finding(
+            "warning", f"{plural(lost, 'run')} without a phase, between two phases", ranges=tuple(holes)
+        )
 
 # %% ../../nbs/validation/01_checks.ipynb #3f70a9f8
 @check("annotation-past-images", "info: ignore; error: exclude the video, its labels are wrong")
