@@ -198,7 +198,7 @@ def test_the_exclusion_list_of_a_report_names_these_folders(tree: Path) -> None:
     listed = report.exclude()
     assert set(listed.video) >= {*SYSTEM, *BROKEN}
     assert set(listed[listed.video.isin(SYSTEM)].runs) == {""}
-    assert "to exclude because of errors: 0 whole videos" in report.summary()
+    assert "to exclude because of errors: nothing" in report.summary()
     assert "3 folders" in report.summary()
     with warnings.catch_warnings():  # rows that name these folders match what they should
         warnings.simplefilter("error")
