@@ -194,6 +194,13 @@ def readme_md() -> list[str]:
     return readme.findings(ROOT)
 
 
+def version_everywhere() -> list[str]:
+    """The package, CITATION.cff and CHANGELOG.md name the version of settings.ini."""
+    import version
+
+    return version.findings(root=ROOT)
+
+
 def ruff() -> list[str]:
     """Check that ruff has no complaint about Python files and notebooks and would not reformat them."""
     tool = (sys.executable, "-m", "ruff")
@@ -226,6 +233,7 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
     "clean": clean,
     "private": private,
     "readme": readme_md,
+    "version": version_everywhere,
     "ruff": ruff,
     "types": types,
 }

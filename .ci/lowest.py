@@ -2,7 +2,7 @@
 
     python .ci/lowest.py [extra ...]
 
-Includes the requirements of the given extras: archives, movies, split. Tools such as pytest are not included.
+Includes the requirements of the given extras, such as archives. Tools such as pytest are not included.
 """
 
 import re

@@ -80,12 +80,13 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "experiment_1": ("experiment_1.py",),
 }
 #: Later names of public functions, classes and members, by the name that the cases below use: {"sound": ("valid",)}.
+#: A later name may be private; the cases then still call the function.
 RENAMED: dict[str, tuple[str, ...]] = {
     "Form": ("ImageForm", "FolderForm"),
     "unless_all": ("none_if_all",),
     "summary_text": ("dataset_text", "report_text"),
-    "Excluding": ("HasExclusions",),
-    "Searched": ("HasListings",),
+    "Excluding": ("_HasExclusions",),
+    "Searched": ("_HasListings",),
     "check": ("check_split",),
     "SyntheticRun": ("SyntheticBatch",),
     "SyntheticRuns": ("SyntheticBatches",),
@@ -94,10 +95,14 @@ RENAMED: dict[str, tuple[str, ...]] = {
     "write_run": ("write_batch",),
     "tell": ("show",),
     "complain": ("report_error",),
-    "say_once": ("warn_once",),
+    "say_once": ("_warn_once",),
     "Changed": ("ArchiveChanged",),
     "facts_of": ("file_state",),
     "contact_sheet": ("still_sheet",),  # that of the player
+    "frame_label": ("_frame_label",),
+    "list_images": ("_list_images",),
+    "decode_image": ("_decode_image",),
+    "split_json": ("_split_json",),
 }
 
 
@@ -135,7 +140,7 @@ class Place:
         text = re.sub(r"\bembryo-[a-z0-9_]{8}\b", "embryo-RANDOM", text)
         text = re.sub(r"(\.[\w.]*?[-.])[a-z0-9_]{8}(?=$|[\s/:'\",;)])", r"\1RANDOM", text)
         text = re.sub(r"\b0x[0-9a-f]{6,}\b", "0xADDRESS", text)
-        text = re.sub(r"\b[0-9.]+ s in [0-9]+ processes", "S s in N processes", text)
+        text = re.sub(r"\b[0-9.]+ s in [0-9]+ process(es)?", "S s in N processes", text)
         text = re.sub(r"\b(20\d\d-\d\d-\d\d)([T ]\d\d:\d\d:\d\d(\.\d+)?)?", self._moment, text)
         return text.encode("utf-8", "backslashreplace").decode()
 
@@ -434,6 +439,10 @@ class Library:
         for each in (plain, *RENAMED.get(plain, ())):
             for found in self.places.get(each, {}).values():
                 return found
+        for each in RENAMED.get(plain, ()):  # a name that is private now
+            for module in self.modules.values():
+                if each.startswith("_") and each in vars(module):
+                    return vars(module)[each]
         raise Absent(plain)
 
     def command(self, name: str) -> Callable[[list[str]], Any]:

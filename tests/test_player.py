@@ -500,7 +500,7 @@ def test_broken_frames_are_shown_as_such(play: Callable[..., Any], odd: tuple[Pa
         page.get_by_label("Seek").fill(str(run))
         settle(page, f"{PLAYER}[data-run='{run}']")
         note = page.locator(".ep-note").inner_text()
-        assert f"run {run} is not readable" in note
+        assert f"run {run} cannot be read" in note
         assert words in note or "truncated" in note
         screenshot(page, f"player-{quirk}")
     local(page)
@@ -567,7 +567,7 @@ def test_dragging_leaves_no_backlog(play: Callable[..., Any], long: Path) -> Non
             last = 1 + (i * 37) % 500;
             bar.value = last;
             bar.dispatchEvent(new Event('input'));
-            most = Math.max(most, root.embryo.stats().flying);
+            most = Math.max(most, root.embryo.stats().decoding);
             if (i % 2) await new Promise(done => setTimeout(done, 4));
           }
           const asked = performance.now();
@@ -581,7 +581,7 @@ def test_dragging_leaves_no_backlog(play: Callable[..., Any], long: Path) -> Non
     )
     print(f"\n200 positions: the last one is shown {found['shown']:.0f} ms after it was asked for")
     assert found["most"] <= 4
-    page.wait_for_function(f"() => document.querySelector('{PLAYER}').embryo.stats().flying === 0")
+    page.wait_for_function(f"() => document.querySelector('{PLAYER}').embryo.stats().decoding === 0")
     told_in_kernel(page, "print(player.value)", str(found["last"]))
     assert page.evaluate("() => window.later") == []
     heard = json.loads(kernel(page, "print(heard)"))
