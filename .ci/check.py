@@ -195,7 +195,7 @@ def readme_md() -> list[str]:
 
 
 def version_everywhere() -> list[str]:
-    """The package, CITATION.cff and CHANGELOG.md name the version of settings.ini."""
+    """Check that the package, CITATION.cff and CHANGELOG.md have the version of settings.ini."""
     import version
 
     return version.findings(root=ROOT)
