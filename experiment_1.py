@@ -4,7 +4,7 @@
     python experiment_1.py data/extracted --out data/experiment_1
 
 It validates, excludes data with errors, splits by patient code, writes the training frames as an image folder, lets a generator add
-frames of rare phases, and mixes both. The generator is a stand-in: it turns, mirrors and brightens training frames of the middle
+frames of rare phases, and mixes both. The generator is only an example: it turns, mirrors and brightens training frames of the middle
 plane and its neighbours. Replace `generate` by your own; it only has to write batches with `write_batch`. Everything appears in
 the folder after --out when it is complete; its `index.html` describes the result.
 """

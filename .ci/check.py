@@ -1,7 +1,7 @@
-"""What must hold before a commit, apart from the tests: `python .ci/check.py [name ...]`.
+"""Check everything but the tests before a commit: `python .ci/check.py [name ...]`.
 
-Prints one line a finding, each with its remedy, and exits with status 1 where there is any. Nothing in the working
-tree is changed: notebooks are exported and cleaned in a temporary copy, and the results are compared.
+Prints one line per finding, with its remedy; the exit status is 1 if there are findings. The working tree is not
+changed: notebooks are exported and cleaned in a temporary copy, and the results are compared.
 """
 
 import argparse
@@ -27,7 +27,7 @@ PACKAGE = "nsw_da_medical_image"
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run a tool and keep what it printed."""
+    """Run a tool and return its status and output."""
     # nbdev exports nothing when it believes that it runs inside its own notebook test
     env = {k: v for k, v in os.environ.items() if k != "IN_TEST"}
     try:
@@ -39,7 +39,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[s
 
 
 def script(name: str) -> str:
-    """The command that stands beside the interpreter in use, so that PATH cannot offer another environment's."""
+    """Return the command of this interpreter's environment; PATH may contain that of another one."""
     return shutil.which(name, path=sysconfig.get_path("scripts")) or name
 
 
@@ -48,31 +48,31 @@ def lines(text: str) -> list[str]:
 
 
 def broken(what: str, done: subprocess.CompletedProcess[str]) -> str:
-    """One finding for a tool that did not do its work; a traceback's last line says why."""
+    """Return a finding about a tool that failed, with the last line that it printed."""
     said = lines(done.stderr) or lines(done.stdout) or ["no output"]
     return f"{what} failed with status {done.returncode}: {said[-1]}"
 
 
 def notebook_paths(root: Path = ROOT) -> list[Path]:
-    """The notebooks that nbdev sees below `root`/nbs, relative to `root`."""
+    """Return the notebooks below `root`/nbs that nbdev finds, relative to `root`."""
     found = (path.relative_to(root) for path in (root / "nbs").rglob("*.ipynb"))
     return sorted(path for path in found if not any(part.startswith((".", "_")) for part in path.parts))
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
-    """The notebook's JSON with each source as one string; `ValueError` where it is none."""
+    """Return a notebook's JSON, each source as one string; raise `ValueError` if it is not a notebook."""
     try:
         nb = json.loads((ROOT / path).read_text(encoding="utf-8"))
         for cell in nb["cells"]:
             cell["source"] = "".join(cell["source"])
         return nb
     except (KeyError, TypeError) as error:
-        raise ValueError(f"no notebook of format 4: {error!r}") from None
+        raise ValueError(f"it is not a notebook of format 4: {error!r}") from None
 
 
 @contextmanager
 def copied_notebooks() -> Iterator[Path]:
-    """A temporary project with the notebooks and the settings, for tools that write."""
+    """Yield a temporary copy of the notebooks and the settings, for tools that write."""
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name).resolve()
         for path in [Path("settings.ini"), *notebook_paths()]:
@@ -82,7 +82,7 @@ def copied_notebooks() -> Iterator[Path]:
 
 
 def modules(root: Path) -> dict[Path, bytes]:
-    """The Python files of the package below `root`, path to content."""
+    """Return {path: content} of the Python files of the package below `root`."""
     return {path.relative_to(root): path.read_bytes() for path in sorted((root / PACKAGE).rglob("*.py"))}
 
 
@@ -90,9 +90,9 @@ def modules(root: Path) -> dict[Path, bytes]:
 
 
 def sync() -> list[str]:
-    """The package is what its notebooks export, no more and no less."""
+    """Check that the package is exactly what its notebooks export."""
     with copied_notebooks() as copy:
-        # Only the __init__.py files are kept by hand; every other module must come out of a notebook.
+        # only the __init__.py files are edited by hand; a notebook exports every other module
         for path in (ROOT / PACKAGE).rglob("__init__.py"):
             target = copy / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -102,13 +102,13 @@ def sync() -> list[str]:
             return [broken("nbdev_export", done)]
         made, have = modules(copy), modules(ROOT)
     return [
-        *(f"{p} has not been written: run nbdev_export" for p in sorted(made.keys() - have.keys())),
+        *(f"{p} does not exist yet: run nbdev_export" for p in sorted(made.keys() - have.keys())),
         *(
-            f"{p} has no notebook that exports it: bring the notebook back, or delete the module"
+            f"{p} is not exported by any notebook: restore the notebook, or delete the module"
             for p in sorted(have.keys() - made.keys())
         ),
         *(
-            f"{p} is not what the notebooks export: change the notebook, then run nbdev_export"
+            f"{p} differs from what its notebook exports: change the notebook, then run nbdev_export"
             for p in sorted(made.keys() & have.keys())
             if made[p] != have[p]
         ),
@@ -116,10 +116,10 @@ def sync() -> list[str]:
 
 
 def unadded() -> list[str]:
-    """Git tracks every module and every notebook; a fresh clone would lack the others."""
+    """Check that git tracks every module and every notebook; a fresh clone would lack the others."""
     if not (ROOT / ".git").exists():
         return []
-    # a checkout may belong to another user than the one who checks it, as in a container
+    # in a container, the checkout may belong to another user
     git = run("git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--", PACKAGE, "nbs")
     if git.returncode:
         return [broken("git ls-files", git)]
@@ -130,7 +130,7 @@ def unadded() -> list[str]:
 
 
 def clean() -> list[str]:
-    """Every notebook can be read, and nbdev_clean finds nothing to remove from it."""
+    """Check that every notebook can be read and that nbdev_clean would not change it."""
     findings = []
     with copied_notebooks() as copy:
         done = run(script("nbdev_clean"), cwd=copy)
@@ -148,30 +148,37 @@ def clean() -> list[str]:
 
 
 def private() -> list[str]:
-    """No notebook carries a picture or an output that the command for outputs did not save: a real frame could hide there."""
+    """Check that notebooks contain no output or picture that .ci/outputs.py did not save: it could show a real frame."""
     return outputs.unknown(ROOT)
 
 
 def shown() -> list[str]:
-    """Each example shows its saved result, and no notebook is too large."""
+    """Check that each example shows its saved result, and that no notebook is too large."""
     return outputs.unshown(ROOT)
 
 
 def readme_md() -> list[str]:
-    """README.md is what nbs/index.ipynb says."""
+    """Check that README.md is up to date with nbs/index.ipynb."""
     import readme  # here, since nbconvert takes a second to import
 
     return readme.findings(ROOT)
 
 
+def version_everywhere() -> list[str]:
+    """The package, CITATION.cff and CHANGELOG.md name the version of settings.ini."""
+    import version
+
+    return version.findings(root=ROOT)
+
+
 def ruff() -> list[str]:
-    """ruff has nothing to say about Python files and notebooks, and would format none of them anew."""
+    """Check that ruff has no complaint about Python files and notebooks and would not reformat them."""
     tool = (sys.executable, "-m", "ruff")
     lint = run(*tool, "check", "--quiet", "--output-format", "concise")
     form = run(*tool, "format", "--check", "--quiet", "--output-format", "concise")
     findings = []
     for done, what, remedy in (
-        (lint, "ruff check", "ruff check --fix mends many of these"),
+        (lint, "ruff check", "ruff check --fix corrects many of these"),
         (form, "ruff format", "run ruff format"),
     ):
         said = lines(done.stdout)
@@ -182,12 +189,12 @@ def ruff() -> list[str]:
 
 
 def types() -> list[str]:
-    """mypy accepts the package."""
+    """Check that mypy accepts the package."""
     done = run(sys.executable, "-m", "mypy", "--no-error-summary", "--no-pretty", "--hide-error-context")
     said = [line for line in lines(done.stdout) if ": note: " not in line]
     if done.returncode and not said:
         return [broken("mypy", done)]
-    return [f"{line} (mend it in the notebook)" for line in said]
+    return [f"{line} (correct it in the notebook)" for line in said]
 
 
 CHECKS: dict[str, Callable[[], list[str]]] = {
@@ -197,21 +204,26 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
     "private": private,
     "shown": shown,
     "readme": readme_md,
+    "version": version_everywhere,
     "ruff": ruff,
     "types": types,
 }
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Check what must hold before a commit, apart from the tests.")
-    parser.add_argument("name", nargs="*", help=f"only these checks, of: {', '.join(CHECKS)}")
+    parser = argparse.ArgumentParser(description="Check everything but the tests before a commit.")
+    parser.add_argument("name", nargs="*", help=f"run only these checks: {', '.join(CHECKS)} (default: all)")
     names = parser.parse_args(argv).name or list(CHECKS)
     if unknown := [name for name in names if name not in CHECKS]:
-        parser.error(f"no such check: {', '.join(unknown)}; there are {', '.join(CHECKS)}")
+        parser.error(f"unknown check: {', '.join(unknown)}; choose from {', '.join(CHECKS)}")
     found = [f"{name}: {finding}" for name in names for finding in CHECKS[name]()]
     for line in found:
         print(line)
-    print(f"{len(found)} finding(s) in {', '.join(names)}" if found else f"No findings in {', '.join(names)}")
+    print(
+        f"{len(found)} finding{'s' * (len(found) != 1)} in {', '.join(names)}"
+        if found
+        else f"No findings in {', '.join(names)}"
+    )
     return 1 if found else 0
 
 

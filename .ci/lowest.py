@@ -1,8 +1,8 @@
-"""Print the lowest versions that settings.ini allows, one `name==version` a line, for `pip install -r`.
+"""Print the lowest versions that settings.ini allows, one `name==version` per line, for `pip install -r`.
 
     python .ci/lowest.py [extra ...]
 
-With the requirements come those of the given extras: archives, movies, split. Tools, such as pytest, are the caller's affair.
+Includes the requirements of the given extras, such as archives. Tools such as pytest are not included.
 """
 
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def lowest(*extras: str) -> list[str]:
-    """Return the requirements of settings.ini with their floor as the only version; `SystemExit` if one has no floor."""
+    """Return the requirements of settings.ini with their lowest version; raise `SystemExit` if one has none."""
     config = ConfigParser(delimiters=["="])
     config.read(Path(__file__).resolve().parent.parent / "settings.ini", encoding="utf-8")
     keys = ["requirements", *(f"{extra}_requirements" for extra in extras)]
@@ -21,7 +21,7 @@ def lowest(*extras: str) -> list[str]:
     pinned = []
     for requirement in " ".join(config["DEFAULT"][key] for key in keys).split():
         if not (found := re.fullmatch(r"([A-Za-z0-9._-]+)>=([0-9.]+)(,.*)?", requirement)):
-            raise SystemExit(f"{requirement} in settings.ini has no floor: write it as name>=version")
+            raise SystemExit(f"{requirement} in settings.ini has no lowest version: write it as name>=version")
         pinned.append(f"{found[1]}=={found[2]}")
     return pinned
 

@@ -31,15 +31,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 DIGESTS = "nbs/outputs.json"
-EXEMPT = ("nbs/app.ipynb",)  # an application, which shows the reader's own data
+EXEMPT = ("nbs/app.ipynb",)  # an application for the user's own data
 
 ONE, ALL = 1_000_000, 12_000_000  # bytes that a notebook may have, and all of them together
-CELL_SECONDS = 600  # ends only what hangs
-TOLERANCE = (
-    1.0  # mean absolute difference of two pictures, of 255; another build of a font or a JPEG decoder stays below
-)
+CELL_SECONDS = 600  # ends only a cell that hangs
+TOLERANCE = 1.0  # mean absolute difference of two pictures, of 255; other builds of FreeType or libjpeg stay below
 
-# What decides how an output looks, apart from this repository.
+# Their versions change how an output looks.
 LIBRARIES = ("ipython", "ipywidgets", "matplotlib", "numpy", "pandas", "pillow")
 
 Notebook = dict[str, Any]
@@ -68,7 +66,7 @@ def notebook_paths(root: Path = ROOT) -> list[str]:
 
 
 def directives(cell: Cell) -> set[str]:
-    """Return what a code cell says to nbdev, such as {"hide", "eval: false"}."""
+    """Return the nbdev directives of a code cell, such as {"hide", "eval: false"}."""
     rows = "".join(cell["source"]).splitlines()
     return {match[1].strip() for match in (re.match(r"\s*#\s*\|\s*(.*)", row) for row in rows) if match}
 
@@ -93,7 +91,7 @@ def is_shown(cell: Cell) -> bool:
 
 
 def is_run(cell: Cell) -> bool:
-    """Return whether the command runs a cell. A hidden slow cell is left out, since only the tests need it."""
+    """Return whether the command runs a cell; a hidden slow cell is not run, because only the tests need it."""
     said = directives(cell)
     return is_code(cell) and not said & {"eval: false", "notest"} and not {"hide", "slow"} <= said
 
@@ -101,7 +99,7 @@ def is_run(cell: Cell) -> bool:
 def is_example(cell: Cell) -> bool:
     """Return whether a cell must have an output: it is shown, run, and not exported, and it ends in an expression or prints.
 
-    A semicolon at its end says that the value is not to be shown. Functions that a cell defines do not count as printing.
+    A semicolon at its end hides the value. A print inside a function that the cell defines does not count.
     """
     if (
         not is_run(cell)
@@ -131,7 +129,7 @@ def place(name: str, number: int, cell: Cell) -> str:
 
 
 def joined(value: Any) -> Any:
-    """Return text that a file holds as a list of lines as one string."""
+    """Return text as one string; notebooks contain it as a string or as a list of lines."""
     return "".join(value) if isinstance(value, list) and all(isinstance(each, str) for each in value) else value
 
 
@@ -143,7 +141,7 @@ def parts(output: Output) -> dict[str, Any]:
 
 
 def digest(output: Output) -> str:
-    """Return the digest of what an output shows; however the file divides it into lines, and whatever ran before."""
+    """Return the digest of an output. Line breaks in the file and execution counts do not change it."""
     facts = {
         **{k: v for k, v in output.items() if k not in ("data", "text", "execution_count")},
         "parts": parts(output),
@@ -157,7 +155,7 @@ def digests(notebook: Notebook) -> list[str]:
 
 
 def read_digests(root: Path = ROOT) -> dict[str, Any]:
-    """Return what the command noted: {"versions": {library: version}, "outputs": {notebook: digests}}."""
+    """Return the contents of nbs/outputs.json: {"versions": {library: version}, "outputs": {notebook: digests}}."""
     path = root / DIGESTS
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"versions": {}, "outputs": {}}
 
@@ -229,7 +227,7 @@ def refused(outputs: list[Output], base: str) -> Iterator[str]:
 
 
 def environment(base: Path, scratch: Path) -> dict[str, str]:
-    """Return the environment of a kernel: that of this process without anyone's settings and without real data."""
+    """Return the environment of a kernel: that of this process without personal settings and without real data."""
     personal = ("NSW_", "JUPYTER", "IPYTHON", "PYTHON", "MPL", "XDG_", "LC_", "COLUMNS", "LINES")
     env = {name: value for name, value in os.environ.items() if not name.startswith(personal)}
     return env | {
@@ -266,7 +264,7 @@ def execute(name: str, base: Path, scratch: Path) -> tuple[Notebook, list[str]]:
     findings = []
     if chosen:
         try:
-            # what the kernel's own machinery complains of at its end is not the notebook's
+            # a kernel may write errors of its own sockets when it ends
             client.execute(env=environment(base, scratch), stderr=subprocess.DEVNULL)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
@@ -295,11 +293,11 @@ def failed(cell: Cell) -> bool:
 
 def execute_all(names: list[str], processes: int) -> Iterator[tuple[str, Notebook, list[str]]]:
     """Run notebooks, each in a kernel of its own, `processes` at the same time; yield them in the order of `names`."""
-    # a short name of a fixed length: sockets are made below, and no line may break at another place
+    # short, because it will contain sockets; of fixed length, so that lines always break at the same place
     with tempfile.TemporaryDirectory(prefix="nsw-", ignore_cleanup_errors=True) as folder:
         base = Path(folder).resolve()
         (base / "home").mkdir()
-        first = environment(base, base)  # matplotlib lists the fonts once per home, and says so
+        first = environment(base, base)  # matplotlib lists the fonts once per home, and prints a message
         subprocess.run(
             [sys.executable, "-c", "import matplotlib.font_manager"], env=first, check=True, capture_output=True
         )
@@ -358,26 +356,28 @@ def changes(name: str, notebook: Notebook, saved: Notebook) -> list[str]:
 
 
 def unknown(root: Path = ROOT) -> list[str]:
-    """Return a finding for each picture or output that this command did not save: a real frame could be in it."""
+    """Return a finding for each output or picture that this command did not save."""
     noted, findings = read_digests(root)["outputs"], []
     for name, notebook in _readable(root):
         if any("widgets" in holder.get("metadata", {}) for holder in (notebook, *notebook["cells"])):
-            findings.append(f"{name} holds saved widget state: delete metadata.widgets (nbdev_clean keeps it)")
+            findings.append(f"{name} contains saved widget state: delete metadata.widgets (nbdev_clean keeps it)")
         for i, cell in enumerate(notebook["cells"], 1):
             here = place(name, i, cell)
             if cell.get("attachments"):
-                findings.append(f"{here} holds an attachment: remove it, and draw the picture in a code cell")
+                findings.append(f"{here} contains an attachment: remove it, and draw the picture in a code cell")
             if cell["cell_type"] != "code" and EMBEDDED.search("".join(cell["source"])):
-                findings.append(f"{here} holds a picture in its text: remove it, and draw the picture in a code cell")
+                findings.append(
+                    f"{here} contains a picture in its text: remove it, and draw the picture in a code cell"
+                )
             if any(WIDGET in parts(output) for output in cell.get("outputs", [])):
-                findings.append(f"{here} holds a saved widget: run python .ci/outputs.py {name}")
+                findings.append(f"{here} contains a saved widget: run python .ci/outputs.py {name}")
             elif any(digest(output) not in noted.get(name, []) for output in cell.get("outputs", [])):
-                findings.append(f"{here} holds an output that is not in {DIGESTS}: run python .ci/outputs.py {name}")
+                findings.append(f"{here} contains an output that is not in {DIGESTS}: run python .ci/outputs.py {name}")
     return findings
 
 
 def unshown(root: Path = ROOT) -> list[str]:
-    """Return a finding for each example without an output, each entry without a notebook, and what is too large."""
+    """Return findings for examples without an output, for digests without an output, and for notebooks that are too large."""
     if not (root / DIGESTS).exists():  # nothing was saved yet
         return []
     noted, findings, total = read_digests(root)["outputs"], [], 0
@@ -394,7 +394,9 @@ def unshown(root: Path = ROOT) -> list[str]:
         ]
         if set(noted.get(name, [])) - set(digests(notebook)):
             findings.append(f"{DIGESTS} lists outputs that {name} does not have: run python .ci/outputs.py {name}")
-    findings += [f"{DIGESTS} lists {name}, which is gone: delete its entry" for name in noted if name not in names]
+    findings += [
+        f"{DIGESTS} lists {name}, which does not exist: delete its entry" for name in noted if name not in names
+    ]
     if total >= ALL:
         findings.append(f"all notebooks have {total:,} bytes, and {ALL:,} are too many: draw smaller or fewer figures")
     return findings
@@ -415,7 +417,7 @@ def _readable(root: Path) -> Iterator[tuple[str, Notebook]]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what decides how an output looks."""
+    """Return the versions of Python and of the libraries that change how an output looks."""
     return {"python": ".".join(platform.python_version_tuple()[:2])} | {name: version(name) for name in LIBRARIES}
 
 

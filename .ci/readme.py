@@ -1,6 +1,6 @@
-"""Make README.md from nbs/index.ipynb: `python .ci/readme.py`, or only compare the two with `--check`.
+"""Write README.md from nbs/index.ipynb: `python .ci/readme.py`; `--check` only compares the two.
 
-The cells appear as they are saved, so run the notebook's examples and keep their text output.
+Outputs are taken from the notebook as saved, so run its examples first and keep their text output.
 """
 
 import argparse
@@ -53,7 +53,7 @@ TEMPLATE = """\
 
 
 def from_root(match: re.Match[str]) -> str:
-    """A link that is written as seen from nbs/, as seen from the README's folder."""
+    """Return a link that is relative to nbs/ as one that is relative to the folder of the README."""
     target = match["target"]
     if not re.match(r"[a-z][a-z0-9+.-]*:|[#/]", target, re.IGNORECASE):
         target = posixpath.normpath(posixpath.join(posixpath.dirname(INDEX), target))
@@ -61,12 +61,12 @@ def from_root(match: re.Match[str]) -> str:
 
 
 def outside_fences(text: str, change) -> str:
-    """`text` with `change` applied to everything but fenced code."""
+    """Return `text` with `change` applied to everything but fenced code."""
     return "".join(part if i % 2 else change(part) for i, part in enumerate(FENCE.split(text)))
 
 
 class ForReaders(Preprocessor):
-    """Leaves out what is said to nbdev and to Quarto, and sets the links right."""
+    """Remove the directives for nbdev and the cells for Quarto, and correct the links."""
 
     def preprocess(self, nb, resources):
         cells = []
@@ -80,17 +80,17 @@ class ForReaders(Preprocessor):
             elif cell.cell_type == "markdown":
                 cell.source = outside_fences(cell.source, lambda text: TARGET.sub(from_root, text))
             else:
-                continue  # raw cells speak to Quarto
+                continue  # raw cells are for Quarto
             cells.append(cell)
         nb.cells = cells
         return nb, resources
 
 
 def render(root: Path = ROOT) -> str:
-    """The README's text. `FileNotFoundError` where there is no index notebook."""
+    """Return the text of the README. Raises `FileNotFoundError` if the index notebook is missing."""
     nb = nbformat.read(root / INDEX, as_version=4)
     config = Config()
-    # tables as text: their HTML carries styles that no README shows
+    # tables as text: the README does not show the styles of their HTML
     config.NbConvertBase.display_data_priority = ["text/markdown", "text/plain"]
     exporter = MarkdownExporter(config=config, raw_template=TEMPLATE, preprocessors=[ForReaders])
     text, _ = exporter.from_notebook_node(nb)
@@ -99,32 +99,34 @@ def render(root: Path = ROOT) -> str:
 
 
 def findings(root: Path = ROOT) -> list[str]:
-    """Empty where README.md says what the index notebook says, else one line with the remedy."""
+    """Return [] if README.md is up to date with the index notebook, otherwise one line with the remedy."""
     try:
         text = render(root)
     except FileNotFoundError:
-        return [f"{INDEX} is missing: write it, README.md is made from it"]
+        return [f"{INDEX} is missing: restore it, because README.md is made from it"]
     except Exception as error:
         return [f"{INDEX} cannot be rendered: {error!r:.200}"]
     path = root / "README.md"
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return []
-    return [f"README.md is behind {INDEX}: run python .ci/readme.py"]
+    return [f"README.md is not up to date with {INDEX}: run python .ci/readme.py"]
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=f"Make README.md from {INDEX}.")
-    parser.add_argument("--check", action="store_true", help="only compare; status 1 where README.md is behind")
+    parser = argparse.ArgumentParser(description=f"Write README.md from {INDEX}.")
+    parser.add_argument(
+        "--check", action="store_true", help="only compare; exit status 1 if README.md is not up to date"
+    )
     check = parser.parse_args(argv).check
     found = findings()
     if not found:
-        print(f"README.md says what {INDEX} says")
+        print(f"README.md is up to date with {INDEX}")
     elif check or not found[0].startswith("README.md"):
         print(found[0], file=sys.stderr)
         return 1
     else:
         (ROOT / "README.md").write_text(render(), encoding="utf-8")
-        print(f"README.md made from {INDEX}")
+        print(f"README.md written from {INDEX}")
     return 0
 
 

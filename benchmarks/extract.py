@@ -1,13 +1,18 @@
-"""Extraction beside what a user would pick instead, in interleaved rounds on the same archives.
+"""Compare the extraction with what a user would choose otherwise, in interleaved rounds on the same archives.
 
     python benchmarks/extract.py [--frames 42000] [--rounds 5] [--workers 2] [--folder /dev/shm]
     python benchmarks/extract.py --folder DISK    # what flushing costs
 
-Archives of the real layout are made first: frames of about 25 kB, drawn from the sample data and dealt over seven
-planes. Each round times, in turn and each into an empty folder: ours, which is on the disk when it ends; ours without the flush; ours continued,
-that is, all verified and taken over from a run that was killed before it could give the folder its name; GNU tar, as many at a time as there
-are workers, alone and followed by a sync of the file system; a pool of `tarfile.extractall(filter="data")`; and the two limits, inflating alone and writing alone, in a pool of the
-same size. The machine should have nothing else to do; with few frames, starting the processes is what is measured.
+The archives are made first, in the real layout: frames of about 25 kB, drawn from the sample data and distributed over
+seven planes. Each round times, one after the other, each into an empty folder:
+
+- ours, which has flushed everything to disk when it ends; and the same without the flush
+- ours, continued: everything is verified and taken from an extraction that was killed just before it renamed the folder
+- GNU tar, as many at a time as there are workers, alone and followed by a sync of the file system
+- a pool of `tarfile.extractall(filter="data")`
+- the two limits, decompressing alone and writing alone, in a pool of the same size
+
+Use a machine that is otherwise idle. With few frames, mostly the start of the processes is measured.
 """
 
 import argparse
@@ -31,7 +36,7 @@ from nsw_da_medical_image.dataset_util.util import ARCHIVES, FocalPlane
 
 
 def make(folder: Path, frames: int) -> int:
-    """Archives with `frames` frames in all, compressed by the system's gzip; returns the bytes of the frames."""
+    """Make archives with `frames` frames in total, compressed by the system's gzip; return the bytes of the frames."""
     make_archives(folder / "sample", videos=1, frames=60)
     subprocess.run(["tar", "xzf", folder / "sample" / "embryo_dataset.tar.gz", "-C", folder], check=True)
     jpegs = [path.read_bytes() for path in sorted((folder / "embryo_dataset").rglob("*.jpeg"))]
@@ -129,7 +134,7 @@ def main() -> None:
                 out.mkdir(),
                 pooled(partial(extractall, out), tarballs, args.workers),
             ),
-            "inflating alone": lambda: pooled(inflate, tarballs, args.workers),
+            "decompressing alone": lambda: pooled(inflate, tarballs, args.workers),
             "writing alone": lambda: pooled(partial(write, out, each), [str(p) for p in FocalPlane], args.workers),
         }
         times: dict[str, list[float]] = {rival: [] for rival in rivals}

@@ -1,11 +1,11 @@
-"""Loading frames in workers, beside a bare Pillow dataset over a list of paths, in interleaved rounds.
+"""Compare loading frames in workers with a bare Pillow dataset over a list of paths, in interleaved rounds.
 
     python benchmarks/loading.py [--data FOLDER] [--frames 1000] [--workers 4] [--batch 32] [--rounds 5]
 
-Both go through torch's DataLoader with its own way of making batches, in the same shuffled order. Where torch is not
-installed a pool of as many processes stands in for it, which sends batches through pipes instead of shared memory; the
-first line says which of the two it was. Before anything is timed, each frame must have come exactly once, with the
-pixels, phase and hours that the data set gives for it.
+Both use torch's DataLoader with its default batches, in the same shuffled order. If torch is not installed, a pool of the
+same number of processes replaces it, which sends batches through pipes instead of shared memory; the first line of the
+output shows which of the two was used. Before the timing, each frame must have arrived exactly once, with the pixels,
+phase and hours that the data set has for it.
 """
 
 import argparse
@@ -36,7 +36,7 @@ except ImportError:
 
 
 class Bare:
-    """What a first script does: paths and class numbers in lists, Pillow, and nothing that is checked."""
+    """Do what a first script does: keep paths and class numbers in lists, open files with Pillow, check nothing."""
 
     def __init__(self, paths, ranks):
         self.paths, self.ranks = paths, ranks
@@ -49,14 +49,14 @@ class Bare:
 
 
 def batches_of(dataset, order, args):
-    """Batches in the given order, made in workers."""
+    """Return batches in the given order, made in workers."""
     if torch:
         return DataLoader(dataset, args.batch, sampler=order, num_workers=args.workers)
-    return stand_in(dataset, order, args)
+    return pooled(dataset, order, args)
 
 
-def stand_in(dataset, order, args):
-    """What a DataLoader does, by a pool: each worker gets the dataset once, then lists of indices."""
+def pooled(dataset, order, args):
+    """Yield batches like a DataLoader, from a pool: each worker gets the dataset once, then lists of indices."""
     chunks = [order[i : i + args.batch] for i in range(0, len(order), args.batch)]
     with multiprocessing.Pool(args.workers, begin, (dataset,)) as pool:
         yield from pool.imap(collate, chunks)
@@ -79,7 +79,7 @@ def consume(batches):
 
 
 def each_once(ds, frames, order, args):
-    """Fail unless every frame came once, with its own pixels, phase and hours."""
+    """Fail unless every frame arrives exactly once, with its own pixels, phase and hours."""
     found = Counter()
     for batch in batches_of(frames, order, args):
         columns = [column if isinstance(column, (list, tuple)) else np.asarray(column) for column in batch]
@@ -91,13 +91,13 @@ def each_once(ds, frames, order, args):
             assert np.array_equal(record.hours, hours, equal_nan=True), record[1:]
             found[record.plane, record.video, run] += 1
     wanted = zip(frames.table.plane, frames.table.video, frames.table.run, strict=True)
-    assert found == Counter(wanted), "not every frame came exactly once"
+    assert found == Counter(wanted), "not every frame arrived exactly once"
 
 
 def measure(rivals, rounds):
     times = {name: [] for name in rivals}
     for number in range(rounds):
-        for name in sorted(rivals, reverse=number % 2 == 1):  # each goes first in turn
+        for name in sorted(rivals, reverse=number % 2 == 1):  # they take turns to be first
             began = time.perf_counter()
             rivals[name]()
             times[name].append(time.perf_counter() - began)
@@ -105,7 +105,7 @@ def measure(rivals, rounds):
 
 
 def sample(folder, args):
-    """Sample data with as many frames of 500x500, in two videos and seven planes."""
+    """Return sample data with at least `--frames` frames of 500x500, in two videos and seven planes."""
     make_archives(folder / "archives", videos=2, frames=-(-args.frames // 14))
     extract_dataset(folder / "archives", folder / "extracted")
     return EmbryoDataset(folder / "extracted")
@@ -113,13 +113,17 @@ def sample(folder, args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="an extracted data set; sample data is made otherwise")
+    parser.add_argument("--data", help="an extracted data set (default: make sample data)")
     parser.add_argument("--frames", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    loader = f"DataLoader of torch {torch.__version__}" if torch else "torch is not installed: a pool stands in for it"
+    loader = (
+        f"DataLoader of torch {torch.__version__}"
+        if torch
+        else "torch is not installed, so a pool replaces its DataLoader"
+    )
     print(
         f"{loader}; {args.workers} workers, {cores()} cores, {platform.machine()}, Python {platform.python_version()}"
     )
@@ -133,7 +137,7 @@ def main():
         paths = [os.path.join(ds.root, ds[row.video].path(row.run, row.plane)) for row in table.itertuples()]
         bare = Bare(paths, table.phase.cat.codes.tolist())
         each_once(ds, frames, order, args)
-        print(f"{len(frames):,} frames: each came exactly once, with its own pixels, phase and hours\n")
+        print(f"{len(frames):,} frames: each arrived exactly once, with its own pixels, phase and hours\n")
 
         rivals = {
             "ds.frames(as_='numpy')": lambda: consume(batches_of(frames, order, args)),
@@ -141,7 +145,7 @@ def main():
         }
         times = measure(rivals, args.rounds)
         print(
-            "| in a DataLoader | frames a second | times the bare one's time (median, range of rounds) |\n|---|---|---|"
+            "| in a DataLoader | frames per second | times the bare one's time (median, range of rounds) |\n|---|---|---|"
         )
         for name, seconds in times.items():
             ratios = [own / other for own, other in zip(seconds, times["bare Pillow over paths"], strict=True)]

@@ -1,17 +1,18 @@
-"""Playing the same frames in one JupyterLab: EmbryoPlayer beside what a user would pick instead.
+"""Compare `EmbryoPlayer` with what a user would choose otherwise, playing the same frames in one JupyterLab.
 
-    pip install mediapy imageio-ffmpeg stackview     # needed here only
+    pip install mediapy imageio-ffmpeg stackview     # needed only here
     python benchmarks/playback.py [--frames 500] [--fps 60] [--seconds 5] [--table benchmarks/playback.md] [--figure nbs/images/playback.png]
 
-Each contender gets a notebook of its own in the same JupyterLab, in the same browser, one after the other, in a machine
-that should have nothing else to do. What is measured is what the page shows, sampled at every refresh of the display:
+Each player gets its own notebook in the same JupyterLab and the same browser, one after the other. Use a machine that is
+otherwise idle. What the page shows is sampled at every refresh of the display:
 
-- first: from running the cell to the first picture, encoding included, since the reader waits for it
-- shown: different pictures a second while it plays at `--fps`; late: intervals more than half as long again as asked
-- seek: from moving the slider to the picture that belongs to it (median of 15)
+- first: time from running the cell to the first picture, including encoding, because the reader waits for it
+- shown: different pictures per second while it plays at `--fps`
+- late: share of intervals that are more than 1.5 times as long as requested
+- seek: time from moving the slider to the picture that belongs to it (median of 15)
 - notebook: its size after saving
 
-Writes the table and the figure that the docs show.
+Writes the table and the figure of the documentation.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-# the kernels take this copy of the package, too
+# the kernels use this copy of the package too
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 
 from lab import BROWSER_FLAGS, Lab, find_browser, opener, run_all  # noqa: E402
@@ -44,7 +45,7 @@ runs = v.runs().tolist()
 fps = {fps}
 """
 
-# name: the module it needs, the cells before the one that is timed, the cell that is timed
+# name: the module that it needs, the cells before the timed one, the timed cell
 CONTENDERS: dict[str, tuple[str, str, str]] = {
     "EmbryoPlayer": (
         "anywidget",
@@ -96,7 +97,7 @@ ipywidgets.VBox([box, play])""",
 
 DIGITS = {"first (ms)": 0, "shown (1/s)": 1, "late (%)": 1, "seek (ms)": 1, "notebook (MB)": 2}
 
-# In the page: which element shows the picture, what it shows, how to play, how to seek.
+# In the page: return what is shown, play, stop and seek.
 TOOLS = """() => {
   const cell = () => [...document.querySelectorAll('.jp-OutputArea-output')].at(-1);
   const hash = data => { let h = 0; for (const x of data) h = (h * 31 + x) | 0; return h; };
@@ -206,7 +207,7 @@ SEEK = "async ([kind, n]) => { const took = []; for (let i = 1; i <= 15; i++) { 
 def measure(
     open_notebook: Any, lab: Lab, name: str, data: Path, args: argparse.Namespace, folder: Path
 ) -> dict[str, Any]:
-    """One contender, in a notebook of its own."""
+    """Measure one player, in its own notebook."""
     _, before, timed = CONTENDERS[name]
     kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
     cells = [new_code_cell(source) for source in (SETUP.format(path=str(data), fps=args.fps), before, "")]
@@ -235,10 +236,10 @@ def measure(
 
 
 def table(results: dict[str, dict[str, float]], args: argparse.Namespace) -> str:
-    """The results as a Markdown table."""
+    """Return the results as a Markdown table."""
     heads = list(next(iter(results.values())))
     lines = [
-        f"| {args.frames} frames, {args.fps} a second asked | {' | '.join(heads)} |",
+        f"| {args.frames} frames at {args.fps} per second | {' | '.join(heads)} |",
         f"|---|{'---:|' * len(heads)}",
     ]
     lines += [
@@ -249,7 +250,7 @@ def table(results: dict[str, dict[str, float]], args: argparse.Namespace) -> str
 
 
 def figure(results: dict[str, dict[str, float]], path: Path) -> None:
-    """A panel a measure, a bar a contender; what differs by powers of ten on a scale of powers."""
+    """Draw one panel per measure and one bar per player; large differences are drawn on a logarithmic scale."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -304,7 +305,7 @@ def main() -> None:
         try:
             for contender, (module, _, _) in CONTENDERS.items():
                 if importlib.util.find_spec(module) is None:
-                    print(f"{contender}: {module} is not installed, left out", file=sys.stderr)
+                    print(f"{contender}: left out, because {module} is not installed", file=sys.stderr)
                     continue
                 context = browser.new_context(viewport={"width": 1400, "height": 1000})
                 results[contender] = measure(opener(lab, context), lab, contender, folder / "extracted", args, folder)

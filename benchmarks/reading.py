@@ -1,10 +1,10 @@
-"""Opening and decoding beside the bare means, in interleaved rounds on the same files.
+"""Compare opening and decoding with the simplest way to do the same, in interleaved rounds on the same files.
 
     python benchmarks/reading.py [--frames 300] [--rounds 7]
 
-Opening is timed on a tree of 704 videos in seven planes, against listing the same folders with os.scandir. A stack is
-timed against a bare Pillow thread pool over the same frames, held in memory, and against what a first script does:
-glob, sort, open one after the other.
+Opening is timed on a tree of 704 videos in seven planes, and compared with listing the same folders with `os.scandir`.
+Reading a stack is compared with a bare pool of Pillow threads over the same frames in memory, and with what a first
+script does: glob, sort, and open one file after the other.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, FocalPlane, core
 
 
 def wide_tree(folder: Path) -> Path:
-    """The folders of the whole release, with a file in each."""
+    """Make the folders of the whole release, with one file in each."""
     for plane in FocalPlane:
         for video in released_videos():
             (folder / plane.folder / video).mkdir(parents=True)

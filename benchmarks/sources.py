@@ -1,12 +1,12 @@
-"""The archives as a data set, beside extracting them first, and beside ratarmountcore, which reads archives too.
+"""Compare reading the archives directly with extracting them first, and with ratarmountcore, which also reads archives.
 
     python benchmarks/sources.py [--frames 42000] [--rounds 5] [--folder FOLDER] [--full]
 
-Archives of the real layout are made first, as in extract.py: frames of about 25 kB in seven planes, in the order in
-which the file system gives them. The disk decides how long an extraction takes: on a RAM disk, --folder /dev/shm, it
-takes least. Everything is timed from the first call on, in fresh processes where an opening is timed, since
-importing takes the same for all. `--full` makes 2.4 million tiny files of it, seven planes of the 704 videos of the release,
-and shows opening, the table of all frames and memory; it takes some minutes and 400 MB.
+The archives are made first, in the real layout, as in extract.py: frames of about 25 kB in seven planes, in the order of
+the file system. The time of an extraction depends on the disk, and is shortest on a RAM disk (--folder /dev/shm). All
+times include the first call. Openings are timed in new processes, which have imported everything before. `--full` makes
+2.4 million tiny files instead, in seven planes of the 704 released videos, and shows opening, the table of all frames and
+memory. It takes some minutes and 400 MB.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
-#: Smaller archives ratarmountcore hands to `indexed_gzip`, a third package, and fails where that is not installed.
+#: For smaller archives ratarmountcore needs `indexed_gzip`, another package, and fails without it.
 RIVAL_NEEDS = 100_000_000  # bytes
 
 
@@ -53,7 +53,7 @@ def rivalled(archive: Path) -> bool:
     return archive.stat().st_size > RIVAL_NEEDS
 
 
-# --- what a fresh process does ----------------------------------------------------------------------------------------
+# --- the work of a new process ----------------------------------------------------------------------------------------
 
 
 def first_frame(path: str, planes: str | None) -> dict[str, float]:
@@ -70,11 +70,11 @@ def extract_first(archives: str, to: str) -> dict[str, float]:
 
 
 def open_all(path: str) -> dict[str, float]:
-    """Open, name the videos of all planes, and make the table of all frames, twice."""
+    """Open, list the videos of all planes, and make the table of all frames twice."""
     dataset = EmbryoDataset(path)
-    told = {"opening": timed(lambda: dataset.videos), "opened MB": peak()}
-    told |= {"table": timed(dataset.table), "table again": timed(dataset.table), "MB": peak()}
-    return told | {"rows": len(dataset.table())}
+    facts = {"opening": timed(lambda: dataset.videos), "opened MB": peak()}
+    facts |= {"table": timed(dataset.table), "table again": timed(dataset.table), "MB": peak()}
+    return facts | {"rows": len(dataset.table())}
 
 
 def ratarmount(path: str, index: str) -> dict[str, float]:
@@ -110,7 +110,7 @@ def random_frames(path: str) -> dict[str, float]:
 
 
 def peak() -> float:
-    """Megabytes that this process has held at most; `ru_maxrss` counts what its parent held when it started it."""
+    """Return the peak memory of this process in MB; `ru_maxrss` would include that of its parent."""
     with suppress(OSError):
         return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1e3
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
@@ -122,7 +122,7 @@ JOBS = {
 
 
 def fresh(job: str, *args: object, cache: Path) -> dict[str, float]:
-    """What a job tells and takes in a process of its own, which has imported everything when the clock starts."""
+    """Return the facts and the time of a job in a new process, which imports everything before the clock starts."""
     command = [sys.executable, __file__, "--job", job, *(json.dumps(arg, default=str) for arg in args)]
     environment = {**os.environ, "NSW_CACHE_DIR": str(cache), "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -133,15 +133,15 @@ def fresh(job: str, *args: object, cache: Path) -> dict[str, float]:
 
 def obey(job: str, args: list[str]) -> None:
     began = time.perf_counter()
-    told = JOBS[job](*map(json.loads, args))
-    print(json.dumps({"seconds": time.perf_counter() - began, **told}))
+    facts = JOBS[job](*map(json.loads, args))
+    print(json.dumps({"seconds": time.perf_counter() - began, **facts}))
 
 
 # --- the parts ----------------------------------------------------------------------------------------------------------
 
 
 def show(title: str, unit: str, times: dict[str, list[float]], factor: float) -> None:
-    """Rivals as rows; ratios are taken round by round, the first row against each."""
+    """Print one row per competitor; ratios to the first row are computed round by round."""
     first = next(iter(times.values()))
     print(f"\n| {title} | {unit} | times the first (median, range of rounds) |\n|---|---|---|")
     for rival, seconds in times.items():
@@ -151,7 +151,7 @@ def show(title: str, unit: str, times: dict[str, list[float]], factor: float) ->
 
 
 def opening(archives: Path, folder: Path, rounds: int) -> None:
-    """From the archives to the first frame."""
+    """Time the way from the archives to the first frame."""
     cache, out, index = folder / "cache", folder / "out", folder / "ratarmount.sqlite"
     names = ["indexing plane F0", "indexing all planes", "opening again", "extracting all"]
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -177,7 +177,7 @@ def opening(archives: Path, folder: Path, rounds: int) -> None:
 
 
 def reading(archives: Path, extracted: Path, rounds: int) -> None:
-    """One plane of a video, from the archive and from files that are in the page cache."""
+    """Time one plane of a video, from the archive and from files in the page cache."""
     names = EmbryoDataset(extracted).videos
     stacks: dict[str, list[float]] = {"files": [], "archive": []}
     bytes_: dict[str, list[float]] = {"files": [], "archive": []}
@@ -197,12 +197,12 @@ def reading(archives: Path, extracted: Path, rounds: int) -> None:
 
 def at_random(archives: Path, folder: Path) -> None:
     cache = folder / "cache"
-    told = {"ours": fresh("random_frames", archives, cache=cache)}
+    measured = {"ours": fresh("random_frames", archives, cache=cache)}
     archive, index = archives / "embryo_dataset.tar.gz", folder / "ratarmount.sqlite"
     if rivalled(archive):
-        told["ratarmountcore"] = fresh("ratarmount_random", archive, index, cache=cache)
+        measured["ratarmountcore"] = fresh("ratarmount_random", archive, index, cache=cache)
     print("\n| a random frame of plane F0, 200 times | median ms | 95 % ms | process, MB |\n|---|---|---|---|")
-    for name, facts in told.items():
+    for name, facts in measured.items():
         print(f"| {name} | {1000 * facts['median']:.2f} | {1000 * facts['95 %']:.2f} | {facts['MB']:.0f} |")
 
 
@@ -223,7 +223,7 @@ def tarball(path: Path, members: Any) -> None:
 
 
 def full_size(folder: Path, frames: int = 2_400_000) -> Path:
-    """Archives with all videos of the release and 2.4 million files of 300 bytes that do not compress."""
+    """Make archives with all released videos and 2.4 million files of 300 bytes that do not compress."""
     (archives := folder / "full").mkdir()
     videos, each = released_videos(), frames // (len(FocalPlane) * len(released_videos()))
     for plane in FocalPlane:
@@ -246,24 +246,24 @@ def full(folder: Path, with_folder: bool) -> None:
         extract_dataset(archives, folder / "full extracted")
         sources["extracted"] = folder / "full extracted"
     print(
-        "\n| 2.4 million frames | opening s | table s | table again s | peak MB when opened | peak MB |\n|---|---|---|---|---|---|"
+        "\n| 2.4 million frames | opening s | table s | table again s | peak MB after opening | peak MB |\n|---|---|---|---|---|---|"
     )
     for name, path in sources.items():
         for turn in "first", "again":
-            told = fresh("open_all", path, cache=cache)
-            cells = [f"{told[key]:.2f}" for key in ("opening", "table", "table again")]
-            cells += [f"{told[key]:.0f}" for key in ("opened MB", "MB")]
+            facts = fresh("open_all", path, cache=cache)
+            cells = [f"{facts[key]:.2f}" for key in ("opening", "table", "table again")]
+            cells += [f"{facts[key]:.0f}" for key in ("opened MB", "MB")]
             print(f"| {name}, {turn} | {' | '.join(cells)} |")
-    print(f"\n{told['rows']:,.0f} rows; index {megabytes(cache / 'archives'):.1f} MB")
+    print(f"\n{facts['rows']:,.0f} rows; index {megabytes(cache / 'archives'):.1f} MB")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=42_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", help="where archives and extracted files lie (default: the temporary folder)")
-    parser.add_argument("--full", action="store_true", help="2.4 million tiny files, from the archives alone")
-    parser.add_argument("--full-extracted", action="store_true", help="the same, and from the extracted folder as well")
+    parser.add_argument("--folder", help="folder for archives and extracted files (default: the temporary folder)")
+    parser.add_argument("--full", action="store_true", help="use 2.4 million tiny files, read from the archives")
+    parser.add_argument("--full-extracted", action="store_true", help="the same, also read from the extracted folder")
     parser.add_argument("--job", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.job:

@@ -1,19 +1,18 @@
-"""Validation beside the bare means, in interleaved rounds on the same files.
+"""Compare the validation with the least work that it needs, in interleaved rounds on the same files.
 
     python benchmarks/validate.py [--videos 40] [--frames 300] [--pictures 2100] [--rounds 5] [--folder FOLDER]
 
-Everything but pixels is timed against nothing but os.scandir and a read of the last two bytes of each file of the same
-tree; the aim is twice that. The row with threads shows why files in the system's cache are read without. The tree has
-the release's shape: seven planes, and in three of ten videos a folder F0 that repeats every frame, which validation
-reads as a whole. The files are small, for their size matters to neither, but where a copy is compared.
+Without pixels: compared with `os.scandir` and a read of the last two bytes of each file; the aim is at most twice that
+time. The row with threads shows why files in the system's cache are read without threads. The tree has the shape of the
+release: seven planes, and in three of ten videos a folder F0 that repeats every frame, which validation reads completely.
+The files are small, because their size matters only for these repeats.
 
-The pixel pass is timed against a bare pool of threads in which Pillow decodes the same files; the aim is 80 % of its
-speed, which is 1.25 times its time. There is one video in seven planes, with about half as many runs as a released one:
-what is done once a video weighs more in a shorter one. The measures' cache is empty in each round, and full for the last
-row. Then the pixel pass is done on all and on half of the pictures, each in a process of its own, to show what its
-memory depends on.
+With pixels: compared with a bare pool of threads in which Pillow decodes the same files; the aim is 80 % of its speed,
+which is 1.25 times its time. The data is one video in seven planes, with about half as many runs as a released one, so
+the work per video counts more. The cache of measures is empty in each round, and full for the last row. Then all and half
+of the pictures are measured, each in a separate process, to show how the memory depends on their number.
 
-FOLDER is where the trees are made and the disk that is measured; files are in the system's cache.
+FOLDER is where the trees are made; its disk is measured, with the files in the system's cache.
 """
 
 import argparse
@@ -46,7 +45,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def small_tree(folder, videos, frames):
-    """The release in small: `videos` sound videos of `frames` runs in seven planes, files of 600 bytes."""
+    """Make a small release: `videos` valid videos of `frames` runs in seven planes, with files of 600 bytes."""
     for entry in ANNOTATIONS, TIMES:
         (folder / entry).mkdir(parents=True)
     data = b"\xff\xd8" + bytes(596) + b"\xff\xd9"
@@ -71,7 +70,7 @@ def small_tree(folder, videos, frames):
 
 
 def tails(folder):
-    """The bare means: each file's last two bytes, from the folder down."""
+    """Read the last two bytes of each file in a folder, and return its sub-folders."""
     below = []
     for entry in os.scandir(folder):
         if entry.is_dir():
@@ -95,7 +94,7 @@ def decode(path):
 
 
 def bare_decoding(paths):
-    """Pillow in a pool of threads; what it decodes is let go."""
+    """Decode files with Pillow in a pool of threads, without keeping the pictures."""
     with ThreadPoolExecutor(cores()) as pool:
         for _ in pool.map(decode, paths):
             pass
@@ -113,21 +112,21 @@ def measure(rivals, rounds, before=lambda: None):
 
 
 def show(title, number, times, limit):
-    """A row a rival; the first is what the others are compared with."""
+    """Print one row per competitor; the others are compared with the first."""
     print(
-        f"\n| {title}: {number:,} files | seconds | microseconds a file | times the first (median, range of rounds) |"
+        f"\n| {title}: {number:,} files | seconds | microseconds per file | times the first (median, range of rounds) |"
     )
     print("|---|---|---|---|")
     first, *others = times
     for name in (first, *others):
         ratios = [mine / bare for mine, bare in zip(times[name], times[first], strict=True)]
-        told = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), limit {limit}"
+        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), limit {limit}"
         middle = statistics.median(times[name])
-        print(f"| {name} | {middle:.2f} | {1e6 * middle / number:.1f} | {told if name != first else ''} |")
+        print(f"| {name} | {middle:.2f} | {1e6 * middle / number:.1f} | {ratio if name != first else ''} |")
 
 
 def peak(root, cache):
-    """The largest memory, in MB, of a process that validates with pixels."""
+    """Return the peak memory, in MB, of a process that validates with pixels."""
     env = {**os.environ, "NSW_CACHE_DIR": str(cache)}
     done = subprocess.run([sys.executable, "-c", MEMORY, root], env=env, check=True, capture_output=True, text=True)
     return int(done.stdout) / (1024 * 1024 if sys.platform == "darwin" else 1024)
@@ -178,7 +177,7 @@ def main():
         for path in paths[::2]:
             os.unlink(path)
         empty()
-        print(f"\npeak memory, {len(paths):,} pictures: {whole:.0f} MB; half of them: {peak(root, cache):.0f} MB")
+        print(f"\npeak memory, {len(paths):,} pictures: {whole:.0f} MB; half as many: {peak(root, cache):.0f} MB")
         print(f"checks: {len(CHECKS)}, of which {sum(c.scope == 'pixels' for c in CHECKS.values())} look at pixels")
 
 

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: the shared sample data, the real frames, and a real JupyterLab with a browser (see lab.py)."""
+"""Fixtures for all tests: shared sample data, real frames, and a real JupyterLab in a browser (see lab.py)."""
 
 import os
 import shutil
@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import pytest
 from lab import BROWSER_FLAGS, Lab, find_browser, opener
 
-# A run in the background, or under nohup, inherits these signals as ignored, and would pass that on to the commands that
-# tests start and then interrupt. A handler is not inherited: the run itself still ignores them, a command begins with the default.
+# In the background or under nohup, pytest inherits these signals as ignored, and the commands that tests interrupt would
+# inherit this from pytest. A handler is not inherited: pytest still ignores the signals, but the commands do not.
 for number in signal.SIGINT, signal.SIGHUP, signal.SIGTERM:
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
 
-# The same examples in every run, whatever the machine; `pytest --hypothesis-profile=explore` looks for others.
+# The same examples every time and on every machine; `pytest --hypothesis-profile=explore` tries others.
 with suppress(ImportError):  # the tests of the wheel run without it
     import hypothesis
 
@@ -27,7 +27,7 @@ with suppress(ImportError):  # the tests of the wheel run without it
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests in a browser are slow, and come last: Playwright's event loop would be in the way of a test that starts its own."""
+    """Mark tests in a browser as slow, and run them last: Playwright's event loop disturbs tests that start their own."""
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.slow)
@@ -38,24 +38,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Shared(NamedTuple):
-    """Sample data that all tests share and none may change: `copy` it first."""
+    """Sample data that all tests share. Do not change it; change a `copy`."""
 
     archives: Path
     extracted: Path
     planted: tuple[Any, ...] = ()
 
     def copy(self, folder: Path) -> Path:
-        """Copy the extracted data set into the new `folder`; no file is shared, so the copy may be changed in any way."""
+        """Copy the extracted data set to the new `folder`, and return the folder; the copy may be changed in any way."""
         return Path(shutil.copytree(self.extracted, folder))
 
 
 def state(folder: str | Path) -> dict[str, tuple[int, ...]]:
-    """What a change of any file or folder below `folder` would change."""
+    """Return kind, size, time and number of each file and folder below `folder`: any change of them changes this."""
     found = {}
     with os.scandir(folder) as entries:
         for entry in entries:
-            told = entry.stat(follow_symlinks=False)
-            found[entry.path] = told.st_mode, told.st_size, told.st_mtime_ns, told.st_ino, told.st_nlink
+            facts = entry.stat(follow_symlinks=False)
+            found[entry.path] = facts.st_mode, facts.st_size, facts.st_mtime_ns, facts.st_ino, facts.st_nlink
             if entry.is_dir(follow_symlinks=False):
                 found |= state(entry.path)
     return found
@@ -66,8 +66,11 @@ _shared: dict[Path, dict[str, tuple[int, ...]]] = {}
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Shared]:
-    """`shared(videos=3, ...)`: sample data, drawn once per run for the same arguments (those of `make_archives`)."""
-    # here, since the tests of the wheel run without the library's requirements
+    """Return `shared(videos=3, ...)`, which returns sample data, drawn once per session for the same arguments.
+
+    The arguments are those of `make_archives`.
+    """
+    # imported here: the tests of the wheel run without the library's requirements
     from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
     from nsw_da_medical_image.dataset_util.sample import make_archives
 
@@ -88,7 +91,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Shared]:
 
 @pytest.fixture(autouse=True)
 def untouched(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail the test that changed the shared sample data, and not the ones that meet the change later."""
+    """Fail the test that changed the shared sample data, not the tests after it."""
     yield
     if "shared" not in request.fixturenames:
         return
@@ -96,7 +99,7 @@ def untouched(request: pytest.FixtureRequest) -> Iterator[None]:
         if (after := state(folder)) != before:
             _shared[folder] = after
             changed = sorted({path for path, _ in before.items() ^ after.items()})
-            pytest.fail(f"this test changed the shared sample data, of which it should take a copy: {changed[:5]}")
+            pytest.fail(f"this test changed the shared sample data; use shared().copy(folder) instead: {changed[:5]}")
 
 
 # --- real frames ---------------------------------------------------------------------------------
@@ -104,15 +107,15 @@ def untouched(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with real frames, which no copy of this repository may hold."""
+    """Return the folder with real frames, which must not be inside the repository; skip the test if there is none."""
     folder = os.environ.get("NSW_REAL_DATA")
     if not folder:
-        pytest.skip("NSW_REAL_DATA names no folder with real frames")
+        pytest.skip("set NSW_REAL_DATA to a folder with real frames")
     return Path(folder)
 
 
 def no_browser(reason: str) -> None:
-    """Skip, or fail where the environment promises a browser."""
+    """Skip the test, or fail it if NSW_REQUIRE_BROWSER is 1."""
     if os.environ.get("NSW_REQUIRE_BROWSER") == "1":
         pytest.fail(f"NSW_REQUIRE_BROWSER=1, but {reason}")
     pytest.skip(reason)
@@ -120,10 +123,10 @@ def no_browser(reason: str) -> None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """A headless Chromium that Playwright drives."""
+    """Yield a headless Chromium, controlled by Playwright; skip the test if there is none."""
     path = find_browser()
     if path is None:
-        no_browser("there is no Chromium or Chrome on PATH")
+        no_browser("Chromium or Chrome was not found on PATH")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -136,7 +139,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """One JupyterLab server for all tests; only where there is a browser to look at it."""
+    """Yield one JupyterLab server for all tests in a browser."""
     server = Lab(tmp_path_factory.mktemp("lab")).wait()
     yield server
     server.stop()
@@ -144,9 +147,9 @@ def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
 
 @pytest.fixture
 def open_notebook(lab: Lab, browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a notebook in JupyterLab and returns its page: see `open_notebook` in lab.py."""
+    """Yield a function that opens a notebook in JupyterLab and returns its page: see `open_notebook` in lab.py."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    context.set_default_timeout(180_000)  # only ends what has failed; a busy machine is slow
+    context.set_default_timeout(180_000)  # long, because a busy machine is slow
     yield opener(lab, context)
     context.close()
     for session in lab.request("GET", "api/sessions"):

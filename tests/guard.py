@@ -1,30 +1,33 @@
-"""Record what the library does, and compare two recordings: a guard for moving code without changing it.
+"""Record what the library does, and compare two recordings. Use it to check that a change of the code changes nothing else.
 
     python tests/guard.py make FOLDER                  # once: sample data, archives, partial copies, batches, lists
-    python tests/guard.py record FOLDER OUT.json       # once per tree: every command and every public method on them
-    python tests/guard.py compare OLD.json NEW.json    # the differences; status 1 if one of them is not reviewed
+    python tests/guard.py record FOLDER OUT.json       # once per version: every command and every public method
+    python tests/guard.py compare OLD.json NEW.json    # print the differences; status 1 if one is not reviewed
 
-Two trees in two environments, both with the development requirements, and one folder of inputs for both:
+You need two checkouts, each with its own environment and the development requirements, and one folder of inputs for both:
 
-    git worktree add /somewhere/old v1 && python -m venv /somewhere/venv-old      # and the same for the new tree
+    git worktree add /somewhere/old v1 && python -m venv /somewhere/venv-old      # and the same for the new version
     PYTHONPATH=/somewhere/old /somewhere/venv-old/bin/python tests/guard.py make /somewhere/inputs
     PYTHONPATH=/somewhere/old /somewhere/venv-old/bin/python tests/guard.py record /somewhere/inputs old.json
     PYTHONPATH=/somewhere/new /somewhere/venv-new/bin/python tests/guard.py record /somewhere/inputs new.json
     python tests/guard.py compare old.json new.json --reviewed tests/guard_wording.tsv
 
-The same copy of this script records both trees, at the same place of the inputs. The package is the one that can be imported;
-`record` prints where it is, and takes the scripts at the root from the folder above it. Record a tree twice, and compare the
-two, to see that nothing depends on chance. `record --only REGEX` runs some cases; `--list` prints their names.
+Record both versions with the same copy of this script, and do not move the inputs. The script records the package that it
+can import: `record` prints its folder, and takes the scripts at the root from the folder above. Record one version twice and
+compare, to see that no result depends on chance. `record --only REGEX` records some cases; `--list` prints their names.
 
-`compare` distinguishes three things. *Sentences* are lines of the output, messages, help and visible text of pages: the pair
-(old, new) must be in the reviewed file. Names, numbers, paths and quoted text that both sentences contain become <1>, <2>, ...,
-so one pair stands for all instances, and a number that only the new sentence has remains visible. *Names* of the public API,
-with their signatures, that are removed, added or changed must be in the reviewed file too. Everything else is *exact*: exit
-status, files, CSV, JSON, tables, findings, pixels, messages of the widget; no review accepts a difference. `--write-reviewed`
-appends what is not reviewed for a person to read; delete what is not meant. If a name was replaced, a person turns its two rows,
-`name <tab> old <tab>` and `name <tab> <tab> new`, into `name <tab> old <tab> new`; keys and columns of that name follow it.
-If a case itself needs a new name or a new module, extend COMMANDS and RENAMED below. A case of a function that is gone is
-accepted if its removal is reviewed.
+`compare` distinguishes three kinds of differences.
+
+- *Sentences* are lines of output, messages, help and visible text of pages. The pair (old, new) must be in the reviewed
+  file. Names, numbers, paths and quoted text that both sentences contain become <1>, <2>, ..., so one pair covers all
+  instances; a number that only the new sentence contains stays visible.
+- *Names* are public names with their signatures. Those that are removed, added or changed must be in the reviewed file.
+- Everything else must be *exactly* the same: exit status, files, CSV, JSON, tables, findings, pixels, messages of the widget.
+
+`--write-reviewed` appends the differences that are not reviewed: read them, and delete those that are mistakes. If a name was
+replaced, join its two rows, `name <tab> old <tab>` and `name <tab> <tab> new`, to `name <tab> old <tab> new`; keys and columns
+of that name then count as renamed too. If a case needs a new name or a new module, extend COMMANDS and RENAMED below. A case
+of a removed function is accepted if the removal is reviewed.
 """
 
 import argparse
@@ -62,7 +65,7 @@ from typing import Any, NamedTuple
 PACKAGE = "nsw_da_medical_image"
 REVIEWED = Path(__file__).with_name("guard_wording.tsv")
 
-#: Where each command may be: modules of the package, the first that exists counts, or scripts at the root.
+#: The module of each command (the first that exists is used), or its script at the root.
 COMMANDS: dict[str, tuple[str, ...]] = {
     "sample": ("dataset_util.sample",),
     "extract_dataset": ("dataset_util.extract_dataset",),
@@ -77,12 +80,13 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "experiment_1": ("experiment_1.py",),
 }
 #: Later names of public functions, classes and members, by the name that the cases below use: {"sound": ("valid",)}.
+#: A later name may be private; the cases then still call the function.
 RENAMED: dict[str, tuple[str, ...]] = {
     "Form": ("ImageForm", "FolderForm"),
     "unless_all": ("none_if_all",),
     "summary_text": ("dataset_text", "report_text"),
-    "Excluding": ("HasExclusions",),
-    "Searched": ("HasListings",),
+    "Excluding": ("_HasExclusions",),
+    "Searched": ("_HasListings",),
     "check": ("check_split",),
     "SyntheticRun": ("SyntheticBatch",),
     "SyntheticRuns": ("SyntheticBatches",),
@@ -91,10 +95,14 @@ RENAMED: dict[str, tuple[str, ...]] = {
     "write_run": ("write_batch",),
     "tell": ("show",),
     "complain": ("report_error",),
-    "say_once": ("warn_once",),
+    "say_once": ("_warn_once",),
     "Changed": ("ArchiveChanged",),
     "facts_of": ("file_state",),
     "contact_sheet": ("still_sheet",),  # that of the player
+    "frame_label": ("_frame_label",),
+    "list_images": ("_list_images",),
+    "decode_image": ("_decode_image",),
+    "split_json": ("_split_json",),
 }
 
 
@@ -107,7 +115,7 @@ def first_name(name: str) -> str:
 SAYS = {"message", "remedy", "faults", "fault", "rule", "said", "note", "notes", "meaning", "help", "reason"}
 #: Keys whose values are measured, or depend on the machine.
 MEASURED = {"seconds", "processes", "workers"}
-SECONDS = 120  # a case that lasts longer is killed
+SECONDS = 120  # seconds after which a case is killed
 
 
 # --- values as JSON ------------------------------------------------------------------------------
@@ -126,13 +134,13 @@ class Place:
         self.paths = sorted(both, key=lambda pair: -len(pair[0]))
 
     def plain(self, text: str) -> str:
-        """Return a text without what is different each time."""
+        """Return a text without the parts that are different each time."""
         for path, name in self.paths:
             text = text.replace(path, name)
         text = re.sub(r"\bembryo-[a-z0-9_]{8}\b", "embryo-RANDOM", text)
         text = re.sub(r"(\.[\w.]*?[-.])[a-z0-9_]{8}(?=$|[\s/:'\",;)])", r"\1RANDOM", text)
         text = re.sub(r"\b0x[0-9a-f]{6,}\b", "0xADDRESS", text)
-        text = re.sub(r"\b[0-9.]+ s in [0-9]+ processes", "S s in N processes", text)
+        text = re.sub(r"\b[0-9.]+ s in [0-9]+ process(es)?", "S s in N processes", text)
         text = re.sub(r"\b(20\d\d-\d\d-\d\d)([T ]\d\d:\d\d:\d\d(\.\d+)?)?", self._moment, text)
         return text.encode("utf-8", "backslashreplace").decode()
 
@@ -152,7 +160,7 @@ def words(text: Any) -> dict[str, list[str]]:
 
 
 class Ready(dict):
-    """JSON that `told` leaves as it is."""
+    """JSON that `told` does not change."""
 
 
 def told(value: Any, name: str = "") -> Any:
@@ -224,7 +232,7 @@ def ranges(runs: tuple[tuple[int, int], ...]) -> str:
 
 
 def as_row(finding: Any) -> dict[str, Any]:
-    """Turn a finding, before it had a type of its own, into the row of text or the fault of a batch that it was."""
+    """Turn a finding into what it was before it had its own type: a row of text, or the fault of a batch."""
     row = {**finding._asdict(), "runs": ranges(finding.runs)}
     del row["batch"]
     if finding.check.startswith("synthetic-"):
@@ -272,7 +280,7 @@ def told_figure(figure: Any) -> dict[str, Any]:
 
 
 class _Page(HTMLParser):
-    """Collects the visible text of a page, its pictures, its data and its drawings."""
+    """Collect the visible text of a page, its pictures, its data and its drawings."""
 
     INLINE = ("b", "i", "em", "strong", "span", "a", "code", "button", "small", "img", "label")
     DRAWN = ("svg", "rect", "polyline", "polygon", "line", "path", "circle", "text")
@@ -408,7 +416,7 @@ class Absent(AttributeError):
 
 
 class Library:
-    """The public names of the package that can be imported, wherever they are now."""
+    """The public names of the package that can be imported, in whatever module they are now."""
 
     def __init__(self) -> None:
         self.package = importlib.import_module(PACKAGE)
@@ -431,6 +439,10 @@ class Library:
         for each in (plain, *RENAMED.get(plain, ())):
             for found in self.places.get(each, {}).values():
                 return found
+        for each in RENAMED.get(plain, ()):  # a name that is private now
+            for module in self.modules.values():
+                if each.startswith("_") and each in vars(module):
+                    return vars(module)[each]
         raise Absent(plain)
 
     def command(self, name: str) -> Callable[[list[str]], Any]:
@@ -475,7 +487,7 @@ def tried(read: Callable[[], Any]) -> Any:
 
 
 def member(thing: Any, name: str) -> Any:
-    """Return a member by its present name; what a data set no longer has itself may be a member of its contents."""
+    """Return a member by its present name, perhaps from the contents of a data set, to which some members have moved."""
     for holder in (thing, getattr(thing, "contents", None)):
         for each in (name, *RENAMED.get(name, ())):
             if hasattr(type(holder), each) or each in getattr(holder, "__dict__", ()):
@@ -494,7 +506,7 @@ def ask(thing: Any, name: str, *args: Any, **options: Any) -> Any:
     return tried(read)
 
 
-# --- cases: a name, and what is done -------------------------------------------------------------
+# --- cases: a name and a function -------------------------------------------------------------
 
 
 class Case(NamedTuple):
@@ -676,7 +688,7 @@ def make_hostile(library: Library, folder: Path) -> None:
 
 
 def make_partial(library: Library, folder: Path) -> None:
-    """Write copies that lack something, and folders that are no data set."""
+    """Write incomplete copies, and folders that are not a data set."""
     whole = folder / "sample" / "extracted"
     plane, notes, times = "embryo_dataset", "embryo_dataset_annotations", "embryo_dataset_time_elapsed"
     to = folder / "partial"
@@ -730,7 +742,7 @@ def make_partial(library: Library, folder: Path) -> None:
 
 
 def make_special(folder: Path, to: Path) -> None:
-    """Write copies with files that are no files, and with names that deceive."""
+    """Write copies with special files, and with misleading names."""
     whole = folder / "sample" / "extracted"
     entries = ("embryo_dataset", "embryo_dataset_F15", "embryo_dataset_annotations", "embryo_dataset_time_elapsed")
     for name in ("special-files", "special-grades", "odd-names"):
@@ -876,7 +888,7 @@ def make_lists(folder: Path) -> None:
 
 
 def make_cache(library: Library, folder: Path) -> None:
-    """Write what this tree keeps of archives, folders and pixels, for a later tree to rebuild or to use."""
+    """Write the caches of this version, for a later version to use or to rebuild."""
     before = os.environ.get("NSW_CACHE_DIR")
     os.environ["NSW_CACHE_DIR"] = str(folder / "cache")
     try:
@@ -954,7 +966,7 @@ def module_help(library: Library, name: str) -> Case:
 
 
 def after(library: Library, name: str, *args: str | Path) -> Callable[[], Any]:
-    """Return what runs a command first, so that a case sees what it does the second time."""
+    """Return a function that runs a command first, so that a case records its second execution."""
     return lambda: library.command(name)([*map(str, args)])
 
 
@@ -1303,7 +1315,7 @@ def look_at_dataset(library: Library, path: Path, full: bool) -> dict[str, Any]:
 
 
 def told_part(dataset: Any) -> Any:
-    """Extract a part, and return what it holds."""
+    """Extract a part, and return its content."""
     part = dataset.extract(["SAM1-2"], ["F0", "F15"], to="part")
     USED.add("EmbryoDataset.extract")
     return [told(part.videos), told(part.planes), told(part.table())]
@@ -1806,11 +1818,11 @@ def grouped(name: str, calls: Callable[[], Iterator[tuple[str, Callable[[], Any]
     return Case(name, lambda: {PLACE.plain(each): tried(call) for each, call in calls()})
 
 
-# --- cases: the player and a front end that is not there -----------------------------------------
+# --- cases: the player with a front end ----------------------------------------------------------
 
 
 class FrontEnd:
-    """Stands in for the browser: keeps all that a widget sends, and sends to it."""
+    """Replace the browser: keep all that a widget sends, and send messages to it."""
 
     def __init__(self) -> None:
         import comm
@@ -1865,7 +1877,7 @@ class FrontEnd:
 
 
 def play(library: Library, path: Path) -> dict[str, Any]:
-    """Play a video with a front end that is not there, through all of the protocol."""
+    """Play a video with a `FrontEnd`, using the whole protocol."""
     front = FrontEnd()
     dataset = library.EmbryoDataset(path)
     videos = [dataset[name] for name in dataset]
@@ -2011,7 +2023,7 @@ CLASSES += ("SyntheticBatches", "SyntheticBatch")
 
 
 def all_cases(library: Library, folder: Path) -> list[Case]:
-    """Return all cases for the inputs in a folder, with names that differ and that hold no path of this machine."""
+    """Return all cases for the inputs in a folder; their names are unique and contain no path of this machine."""
     cases = [
         *sample_commands(library, folder),
         *option_commands(library, folder),
@@ -2092,7 +2104,7 @@ def as_pair(old: str, new: str) -> tuple[str, str]:
 
 
 def sentence_pairs(old: list[str], new: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield the sentences that differ, side by side; '' if there is none on one side."""
+    """Yield the sentences that differ, side by side; '' for a missing one."""
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     for kind, a, b, c, d in matcher.get_opcodes():
         if kind == "equal":
@@ -2155,7 +2167,7 @@ class Comparison:
 
     @property
     def unreviewed(self) -> list[tuple[str, str, str]]:
-        """The sentences and names that are not reviewed."""
+        """Return the sentences and names that are not reviewed."""
         told = [("sentence", *pair) for pair in self.sentences] + self.names
         return sorted(set(told) - self.reviewed.rows)
 
@@ -2242,30 +2254,36 @@ def append_reviewed(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return what the command takes."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python tests/guard.py", description="Record what the library does, and compare two recordings."
     )
     tasks = parser.add_subparsers(dest="task", required=True)
-    task = tasks.add_parser("make", help="write the inputs")
-    task.add_argument("folder", type=Path, help="the folder to make, which must not exist")
-    task = tasks.add_parser("record", help="observe the tree that can be imported")
+    task = tasks.add_parser("make", help="make the inputs")
+    task.add_argument("folder", type=Path, help="the folder to make; it must not exist")
+    task = tasks.add_parser("record", help="record the version that can be imported")
     task.add_argument("folder", type=Path, help="the inputs")
     task.add_argument("out", type=Path, nargs="?", help="the recording to write")
-    task.add_argument("--only", default="", metavar="REGEX", help="only the cases whose names match")
-    task.add_argument("--jobs", type=int, default=2, help="cases at a time (2)")
-    task.add_argument("--list", action="store_true", help="print the names of the cases, and observe nothing")
-    task = tasks.add_parser("compare", help="print the differences of two recordings")
+    task.add_argument("--only", default="", metavar="REGEX", help="record only the cases whose names match")
+    task.add_argument("--jobs", type=int, default=2, help="number of cases at a time (default: 2)")
+    task.add_argument("--list", action="store_true", help="print the names of the cases, and record nothing")
+    task = tasks.add_parser("compare", help="print the differences between two recordings")
     task.add_argument("old", type=Path)
     task.add_argument("new", type=Path)
-    task.add_argument("--reviewed", type=Path, default=REVIEWED, help="the reviewed differences (%(default)s)")
-    task.add_argument("--write-reviewed", action="store_true", help="append what is not reviewed, for a person to read")
-    task.add_argument("--most", type=int, default=200, help="print so many exact differences (200)")
+    task.add_argument(
+        "--reviewed", type=Path, default=REVIEWED, help="the file of reviewed differences (default: %(default)s)"
+    )
+    task.add_argument(
+        "--write-reviewed", action="store_true", help="append the differences that are not reviewed, to be read"
+    )
+    task.add_argument(
+        "--most", type=int, default=200, help="print at most N exact differences (default: 200)", metavar="N"
+    )
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns 1 if something differs that is not reviewed."""
+    """Run the command, and return 1 if a difference is not reviewed."""
     args = parser().parse_args(argv)
     if args.task == "make":
         make(Path(os.path.realpath(args.folder)))

@@ -1,16 +1,16 @@
-"""A real JupyterLab with a real browser, for tests: see the fixtures `lab`, `browser` and `open_notebook` in conftest.
+"""Start a real JupyterLab and a real browser for tests: see the fixtures `lab`, `browser` and `open_notebook` in conftest.
 
 ```python
 def test_player(open_notebook):
     page = open_notebook("nbs/yolo.ipynb", dark=True)
-    assert run_all(page)                        # false where a cell failed; its text says which, and how
+    assert run_all(page)                        # false if a cell fails; its text names the cell and the error
     page.get_by_role("button", name="Play").click()
-    screenshot(page, "player")                  # a file only where NSW_SCREENSHOTS names a folder
-    assert not page_errors(page)                # what the front end raised
+    screenshot(page, "player")                  # writes a file if NSW_SCREENSHOTS is set
+    assert not page_errors(page)                # errors in the browser
 ```
 
 Playwright's synchronous interface keeps an event loop running in the main thread, so a test that uses it cannot call
-`asyncio.run`. conftest runs these tests last, and the others never meet that loop.
+`asyncio.run`. conftest runs these tests last, so that the loop does not disturb the others.
 """
 
 import json
@@ -46,7 +46,7 @@ LIFETIME = 1800  # seconds after which a server ends, whatever happens
 
 
 def find_browser() -> str | None:
-    """The path of a Chromium or Chrome on PATH."""
+    """Return the path of a Chromium or Chrome on PATH, or None."""
     return next((path for path in map(shutil.which, BROWSERS) if path), None)
 
 
@@ -56,8 +56,8 @@ def find_browser() -> str | None:
 def guard(command: list[str], lifetime: float) -> int:
     """Run `command` until it ends, standard input closes, or `lifetime` seconds have passed; then end it.
 
-    Whoever started this holds the other end of standard input. The system closes that end even when its holder is
-    killed, so no server outlives its tests.
+    The caller has the other end of standard input. The system closes it even if the caller is killed, so no server
+    outlives its tests.
     """
     import threading
 
@@ -81,7 +81,7 @@ def guard(command: list[str], lifetime: float) -> int:
 class Lab:
     """A JupyterLab server of this interpreter, on a free port of the loopback interface, with a home of its own.
 
-    `home` is an empty folder: `home/root` is what JupyterLab shows, all of its settings and caches lie beside.
+    `home` is an empty folder. JupyterLab shows `home/root`; its settings and caches are in other folders of `home`.
     """
 
     def __init__(self, home: Path, lifetime: float = LIFETIME):
@@ -93,7 +93,7 @@ class Lab:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        # without the toast that offers news; every cell in the page, not only the visible ones
+        # no news; all cells in the page, not only the visible ones
         self.set("apputils-extension", "notification", {"fetchNews": "false", "doNotDisturbMode": True})
         self.set("notebook-extension", "tracker", {"windowingMode": "none"})
         self.log = self.home / "server.log"
@@ -106,7 +106,7 @@ class Lab:
         path.write_text(json.dumps(values), encoding="utf-8")
 
     def _environment(self) -> dict[str, str]:
-        """This process's environment without anyone's Jupyter or desktop settings."""
+        """Return the environment of this process without the user's Jupyter and desktop settings."""
         env = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "IPYTHON", "XDG_"))}
         folders = {
             "HOME": "user",
@@ -154,7 +154,7 @@ class Lab:
             return json.loads(answer.read() or b"null")
 
     def wait(self, timeout: float = 180) -> "Lab":
-        """Return when the server answers; raise with its log where it does not come up."""
+        """Return when the server answers; raise an error with its log if it does not start."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
@@ -166,7 +166,7 @@ class Lab:
         raise RuntimeError("JupyterLab did not start:\n" + self.log.read_text(errors="replace")[-3000:])
 
     def stop(self) -> None:
-        """End the server and its kernels, politely first; at most about 20 seconds."""
+        """Stop the server and its kernels within about 20 seconds, first politely, then by force."""
         if self.process.poll() is None:
             try:
                 self.request("POST", "api/shutdown")
@@ -194,14 +194,14 @@ KERNEL_IDLE = """() => {
 
 
 def page_errors(page: Any) -> list[str]:
-    """The exceptions that no code in the page caught, oldest first."""
+    """Return the exceptions that were not caught in the page, oldest first."""
     return _errors[page]
 
 
 def wait_idle(page: Any, timeout: float = 180) -> None:
     """Return when JupyterLab is up in `page` and the kernel of its current notebook waits for work.
 
-    For after `page.reload()`, too.
+    Also works after `page.reload()`.
     """
     page.wait_for_function("() => window.jupyterapp", timeout=timeout * 1000)
     page.evaluate("() => window.jupyterapp.started")
@@ -209,7 +209,7 @@ def wait_idle(page: Any, timeout: float = 180) -> None:
 
 
 def opener(lab: Lab, context: Any) -> Callable[..., Any]:
-    """The function behind the fixture `open_notebook`; `context` is a Playwright browser context."""
+    """Return the function of the fixture `open_notebook`; `context` is a Playwright browser context."""
 
     def open_notebook(path: str | Path, *, name: str | None = None, dark: bool = False, timeout: float = 180) -> Any:
         """Copy the notebook at `path` into a folder of its own below `lab.root` and open it.
@@ -239,7 +239,7 @@ def opener(lab: Lab, context: Any) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Ran:
-    """What came of running a notebook: true where no cell failed, else `error` names the cell and its exception."""
+    """Result of running a notebook: true if no cell failed; otherwise `error` names the cell and its exception."""
 
     ok: bool
     error: str = ""
@@ -249,12 +249,12 @@ class Ran:
 
 
 def saved_cells(page: Any) -> list[dict[str, Any]]:
-    """The cells of the current notebook with their outputs, as they would be saved now."""
+    """Return the cells of the current notebook with their outputs, as they would be saved now."""
     return page.evaluate("() => window.jupyterapp.shell.currentWidget.content.model.toJSON().cells")
 
 
 def first_error(page: Any) -> str:
-    """The first cell that holds an error output: its number, its source and its traceback; '' where none does."""
+    """Return the number, source and traceback of the first cell with an error, or '' if no cell has one."""
     for number, cell in enumerate(saved_cells(page), 1):
         for out in cell.get("outputs", []):
             if out["output_type"] == "error":
@@ -284,7 +284,7 @@ def red(page: Any) -> list[str]:
 def run_all(page: Any, timeout: float = 300) -> Ran:
     """Run all cells of the current notebook, as the menu does, and wait for the last one.
 
-    Cells marked `#| eval: false` run as well: that directive speaks to nbdev only.
+    Cells marked `#| eval: false` also run: that directive is only for nbdev.
     """
     page.evaluate(
         """() => {
@@ -300,12 +300,12 @@ def run_all(page: Any, timeout: float = 300) -> Ran:
         return Ran(True)
     return Ran(
         False,
-        first_error(page) or ran["why"] or "JupyterLab gave up, and no cell holds an error: the kernel has died",
+        first_error(page) or ran["why"] or "JupyterLab gave up, and no cell has an error: the kernel has died",
     )
 
 
 def screenshot(page: Any, name: str) -> Path | None:
-    """Save what `page` shows as `name`.png in the folder that NSW_SCREENSHOTS names, if it does."""
+    """Save what `page` shows as `name`.png in the folder NSW_SCREENSHOTS, if it is set."""
     folder = os.environ.get("NSW_SCREENSHOTS")
     if not folder:
         return None

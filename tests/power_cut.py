@@ -1,6 +1,6 @@
-"""Power cuts for tests: a small ext4 file system whose disk is looked at as it is at a given moment.
+"""Simulate power cuts for tests: look at the disk of a small ext4 file system as it is at a given moment.
 
-`after_power_cuts` needs root and loop devices, and skips the test with the reason if there are none. `recorded_calls` needs
+`after_power_cuts` needs root and loop devices; without them it skips the test with the reason. `recorded_calls` needs
 nothing: it records the order of the calls on which the promise depends.
 """
 

@@ -1,8 +1,8 @@
-"""Ten archives made of real frames, for tests that `NSW_REAL_DATA` lets see some; nothing of it stays in the repository.
+"""Make the ten archives from real frames, for tests with `NSW_REAL_DATA`; none of it stays in the repository.
 
-The folder holds frames of plane F0 and annotations of a few videos. What it lacks is made here in the released form:
-the six other planes repeat the frames of F0, times run from hour 4 in steps of a quarter of an hour over the annotated
-runs, one grade is given.
+The folder contains frames of plane F0 and annotations of a few videos. The rest is made here in the released form: the
+other six planes repeat the frames of F0, times begin at hour 4 in steps of a quarter of an hour over the annotated runs,
+and one video has a grade.
 """
 
 import io

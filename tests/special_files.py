@@ -1,7 +1,7 @@
-"""Runs commands for tests in processes of their own, which start at once: a server that has imported them all forks.
+"""Run commands for tests in separate processes that start at once: a server imports all commands and forks.
 
-`python special_files.py` reads a line of JSON for each command, [name, arguments, seconds], and answers with a line: status,
-output, error output, seconds, and the largest memory in MB. The status is None if the command had to be killed.
+`python special_files.py` reads one line of JSON per command, [name, arguments, seconds], and answers with one line: status,
+output, error output, seconds, and the peak memory in MB. The status is None if the command had to be killed.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Each check in .ci/check.py finds the fault that it exists for, in a small project made for the purpose."""
+"""Test that each check of .ci/check.py finds its problem, in a small project made for the purpose."""
 
 import json
 import shutil
@@ -42,15 +42,15 @@ def write(path: Path, cells: list[nbformat.NotebookNode]) -> None:
 
 
 def library(*cells: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    """A notebook that exports the module greeting, then `cells`."""
+    """Return the cells of a notebook that exports the module greeting, then `cells`."""
     first = [new_markdown_cell("# greeting\n\n> Greets"), new_code_cell("#| default_exp tools.greeting")]
     return [*first, new_code_cell(GREET), *cells]
 
 
 @pytest.fixture(scope="module")
-def faultless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with this repository's settings and checks, and one small module."""
-    root = tmp_path_factory.mktemp("faultless")
+def correct(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project with this repository's settings and checks, and one small module."""
+    root = tmp_path_factory.mktemp("correct")
     for name in ("settings.ini", "pyproject.toml", ".gitignore"):
         shutil.copy(REPO / name, root)
     (root / ".ci").mkdir()
@@ -58,7 +58,7 @@ def faultless(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(REPO / ".ci" / name, root / ".ci")
     write(root / "nbs/index.ipynb", INDEX)
     write(root / "nbs/tools/00_greeting.ipynb", library(new_code_cell('assert greet("you") == "hello you"')))
-    tool(sys.executable, "-m", "ruff", "format", "--quiet", ".ci", cwd=root)  # its layout is not the matter here
+    tool(sys.executable, "-m", "ruff", "format", "--quiet", ".ci", cwd=root)  # the format of .ci is not tested here
     nbdev("nbdev_export", root)
     note_outputs(root, "nbs/index.ipynb")
     tool(sys.executable, ".ci/readme.py", cwd=root)
@@ -68,12 +68,12 @@ def faultless(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(faultless: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(faultless, tmp_path / "project")
+def project(correct: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(correct, tmp_path / "project")
 
 
 def check(project: Path, *names: str) -> list[str]:
-    """The findings of the named checks, which leave the project's files as they are."""
+    """Return the findings of the named checks, and assert that the project's files stay unchanged."""
     before = state(project)
     done = subprocess.run(
         [sys.executable, ".ci/check.py", *names], cwd=project, text=True, capture_output=True, check=False
@@ -82,7 +82,8 @@ def check(project: Path, *names: str) -> list[str]:
     assert state(project) == before
     *findings, last = done.stdout.splitlines()
     assert done.returncode == (1 if findings else 0)
-    assert last.startswith(f"{len(findings)} finding(s)" if findings else "No findings")
+    plural = "s" * (len(findings) != 1)
+    assert last.startswith(f"{len(findings)} finding{plural} in" if findings else "No findings")
     return findings
 
 
@@ -179,32 +180,32 @@ UNTYPED = 'def wrong() -> int:\n    return "one"\n'
 PICTURE = "image/png"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 EMBEDDED = "data:image/png;base64,iVBORw0="
-UNKNOWN = "cell 2 (id 00000001) holds an output that is not in nbs/outputs.json"
+UNKNOWN = "cell 2 (id 00000001) contains an output that is not in nbs/outputs.json"
 
-FAULTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
-    "edited module": ("sync", plant_module_edit, "greeting.py is not what the notebooks export"),
+PROBLEMS: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "edited module": ("sync", plant_module_edit, "greeting.py differs from what its notebook exports"),
     "edited notebook": (
         "sync",
         plant_cells("1", "#| export\nx = 1"),
-        "greeting.py is not what the notebooks export",
+        "greeting.py differs from what its notebook exports",
     ),
-    "version": ("sync", plant_version, "__init__.py is not what the notebooks export"),
+    "version": ("sync", plant_version, "__init__.py differs from what its notebook exports"),
     "missing module": (
         "sync",
         lambda p: (p / PACKAGE / "tools/greeting.py").unlink(),
-        "has not been written",
+        "does not exist yet",
     ),
     "missing index": (
         "sync",
         lambda p: (p / PACKAGE / "_modidx.py").unlink(),
-        "_modidx.py has not been written",
+        "_modidx.py does not exist yet",
     ),
-    "orphan": ("sync", plant_text(f"{PACKAGE}/tools/old.py", "x = 1\n"), "old.py has no notebook"),
+    "orphan": ("sync", plant_text(f"{PACKAGE}/tools/old.py", "x = 1\n"), "old.py is not exported by any notebook"),
     "unadded": ("unadded", plant_text(f"{PACKAGE}/tools/new.py", "x = 1\n"), "run git add"),
     "unadded notebook": ("unadded", lambda p: write(p / "nbs/new.ipynb", []), "run git add nbs/new.ipynb"),
     "unclean": ("clean", plant_unclean, "run nbdev_clean --fname nbs/tools/00_greeting.ipynb"),
     "no notebook": ("clean", plant_text("nbs/a.ipynb", '{"cells": ['), "a.ipynb cannot be read"),
-    "widget state": ("private", plant_widgets, "nbs/tutorials/a.ipynb holds saved widget state"),
+    "widget state": ("private", plant_widgets, "nbs/tutorials/a.ipynb contains saved widget state"),
     "picture": ("private", plant_saved("nbs/a.ipynb", **{PICTURE: "iVBORw0="}), UNKNOWN),
     "picture in a tutorial": ("private", plant_saved("nbs/tutorials/a.ipynb", **{PICTURE: "iVBORw0="}), UNKNOWN),
     "svg": ("private", plant_saved("nbs/a.ipynb", **{"image/svg+xml": "<svg/>"}), UNKNOWN),
@@ -213,18 +214,18 @@ FAULTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "widget": (
         "private",
         plant_noted("nbs/a.ipynb", new_code_cell("1", outputs=[new_output("display_data", data={WIDGET: {}})])),
-        "nbs/a.ipynb, cell 2 (id 00000001) holds a saved widget",
+        "nbs/a.ipynb, cell 2 (id 00000001) contains a saved widget",
     ),
-    "attachment": ("private", plant_attachment, "cell 1 (id 00000000) holds an attachment"),
+    "attachment": ("private", plant_attachment, "cell 1 (id 00000000) contains an attachment"),
     "noted attachment": (
         "private",
         plant_noted("nbs/a.ipynb", new_markdown_cell("", attachments={"a.png": {PICTURE: "iVBORw0="}})),
-        "cell 2 (id 00000001) holds an attachment",
+        "cell 2 (id 00000001) contains an attachment",
     ),
     "picture in prose": (
         "private",
         lambda p: write(p / "nbs/a.ipynb", [new_markdown_cell(f"![]({EMBEDDED})")]),
-        "cell 1 (id 00000000) holds a picture in its text",
+        "cell 1 (id 00000000) contains a picture in its text",
     ),
     "value without result": ("shown", plant_cells("x = 2", "x"), "cell 5 (id 00000004) shows no result"),
     "print without result": (
@@ -239,8 +240,8 @@ FAULTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     ),
     "many large notebooks": ("shown", plant_large, "12,000,000 are too many"),
     "output that is gone": ("shown", plant_stale, "lists outputs that nbs/a.ipynb does not have"),
-    "notebook that is gone": ("shown", plant_gone, "lists nbs/a.ipynb, which is gone"),
-    "readme": ("readme", plant_text("README.md", "# Another\n"), "README.md is behind nbs/index.ipynb"),
+    "notebook that is gone": ("shown", plant_gone, "lists nbs/a.ipynb, which does not exist"),
+    "readme": ("readme", plant_text("README.md", "# Another\n"), "README.md is not up to date with nbs/index.ipynb"),
     "no index": ("readme", lambda p: (p / "nbs/index.ipynb").unlink(), "nbs/index.ipynb is missing"),
     "lint": ("ruff", plant_text("a.py", "import os\n"), "F401"),
     "notebook lint": ("ruff", plant_cells("1", "import os"), "F401"),
@@ -249,13 +250,13 @@ FAULTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
 }
 
 
-def test_faultless_project_passes_all_checks(project: Path) -> None:
+def test_correct_project_passes_all_checks(project: Path) -> None:
     assert check(project) == []
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_fault_is_found(project: Path, fault: str) -> None:
-    name, plant, message = FAULTS[fault]
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_problem_is_found(project: Path, problem: str) -> None:
+    name, plant, message = PROBLEMS[problem]
     plant(project)
     findings = check(project, name)
     assert len(findings) == 1, findings
@@ -313,6 +314,6 @@ def test_readme_is_made_for_readers(project: Path) -> None:
     assert "#|" not in text
     assert "```python\nprint(1)\n```\n\n```text\n  1\n 10\n```" in text
     (project / "README.md").unlink()
-    assert "README.md made" in tool(sys.executable, ".ci/readme.py", cwd=project)
+    assert "README.md written" in tool(sys.executable, ".ci/readme.py", cwd=project)
     assert (project / "README.md").read_text() == text
     tool(sys.executable, ".ci/readme.py", "--check", cwd=project)

@@ -1,4 +1,4 @@
-"""What all commands share: one line for each error, signals that leave nothing behind, names that harm nobody."""
+"""Test what all commands share: one line per error, signals that leave nothing behind, names that do no harm."""
 
 import importlib
 import json
@@ -475,7 +475,7 @@ def test_a_name_that_is_not_utf8_costs_only_its_video(work: Path, tmp_path: Path
         assert "Traceback" not in said.err
         assert status == (1 if name == "validate" else 0), said.err
     assert run("dataset", [str(tmp_path / "data")]) == 1
-    assert r"problem  left out, since its name is not UTF-8: S\udcc4M-7" in capsys.readouterr().out
+    assert r"problem  a video is left out, because its name is not UTF-8: S\udcc4M-7" in capsys.readouterr().out
     assert run("validate", [str(tmp_path / "data")]) == 1
     assert "unreadable-entry" in capsys.readouterr().out
     assert run("synthetic", [str(tmp_path / "runs")]) == 1

@@ -1,4 +1,4 @@
-"""The script at the root: `python experiment_1.py [data/extracted] --out data/experiment_1`."""
+"""Test the script `python experiment_1.py [data/extracted] --out data/experiment_1`."""
 
 import hashlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""What a notebook cell cannot try: hostile archives through the command, other users, kill -9, Ctrl-C, a power cut, a full disk, memory."""
+"""Test what a notebook cannot: hostile archives, other users, kill -9, Ctrl-C, a power cut, a full disk, memory."""
 
 import errno
 import gzip
@@ -401,7 +401,7 @@ def test_a_bomb_is_refused_before_it_fills_the_disk(archives, tmp_path):
             f.write(one.tobuf() + bytes(1 << 20))
         f.write(bytes(1024))
     (tmp_path / "tree").mkdir()
-    with pytest.raises(DataError, match="inflates to more than 10 times its size, which a gzip bomb does"):
+    with pytest.raises(DataError, match="inflates to more than 10 times its size, as a gzip bomb does"):
         extract_archive(tmp_path / VICTIM, tmp_path / "tree")
     assert sum(path.stat().st_size for path in (tmp_path / "tree").rglob("*") if path.is_file()) < 90 << 20
 
@@ -493,7 +493,7 @@ def test_a_killed_worker_is_an_error(larger, tmp_path):
         under_way(process, tmp_path / ".extracted.extracting", 2)[0].kill()
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "ended with status -9; was there too little memory?" in errors
+    assert "ended with status -9, perhaps because memory is short; use fewer workers" in errors
     assert errors.count("\n") == 1
     assert not (tmp_path / "extracted").exists()
 
@@ -752,7 +752,7 @@ def left_by_caller(top):
     """The hidden folder of an interrupted run of the caller, with one archive that is finished."""
     hidden, name = top / ".extracted.extracting", VICTIM
     with module._Staging(top / "extracted") as staging:
-        tree = module.open_folder("tree", staging.fd)
+        tree = module._open_folder("tree", staging.fd)
         staging.note(name, False, extract_archive(top / "archives" / name, tree))
         os.close(tree)
     owned(hidden, CALLER)
@@ -808,7 +808,7 @@ def test_the_home_of_a_caller_is_not_emptied(public):
     before = digest(public / "home")
     status, errors = as_caller(public)
     assert (status, errors.count("\n")) == (1, 1), errors
-    assert "belongs to another user (number 12345); move it elsewhere, or give another destination" in errors
+    assert "belongs to another user (user id 12345); move it elsewhere, or give another destination" in errors
     assert digest(public / "home") == before
     assert sorted(os.listdir(hidden)) == ["done", "lock", "nsw-extraction-v2", "tree"]
 
@@ -1006,7 +1006,7 @@ def test_wrong_folders_are_named(archives, tmp_path):
         (archives, tmp_path / "file" / "x"): "no folder can be created",
         (archives, archives / "x"): "overlap; extract to a separate folder",
         (archives, archives): "overlap; extract to a separate folder",
-        (tmp_path / "full", tmp_path / "x"): "missing embryo_dataset_F-45.tar.gz",
+        (tmp_path / "full", tmp_path / "x"): "missing: embryo_dataset_F-45.tar.gz",
     }.items():
         done = command(*arguments)
         assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""New files and folders under bad luck and bad neighbours; reading what is not what it seems."""
+"""Test new files and folders after errors and among other users, and reading files that are not regular."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nsw_da_medical_image.common import files
-from nsw_da_medical_image.common.files import new_file, new_folder, read_file, refuse_inside, sweep
+from nsw_da_medical_image.common.files import _sweep, new_file, new_folder, read_file, refuse_inside
 from nsw_da_medical_image.common.text import DataError
 
 Maker = Callable[[Path], AbstractContextManager[Path]]
@@ -33,7 +33,7 @@ def hidden_name(path: Path) -> Path:
 
 @contextmanager
 def old_enough() -> Iterator[None]:
-    """Let the clock of `sweep` be an hour ahead."""
+    """Let the clock of `_sweep` be an hour ahead."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files.time, "time", lambda now=time.time: now() + 3600)
         yield
@@ -172,9 +172,9 @@ def test_leftovers_of_other_machines_stay_for_a_week(tmp_path: Path, monkeypatch
     left = sorted(os.listdir(tmp_path))
     assert len(left) == 3
     with old_enough():
-        assert sweep(tmp_path) == []
+        assert _sweep(tmp_path) == []
     monkeypatch.setattr(files.time, "time", lambda now=time.time: now() + 8 * 86_400)
-    assert sorted(sweep(tmp_path)) == left
+    assert sorted(_sweep(tmp_path)) == left
 
 
 @pytest.mark.parametrize(("code", "raised"), [(errno.EIO, True), (errno.EACCES, True), (errno.ENOLCK, False)])
@@ -194,7 +194,7 @@ def test_a_lock_that_fails_is_no_missing_lock(
     with new_file(tmp_path / "new") as hidden:  # which needs no lock
         hidden.write_bytes(b"1")
     assert (tmp_path / "new").read_bytes() == b"1"
-    assert sweep(tmp_path) == []
+    assert _sweep(tmp_path) == []
 
 
 def test_a_renamed_folder_of_the_user_is_not_swept(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_renamed_folder_of_the_user_is_not_swept(tmp_path: Path) -> None:
     name = hidden_name(tmp_path / "thesis")
     work.rename(name)
     with old_enough():
-        assert sweep(tmp_path) == []
+        assert _sweep(tmp_path) == []
     assert (name / "chapter").read_text() == "years of work"
 
 
@@ -230,7 +230,7 @@ def test_nothing_else_is_swept(trap: str, tmp_path: Path) -> None:
     else:
         pytest.skip("only root can give a folder to another user")
     with old_enough():
-        assert sweep(tmp_path / "shared") == []
+        assert _sweep(tmp_path / "shared") == []
     assert os.path.lexists(name)
     assert (victim / "letter").read_text() == "dear"
 

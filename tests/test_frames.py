@@ -1,4 +1,4 @@
-"""Frames beyond one process: workers, torch where it is installed, memory, hostile commands."""
+"""Test frames in other processes: workers, torch if it is installed, memory, hostile commands."""
 
 import multiprocessing
 import pickle

@@ -1,4 +1,4 @@
-"""The guard can fail: it reports what was planted, and accepts another sentence only if it was reviewed."""
+"""Test that the guard can fail: it reports planted changes, and accepts a new sentence only if it was reviewed."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""`~` wherever a path is accepted: the shell replaces it only in some places, a notebook never."""
+"""Test `~` in every path: a shell replaces it only in some places, a notebook never."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Image folders: the command from outside, a real `datasets`, a killed process."""
+"""Test image folders: the command from outside, the real `datasets`, a killed process."""
 
 import csv
 import hashlib
@@ -165,8 +165,8 @@ def test_a_split_that_leaks_or_names_other_videos_is_told_of(data: Path, tmp_pat
     done = command(data, tmp_path / "out", *options)
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
-        "note: the split has siblings in different parts: 1 of 2 videos of val has a sibling in train: SAM1-7",
-        "note: 2 of 3 videos of train are not in this data set and are skipped: AA83-7, SAM1-99",
+        "note: the split has siblings in different parts: 1 of 2 videos in val has a sibling in train: SAM1-7",
+        "note: 2 of 3 videos in train are not in this data set and are skipped: AA83-7, SAM1-99",
     ]
     with open(tmp_path / "out" / "metadata.csv", newline="") as f:
         assert {row["label"].split("_")[1] for row in csv.DictReader(f)} == {"SAM1-2"}
@@ -323,7 +323,7 @@ def test_a_frame_that_would_not_be_decoded_is_not_copied(data: Path, tmp_path: P
     picture[at : at + 4] = (12_000).to_bytes(2, "big") + (10_000).to_bytes(2, "big")
     place.write_bytes(picture[:-9] if truncated else picture)
     frames = EmbryoDataset(tmp_path / "data").frames("SAM1-2", "F0")
-    why = rf"frame F\+00_SAM1-2_{run} cannot be decoded: it has 10,000 x 12,000 pixels; .* leave it out with exclude$"
+    why = rf"frame F\+00_SAM1-2_{run} cannot be decoded: it has 10,000 x 12,000 pixels; .* leave it out with exclude \(--exclude\)$"
     for link in False, True:
         with pytest.raises(DataError, match=why):
             make_image_folder(frames[frames.table.phase.notna()], tmp_path / "out", link=link, tolerant=truncated)

@@ -1,4 +1,4 @@
-"""The notebooks in a real JupyterLab, and the harness itself."""
+"""Test the notebooks in a real JupyterLab, and the tools of lab.py themselves."""
 
 import os
 import signal

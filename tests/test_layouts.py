@@ -1,4 +1,4 @@
-"""Layouts of folders and calls that users really have: what is no video, what is misplaced or renamed, what matches nothing."""
+"""Test layouts and calls of real users: folders that are not videos, misplaced or renamed folders, filters without a match."""
 
 import json
 import os
@@ -198,7 +198,7 @@ def test_the_exclusion_list_of_a_report_names_these_folders(tree: Path) -> None:
     listed = report.exclude()
     assert set(listed.video) >= {*SYSTEM, *BROKEN}
     assert set(listed[listed.video.isin(SYSTEM)].runs) == {""}
-    assert "to exclude because of errors: 0 whole videos" in report.summary()
+    assert "to exclude because of errors: nothing" in report.summary()
     assert "3 folders" in report.summary()
     with warnings.catch_warnings():  # rows that name these folders match what they should
         warnings.simplefilter("error")
@@ -368,12 +368,12 @@ def test_renamed_folders_are_grouped_by_date_and_slide(tree: Path, extracted: Pa
     write_split(torn, tmp_path / "torn.json")
     status, out, err = run(split_command, tree, "--check", tmp_path / "torn.json")
     assert status == 1
-    assert "1 of 1 video of test has a sibling in train" in out
+    assert "1 of 1 video in test has a sibling in train" in out
     assert "no siblings are in different parts" not in out
     options = ("--split", tmp_path / "torn.json", "--planes", "F0")
     status, out, err = run(folder_command, tree, tmp_path / "images", *options)
     assert status == 0
-    assert any("the split has siblings in different parts: 1 of 1 video of test" in line for line in err)
+    assert any("the split has siblings in different parts: 1 of 1 video in test" in line for line in err)
 
 
 def test_renamed_folders_are_reported(tree: Path, run: Run) -> None:
@@ -537,7 +537,7 @@ def test_a_list_as_it_should_be_is_not_reported(tree: Path) -> None:
             ds.table(exclude=validate(ds).exclude(severity))
         ds.table(exclude=ds.videos)
         ds.table(exclude=None)
-    with pytest.warns(UserWarning, match=r"2 of 2 rows match no frame here: AA83-7 \(not in this copy\)"):
+    with pytest.warns(UserWarning, match=r"2 of 2 rows match no frame here: AA83-7 \(this video is not in your copy\)"):
         ds.table(exclude=[*released_videos()[:1], "AA83-7"][::-1])
 
 

@@ -1,4 +1,4 @@
-"""The checks on pixels: planted defects, damaged files, the cache; and real frames, altered in ways that are known."""
+"""Test the checks of pixels: planted defects, damaged files, the cache, and real frames with known changes."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""The script at the root: `python play_video.py data/extracted AA83-7`."""
+"""Test the script `python play_video.py data/extracted AA83-7`."""
 
 import os
 import subprocess
@@ -45,8 +45,12 @@ def test_it_writes_a_page_and_overwrites_nothing(data: Path, tmp_path: Path) -> 
     [
         (["SAM1-3"], 1, "has no video 'SAM1-3'; nearest: SAM1-"),
         (["SAM1-2", "--plane", "F10"], 2, "'F10' is not a focal plane; choose from F-45"),
-        (["SAM1-2", "--fps", "0"], 2, "fps must lie between"),
-        (["SAM1-2", "--out", "{tmp}/nowhere/page.html"], 1, "the folder to write into does not exist: "),
+        (["SAM1-2", "--fps", "0"], 2, "fps must be between"),
+        (
+            ["SAM1-2", "--out", "{tmp}/nowhere/page.html"],
+            1,
+            "the folder to write into does not exist; create it first: ",
+        ),
         (["SAM1\n-2"], 1, "has no video "),
     ],
 )

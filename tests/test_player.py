@@ -1,8 +1,8 @@
-"""The player in a real JupyterLab: what a reader sees, and what nobody sees but everybody needs.
+"""Test the player in a real JupyterLab: what a user sees, and what must work unseen.
 
-Times are printed (`-s` or `-rP` shows them). What is asserted of them compares with the display's own rate at that
-moment, and may be tried again, for a shared machine is sometimes slow; counts, order and exactness are asserted to the last
-frame. Nothing is watched for a number of seconds: a test goes on when enough frames were drawn, or when the player is at rest.
+Times are printed (show them with `-s` or `-rP`). They are only compared with the rate of the display at that moment, and a
+test of them is tried again, because a shared machine is sometimes slow. Counts, order and exactness must always be right.
+A test never waits for a number of seconds: it continues when enough frames were drawn, or when the player is at rest.
 """
 
 import hashlib
@@ -500,7 +500,7 @@ def test_broken_frames_are_shown_as_such(play: Callable[..., Any], odd: tuple[Pa
         page.get_by_label("Seek").fill(str(run))
         settle(page, f"{PLAYER}[data-run='{run}']")
         note = page.locator(".ep-note").inner_text()
-        assert f"run {run} is not readable" in note
+        assert f"run {run} cannot be read" in note
         assert words in note or "truncated" in note
         screenshot(page, f"player-{quirk}")
     local(page)
@@ -567,7 +567,7 @@ def test_dragging_leaves_no_backlog(play: Callable[..., Any], long: Path) -> Non
             last = 1 + (i * 37) % 500;
             bar.value = last;
             bar.dispatchEvent(new Event('input'));
-            most = Math.max(most, root.embryo.stats().flying);
+            most = Math.max(most, root.embryo.stats().decoding);
             if (i % 2) await new Promise(done => setTimeout(done, 4));
           }
           const asked = performance.now();
@@ -581,7 +581,7 @@ def test_dragging_leaves_no_backlog(play: Callable[..., Any], long: Path) -> Non
     )
     print(f"\n200 positions: the last one is shown {found['shown']:.0f} ms after it was asked for")
     assert found["most"] <= 4
-    page.wait_for_function(f"() => document.querySelector('{PLAYER}').embryo.stats().flying === 0")
+    page.wait_for_function(f"() => document.querySelector('{PLAYER}').embryo.stats().decoding === 0")
     told_in_kernel(page, "print(player.value)", str(found["last"]))
     assert page.evaluate("() => window.later") == []
     heard = json.loads(kernel(page, "print(heard)"))

@@ -1,4 +1,4 @@
-"""Real frames, from archives to figures; skipped where NSW_REAL_DATA names no folder with some."""
+"""Test the figures with real frames, from archives on; skipped without NSW_REAL_DATA."""
 
 import io
 from pathlib import Path

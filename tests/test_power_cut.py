@@ -1,4 +1,4 @@
-"""What `image_folder` and `extract_part` wrote is complete after a power cut, or absent."""
+"""Test that what `image_folder` and `extract_part` write is complete or absent after a power cut."""
 
 import os
 import stat

@@ -1,8 +1,10 @@
-"""README.md keeps its word: its commands print what it shows, its links lead somewhere, its picture is of sample data."""
+"""Test README.md: its commands print what it shows, its links work, its picture shows sample data."""
 
 import difflib
 import re
+import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 
-# What varies from one machine, or one version of a library, to another.
+# Output that varies between machines or versions of libraries.
 VARIES = [
     (r"/\S*/(?=sample-data\b)", "/.../"),
     (r"\d+\.\d s in \d+ processes", "# s in # processes"),
@@ -31,7 +33,7 @@ def masked(text: str) -> list[str]:
 
 
 def steps(text: str) -> Iterator[tuple[list[str], str]]:
-    """The commands of a README in their order, each with the output that is shown below it."""
+    """Yield the commands of a README in order, each with the output shown below it."""
     block = re.compile(
         r"^```console\n(?P<console>.*?)^```$|^```python\n(?P<code>.*?)^```\n+```text\n(?P<shown>.*?)^```$", re.M | re.S
     )
@@ -47,7 +49,7 @@ def steps(text: str) -> Iterator[tuple[list[str], str]]:
 
 
 def differences(text: str, folder: Path) -> list[str]:
-    """Runs the commands of a README in `folder`; lines '- shown' and '+ printed' where the two differ."""
+    """Run the commands of a README in `folder`, and return lines '- shown' and '+ printed' for each difference."""
     found = []
     for command, shown in steps(text):
         done = subprocess.run(command, cwd=folder, text=True, capture_output=True, check=False)
@@ -61,7 +63,7 @@ def differences(text: str, folder: Path) -> list[str]:
 def test_readme_shows_what_its_commands_print(tmp_path: Path) -> None:
     text = README.read_text(encoding="utf-8")
     assert len(list(steps(text))) >= 4
-    assert sum(line.startswith("$ ") for line in text.splitlines()) == text.count("```console") == 5
+    assert sum(line.startswith("$ ") for line in text.splitlines()) == text.count("```console") == 6
     assert differences(text, tmp_path) == []
 
 
@@ -99,19 +101,85 @@ def test_every_notebook_of_the_library_is_told() -> None:
     assert [path for path in [*notebooks, "nbs/yolo.ipynb"] if f"]({path})" not in text] == []
 
 
-def test_one_line_runs_the_tests() -> None:
-    lines = [line for line in README.read_text(encoding="utf-8").splitlines() if "-m pytest" in line]
-    assert len(lines) == 1
-    assert lines[0].startswith("python3 -m venv .venv && ")
+def test_start_has_two_short_lines() -> None:
+    """.ci/run runs the second one, so that it does what the README promises."""
+    lines = README.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("python3 start.py")] == [
+        "python3 start.py",
+        "python3 start.py test",
+    ]
+    assert "grep -xF 'python3 start.py test' README.md" in (ROOT / ".ci/run").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
-def test_picture_is_drawn_from_sample_data(tmp_path: Path) -> None:
-    picture, script = ROOT / "nbs/images/overview.png", ROOT / "nbs/images/overview.py"
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (
+            [],
+            """\
+$ python3 -m venv .venv
+$ .venv/bin/python -m pip install --quiet --editable .
+$ .venv/bin/python -m nsw_da_medical_image.dataset_util.sample sample-data/archives
+$ .venv/bin/python -m nsw_da_medical_image.dataset_util.extract_dataset sample-data/archives sample-data/extracted
+$ .venv/bin/python -m nsw_da_medical_image.dataset_util.dataset sample-data/extracted
+""",
+        ),
+        (
+            ["test"],
+            """\
+$ python3 -m venv .venv
+$ .venv/bin/python -m pip install --quiet --editable .[dev]
+$ .venv/bin/python .ci/check.py sync unadded clean private
+$ .venv/bin/nbdev_test --flags slow
+$ .venv/bin/python -m pytest
+""",
+        ),
+    ],
+    ids=["sample", "test"],
+)
+def test_start_shows_and_runs_what_it_promises(
+    arguments: list[str],
+    shown: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In a folder where nothing exists yet; the commands are counted instead of run."""
+    ran = []
+
+    def count(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+        assert cwd == tmp_path
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", count)
+    start = shutil.copy(ROOT / "start.py", tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(start), *arguments])
+    runpy.run_path(str(start), run_name="__main__")
+    printed = [line for line in capsys.readouterr().out.splitlines(keepends=True) if line.startswith("$")]
+    assert "".join(printed) == shown
+    assert len(ran) == len(printed)
+
+
+def test_start_ends_with_the_status_of_what_failed(tmp_path: Path) -> None:
+    start = shutil.copy(ROOT / "start.py", tmp_path)  # without setup.py beside it, pip fails
+    done = subprocess.run([sys.executable, start, "wrong"], text=True, capture_output=True, check=False)
+    assert (done.returncode, "python3 start.py test" in done.stdout) == (2, True)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").write_text("#!/bin/sh\nexit 7\n")
+    (tmp_path / ".venv/bin/python").chmod(0o755)
+    done = subprocess.run([sys.executable, start], text=True, capture_output=True, check=False)
+    assert done.returncode == 7
+
+
+@pytest.mark.browser
+@pytest.mark.usefixtures("browser")
+def test_picture_shows_the_player_with_sample_data(tmp_path: Path) -> None:
+    picture, script = ROOT / "nbs/images/player.png", ROOT / "nbs/images/player.py"
     assert picture.stat().st_size < 300_000
     subprocess.run([sys.executable, script, tmp_path / "again.png"], check=True, capture_output=True)
-    with Image.open(picture) as kept, Image.open(tmp_path / "again.png") as drawn:
-        assert kept.size == drawn.size
-        apart = np.asarray(kept.convert("L"), float) - np.asarray(drawn.convert("L"), float)
-    # another version of matplotlib or Pillow may move a letter or a grey level
-    assert np.abs(apart).mean() < 4, "overview.png is behind: run python nbs/images/overview.py"
+    with Image.open(picture) as kept, Image.open(tmp_path / "again.png") as taken:
+        assert kept.size == taken.size
+        apart = np.asarray(kept.convert("L"), float) - np.asarray(taken.convert("L"), float)
+    # another browser, its fonts, or another version of Pillow may move a letter or a grey level
+    assert np.abs(apart).mean() < 4, "player.png is not up to date: run python nbs/images/player.py"

@@ -1,4 +1,4 @@
-"""The report as people meet it: hostile names, the whole release's worth of findings, a page in a browser, a notebook."""
+"""Test the report as users see it: hostile names, as many findings as in the release, a page in a browser, a notebook."""
 
 import json
 import random

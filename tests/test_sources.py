@@ -1,4 +1,4 @@
-"""The archives as a data set: the same answers as from the extracted folder, hostile archives, processes, the cache."""
+"""Test the archives as a data set: the same results as from the extracted folder, hostile archives, processes, the cache."""
 
 import gzip
 import hashlib
@@ -291,7 +291,7 @@ def test_a_byte_corrupted_in_the_middle(archives, extracted, tmp_path):
         for name in (f"{folder}/{name}" for folder in strict._folders for name in strict.files(folder)):
             data = answer(lambda name=name, strict=strict: strict.read(name))
             if isinstance(data, tuple):
-                assert f"{VICTIM}: member '{name}' may be affected" in data[1]
+                assert f"{VICTIM}: member '{name}' may be damaged, because the archive is damaged" in data[1]
                 assert tolerant.read(name) is not None
             outcomes.append(None if isinstance(data, tuple) else data == good[name])
         assert False not in outcomes

@@ -1,6 +1,6 @@
-"""What is no ordinary file in a data set or a batch: every command says so, at once, in one line or a finding.
+"""Test data sets and batches that contain files that are not regular: every command reports them at once, in one line or a finding.
 
-The fast lane takes a named pipe in every place; the other kinds are slow.
+The fast lane tests a named pipe in every place; the other kinds are slow.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Splits for any counts, weights and seeds; the same anywhere; whatever file is called a split; hostile commands."""
+"""Test splits: any counts, weights and seeds, the same everywhere, any file as a split, hostile commands."""
 
 import hashlib
 import json
@@ -183,7 +183,7 @@ def test_a_split_by_videos_leaks_and_is_told_so() -> None:
         assert leak.videos == tuple(video for video in split[part] if code_of(video) in siblings)
         assert leak.of == len(split[part])
     assert len(found["test", "train"].videos) > 10
-    assert "of 70 videos of test have a sibling in train" in str(found["test", "train"])
+    assert "of 70 videos in test have a sibling in train" in str(found["test", "train"])
     assert check_split(split)[1:4] == ([], [], [])
 
 

@@ -1,4 +1,4 @@
-"""Synthetic batches: the command from outside, and a hostile folder."""
+"""Test synthetic batches: the command from outside, and a hostile folder."""
 
 import hashlib
 import io
@@ -166,7 +166,7 @@ def test_names_that_are_no_text_are_findings(tmp_path: Path) -> None:
     findings = opened.findings()
     assert findings[["check", "severity", "message"]].to_numpy().tolist() == [
         ["synthetic-name", "error", r"run\udcff has a name that is not UTF-8, so it is left out"],
-        ["synthetic-stray", "info", r"file\udcff is beside the batches and belongs to none of them"],
+        ["synthetic-stray", "info", r"file\udcff is not part of any batch"],
         ["synthetic-stray", "info", r"good: file\udcff is neither an image named like img0.jpg nor metadata.json"],
     ]
     assert len(opened.frames(exclude=findings)) == 1
@@ -174,7 +174,7 @@ def test_names_that_are_no_text_are_findings(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert r"error: run\udcff has a name that is not UTF-8, so it is left out; rename the folder" in done.stdout
     assert done.stderr.splitlines() == [
-        rf"warning: {runs}: left out, since its name is not UTF-8: run\udcff",
+        rf"warning: {runs}: 1 batch is left out, because the name is not UTF-8: run\udcff",
         "error: 1 finding of severity error; see the list above",
     ]
 
@@ -222,7 +222,7 @@ def test_no_picture_is_clipped_in_silence(tmp_path: Path, mode: str) -> None:
 def test_the_metadata_are_json(tmp_path: Path, number: float) -> None:
     """Python writes NaN and Infinity, and other readers stop at them; nothing is generated before that is known."""
     images = iter([jpeg(0)])
-    with pytest.raises(ValueError, match=r"more contains a value that JSON cannot contain: .*not JSON compliant"):
+    with pytest.raises(ValueError, match=r"more= contains a value that JSON cannot contain: .*not JSON compliant"):
         write_batch(tmp_path / "run", images, "", "t2", more={"losses": [0.5, number]})
     assert len(list(images)) == 1
     assert list(tmp_path.iterdir()) == []
@@ -449,7 +449,7 @@ def test_nothing_is_written_if_a_batch_cannot_be_adopted(
     for wrong in (".hidden", "a\x1bb", os.fsdecode(b"\xff")):
         with pytest.raises(ValueError, match="cannot be the name of a batch"):
             adopt_batch(saved, "t4", to=tmp_path / wrong)
-    with pytest.raises(ValueError, match="as its own argument"):
+    with pytest.raises(ValueError, match="as an argument of its own"):
         adopt_batch(saved, "t4", more={"phase": "t3"})
 
     def interrupted(*args: object) -> bytes:
@@ -476,7 +476,7 @@ def test_no_damaged_image_raises_anything_else(form: str, place: int, byte: int,
     data[place % len(data)] = byte
     with warnings.catch_warnings(), suppress(DataError):
         warnings.simplefilter("error")
-        synthetic.decode_image(synthetic._as_jpeg(form, bytes(data[: place % len(data)] if cut else data)))
+        synthetic._decode_image(synthetic._as_jpeg(form, bytes(data[: place % len(data)] if cut else data)))
 
 
 def test_the_first_batch_makes_the_folder_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -534,7 +534,10 @@ def test_the_command_makes_a_batch_and_knows_when_there_is_none(saved: Path, tmp
     folder.parent.rmdir()
     done = command(folder, "--adopt", saved, "--phase", "t4", "--prompt", "an embryo", "--name", "v1")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{folder / 'v1'}: 12 images adopted, t4 F0\n  left where they are: BMW.csv, notes.txt, sub\n"
+    assert (
+        done.stdout
+        == f"{folder / 'v1'}: 12 images adopted, t4 F0\n  not adopted, since not an image: BMW.csv, notes.txt, sub\n"
+    )
     assert command(folder).returncode == 0
     spoil(saved)
     done = command(folder, "--adopt", saved, "--phase", "t4", "--plane", "F15")

@@ -1,14 +1,18 @@
-"""The wheel: what is in it, what it asks for, and that it works outside of the checkout.
+"""Test the sdist and the wheel that is built from it: their content, their requirements, and that the wheel works outside of the checkout.
 
-The installed wheel borrows its requirements from the environment of the tests, which is quick. With
-NSW_WHEEL_REQUIREMENTS=1 pip installs them from the wheel's own metadata instead: no optional extra is there then.
+The installed wheel uses the requirements of the tests' environment, which is quick. With NSW_WHEEL_REQUIREMENTS=1, pip
+installs them from the wheel's own metadata instead, without the optional extras, and again without the requirements of
+the user interface, as the README describes for training nodes.
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tomllib
 import venv
 import zipfile
 from collections.abc import Callable
@@ -33,17 +37,36 @@ def pip(*args: str | Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from a copy: setuptools leaves a build folder behind, and packs what it finds in an old one."""
-    tmp = tmp_path_factory.mktemp("wheel")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an sdist built from a copy, since setuptools leaves files behind and packs those of an earlier build."""
+    tmp = tmp_path_factory.mktemp("sdist")
     tree = tmp / "tree"
-    shutil.copytree(REPO / PACKAGE, tree / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in (PACKAGE, "nbs"):
+        shutil.copytree(
+            REPO / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+        )
     for folder in ("nbs", "tests"):
-        (tree / folder).mkdir()
+        (tree / folder).mkdir(exist_ok=True)
         (tree / folder / "__init__.py").touch()  # must not be taken for a package
-    for name in ("setup.py", "settings.ini", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(REPO / name, tree)
-    pip("wheel", tree, "--no-deps", "--quiet", "--wheel-dir", tmp)
+    (tree / "tests/test_nothing.py").touch()
+    for path in REPO.iterdir():
+        if path.is_file():
+            shutil.copy(path, tree)
+    needed = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    pip("install", "--quiet", "--target", tmp / "backend", *needed)
+    code = f"from setuptools.build_meta import build_sdist; build_sdist({str(tmp)!r})"
+    env = os.environ | {"PYTHONPATH": str(tmp / "backend")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tree, env=env, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp.glob("*.tar.gz")
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a wheel built from the sdist alone."""
+    tmp = tmp_path_factory.mktemp("wheel")
+    pip("wheel", sdist, "--no-deps", "--quiet", "--wheel-dir", tmp)
     (path,) = tmp.glob("*.whl")
     return path
 
@@ -59,14 +82,15 @@ def metadata(wheel: Path, names: set[str]) -> Message:
     return message_from_string(zipfile.ZipFile(wheel).read(name).decode())
 
 
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs the interpreter of a new environment that holds the wheel, in a folder away from the checkout."""
-    home = tmp_path_factory.mktemp("installed")
+def alone() -> bool:
+    return os.environ.get("NSW_WHEEL_REQUIREMENTS") == "1"
+
+
+def environment(home: Path, *arguments: str | Path) -> Run:
+    """Install with pip into a new environment; return a function that runs its interpreter away from the checkout."""
     venv.create(home / "venv", with_pip=False, symlinks=True)
     python = home / "venv/bin/python"
-    alone = os.environ.get("NSW_WHEEL_REQUIREMENTS") == "1"
-    pip("--python", python, "install", "--quiet", *([] if alone else ["--no-deps"]), wheel)
+    pip("--python", python, "install", "--quiet", *arguments)
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
 
     def run(*args: str) -> subprocess.CompletedProcess[str]:
@@ -75,7 +99,15 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         assert "RuntimeWarning" not in done.stderr, done.stderr  # a package that imports the module being run
         return done
 
-    if not alone:
+    return run
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a function that runs the interpreter of an environment that holds the wheel."""
+    home = tmp_path_factory.mktemp("installed")
+    run = environment(home, *([] if alone() else ["--no-deps"]), wheel)
+    if not alone():
         (site,) = home.glob("venv/lib/python*/site-packages")
         folders = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
         # A path in a .pth file is searched after the wheel, and .pth files found there are not read: the checkout,
@@ -96,6 +128,15 @@ def package_modules() -> list[str]:
     """The names of the modules below dataset_util."""
     folder = REPO / PACKAGE / "dataset_util"
     return [f"{PACKAGE}.dataset_util.{path.stem}" for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
+
+
+def test_sdist_carries_the_notebooks_and_no_test(sdist: Path) -> None:
+    with tarfile.open(sdist) as tar:
+        names = {name.partition("/")[2] for name in tar.getnames()}
+    assert {"settings.ini", "setup.py", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"} <= names
+    notebooks = {p.relative_to(REPO).as_posix() for p in (REPO / "nbs").rglob("*.ipynb") if p.parts[-2][0] not in "._"}
+    assert {name for name in names if name.endswith(".ipynb")} == notebooks
+    assert not [name for name in names if name.startswith("tests") or name.endswith((".jpeg", ".jpg", ".tar.gz"))]
 
 
 def test_wheel_carries_the_package_and_nothing_else(names: set[str]) -> None:
@@ -121,18 +162,79 @@ def test_extras(metadata: Message) -> None:
     def extra(name: str) -> set[str]:
         return {f"{r.name}{r.specifier}" for r in wanted if r.marker and r.marker.evaluate({"extra": name})}
 
-    assert set(metadata.get_all("Provides-Extra", [])) == {"archives", "movies", "split", "dev", "all"}
-    parts = [extra(name) for name in ("archives", "movies", "split")]
-    assert all(parts)
-    assert extra("all") == set.union(*parts)
+    assert set(metadata.get_all("Provides-Extra", [])) == {"archives", "dev", "all"}
+    assert extra("archives")
+    assert extra("all") == extra("archives")
+
+
+def test_licence_and_project_links(metadata: Message) -> None:
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata.get_all("License-File") == ["LICENSE"]
+    urls = dict(line.split(", ", 1) for line in metadata.get_all("Project-URL", []))
+    assert {"Documentation", "Source", "Issues", "Changelog"} <= urls.keys()
+    assert all(url.startswith("https://") for url in urls.values())
+
+
+def test_links_of_the_description_work_on_a_package_index(metadata: Message) -> None:
+    """A package index has no files beside the description, so each link must be absolute and lead to a file of this version."""
+    text = str(metadata.get_payload())
+    targets = re.findall(r"(!?)\[[^\]]*\]\(([^)\s]+)\)", text)
+    assert len(targets) > 20
+    assert [target for _, target in targets if not target.startswith(("https://", "#"))] == []
+    version = metadata["Version"]
+    ours = re.compile(
+        rf"https://(?:raw\.githubusercontent|github)\.com/[^/]+/{PACKAGE}/(?:blob/)?v{re.escape(version)}/(.+)"
+    )
+    files = [(picture, found[1]) for picture, target in targets if (found := ours.fullmatch(target))]
+    assert [name for _, name in files if not (REPO / name).is_file()] == []
+    pictures = [name for picture, name in files if picture]
+    assert pictures
+    assert all(
+        f"https://raw.githubusercontent.com/nantes-summer-workshop/{PACKAGE}/v{version}/{name}" in text
+        for name in pictures
+    )
+
+
+def data_commands(run: Run) -> None:
+    """Run what a training node runs: sample, extraction, summary, split, image folder, frames."""
+    command = f"{PACKAGE}.dataset_util"
+    run("-m", f"{command}.sample", "A", "--videos", "5", "--frames", "8", "--size", "64")
+    run("-m", f"{command}.extract_dataset", "A", "E")
+    assert json.loads(run("-m", f"{command}.dataset", "E", "--json").stdout)
+    run("-m", f"{command}.split", "E", "--out", "split.json")
+    run("-m", f"{command}.image_folder", "E", "F", "--split", "split.json", "--planes", "F0")
+    code = f"from {command}.dataset import EmbryoDataset; print(EmbryoDataset('E').frames(planes='F0')[0].image.size)"
+    assert run("-c", code).stdout == "(64, 64)\n"
 
 
 def test_commands_work_from_the_wheel(installed: Run) -> None:
-    command = f"{PACKAGE}.dataset_util"
-    installed("-m", f"{command}.sample", "A", "--videos", "1", "--frames", "3", "--size", "64")
-    installed("-m", f"{command}.extract_dataset", "A", "E")
-    assert json.loads(installed("-m", f"{command}.dataset", "E", "--json").stdout)
-    assert "1 video without error or warning" in installed("-m", f"{PACKAGE}.validation.validate", "E").stdout
+    data_commands(installed)
+    assert (
+        "5 videos without error or warning" in installed("-m", f"{PACKAGE}.validation.validate", "E", "--pixels").stdout
+    )
+    installed("-m", f"{PACKAGE}.viewer.player", "E", "SAM1-2", "--out", "page.html", "--no-open")
+    page = installed("-c", "print(open('page.html', encoding='utf-8').read())").stdout
+    assert page.startswith("<!doctype html>")
+    assert page.count('"/9j/') == 8  # the frames themselves, as base64
+
+
+@pytest.mark.skipif(not alone(), reason="needs NSW_WHEEL_REQUIREMENTS=1: the requirements of others are borrowed")
+def test_requirements_agree(installed: Run) -> None:
+    pip("--python", installed("-c", "import sys; print(sys.executable)").stdout.strip(), "check")
+
+
+@pytest.mark.skipif(not alone(), reason="needs NSW_WHEEL_REQUIREMENTS=1: installs its own requirements")
+def test_slim_install_of_the_readme(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The README names what a training node needs; without the rest, the data and its validation work."""
+    readme = (REPO / "README.md").read_text(encoding="utf-8")
+    (line,) = (line for line in readme.splitlines() if line.startswith("pip install --no-deps "))
+    named = line.split("&& pip install ")[1].split()
+    assert len(named) == 6
+    home = tmp_path_factory.mktemp("slim")
+    environment(home, *named)
+    run = environment(home, "--no-deps", wheel)
+    data_commands(run)
+    assert "5 videos without error or warning" in run("-m", f"{PACKAGE}.validation.validate", "E", "--pixels").stdout
 
 
 @pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.dataset_util.util"])

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['READ_LIMIT', 'TEXT_LIMIT', 'OPEN_FLAGS', 'expanded', 'kind_of', 'is_folder', 'open_regular', 'read_file', 'read_utf8',
-           'flush_tree', 'flush_name', 'refuse_existing', 'lock', 'sweep', 'new_file', 'new_folder', 'refuse_inside']
+           'flush_tree', 'flush_name', 'refuse_existing', 'lock', 'new_file', 'new_folder', 'refuse_inside']
 
 # %% ../../nbs/common/01_files.ipynb #2b639f52
 import ctypes
@@ -228,13 +228,15 @@ def refuse_existing(path: str | os.PathLike) -> None:
     if os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, "exists already; give another name, or remove it", str(path))
     if not os.path.isdir(path.absolute().parent):
-        raise FileNotFoundError(errno.ENOENT, "the folder to write into does not exist", str(path.absolute().parent))
+        raise FileNotFoundError(
+            errno.ENOENT, "the folder to write into does not exist; create it first", str(path.absolute().parent)
+        )
 
 
 def lock(fd: int) -> bool | None:
     """Lock an open file or folder for as long as its process lives.
 
-    Return False if another process holds the lock, None if there are no locks: on Windows, and on file systems without
+    Return False if another process holds the lock, None if locks do not exist: on Windows, and on file systems without
     them, as some parallel ones. Raises `OSError` if the lock fails for another reason.
     """
     try:
@@ -284,7 +286,7 @@ def _is_abandoned(path: str, facts: os.stat_result, host: str) -> bool:
     return locked is not False and (age > _WEEK or (locked is True and host == _HOST))
 
 
-def sweep(folder: str | os.PathLike) -> list[str]:
+def _sweep(folder: str | os.PathLike) -> list[str]:
     """Remove the hidden files that this user's killed processes left in a folder, and return their names."""
     swept: list[str] = []
     top: str = os.fspath(folder)
@@ -340,7 +342,7 @@ def _hidden(path: Path, folder: bool = False) -> Iterator[tuple[Path, int]]:
 
     An error about the hidden name is raised as one about `path`.
     """
-    sweep(path.parent)
+    _sweep(path.parent)
     name = f".{path.name[:40]}{_MARK}{_HOST}{secrets.token_hex(6)}"  # short: a character may take four bytes
     hidden, held = path.with_name(name), None
     flags = os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -385,8 +387,9 @@ def new_file(path: str | os.PathLike, *, replace: bool = False) -> Iterator[Path
 def _mode_of_empty(path: Path) -> int | None:
     """Return the mode of an empty folder, or None if there is nothing, or anything else, at `path`."""
     try:
-        if path.is_symlink() or any(os.scandir(path)):
-            return None
+        with os.scandir(path) as entries:
+            if path.is_symlink() or any(entries):
+                return None
         return stat.S_IMODE(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -137,7 +137,7 @@ def first_few(names: Iterable[str], most: int = 5, between: str = ", ") -> str:
 
 
 def and_more(items: Sized, what: str = "") -> str:
-    """Return how many items there are beyond the first, ' (and 3 more problems)' of `what` "problem"; '' if there are none."""
+    """Return how many items there are beyond the first, ' (and 3 more problems)' of `what` "problem"; '' for at most one."""
     if len(items) < 2:
         return ""
     return f" (and {plural(len(items) - 1, f'more {what}') if what else f'{len(items) - 1:,} more'})"

@@ -91,8 +91,8 @@ class Archive:
         since = self.note.get("doubtful")
         if self.tolerant or since is None or self._index.offsets[row] < since:
             return ""
-        where = "after it" if since else "somewhere in the archive"
-        return f"may be affected by the damage {where}; tolerant=True reads it anyway"
+        where = "after this file" if since else "somewhere"
+        return f"may be damaged, because the archive is damaged {where}; tolerant=True reads it anyway"
 
     def _content(self, row: int) -> bytes:
         """Return the bytes of the file of a row. Raises `DataError` with the reason if they cannot be verified."""

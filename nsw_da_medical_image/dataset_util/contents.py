@@ -18,7 +18,7 @@ import numpy as np
 
 from ..common.files import TEXT_LIMIT, expanded
 from ..common.text import DataError, and_more, brief, is_text, nearest, one_line, plural
-from .source import FolderSource, open_source, refuse_deep
+from .source import FolderSource, Source, open_source
 from nsw_da_medical_image.dataset_util.textfiles import (
     Parsed,
     PhaseRow,
@@ -136,7 +136,7 @@ class Contents:
 
     def _refuse_deep(self, entries: Iterable[str]) -> None:
         try:
-            refuse_deep(self.source, [entry for entry in entries if entry in self.entries])
+            _refuse_too_deep(self.source, [entry for entry in entries if entry in self.entries])
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from None
 
@@ -152,8 +152,9 @@ class Contents:
         lost = {name.removesuffix(ending) for name in names if not is_text(name)} - self.misnamed
         self.misnamed.update(lost)
         if lost:
-            why = f"left out, since its name is not UTF-8: {', '.join(sorted(lost))}; rename it"
-            warnings.warn(one_line(f"{self.path}: {why}"), stacklevel=3)
+            why = f"left out, because the name is not UTF-8: {', '.join(sorted(lost))}; rename it"
+            what = f"{plural(len(lost), 'video')} {'is' if len(lost) == 1 else 'are'}"
+            warnings.warn(one_line(f"{self.path}: {what} {why}"), stacklevel=3)
         return list(filter(is_text, names))
 
     def folders(self, plane: Plane) -> frozenset[str]:
@@ -271,7 +272,7 @@ class Contents:
         return Parsed([], [])
 
     def phase_rows(self, video: str) -> list[PhaseRow]:
-        """Return the annotation of a video, in the file's order; [] if there is none."""
+        """Return the annotation of a video, in the file's order; [] if it has none."""
         if video not in self._phases:
             path = f"{ANNOTATIONS}/{video}_phases.csv"
             self._phases[video] = _understood(path, self._parsed(path, video in self.annotated, parse_phases))
@@ -289,16 +290,33 @@ class Contents:
         return set()
 
     def time_rows(self, video: str) -> list[TimeRow]:
-        """Return the times of a video in the order of the runs; [] if there is no time file."""
+        """Return the times of a video in the order of the runs; [] if its time file is missing."""
         path = f"{TIMES}/{video}_timeElapsed.csv"
         rows, faults = self._parsed(path, video in self.timed, parse_times)
         return _understood(path, Parsed(sorted(rows), faults), lambda row: f"frame_index {row.run}")
 
     @cached_property
     def grades(self) -> dict[str, Grades]:
-        """Grades by video; {} if there is no grades' file."""
+        """Grades by video; {} if the grades' file is missing."""
         found = self._parsed(GRADES, GRADES in self.entries, parse_grades)
         return dict(_understood(GRADES, found, lambda row: row.video))
+
+
+def _refuse_too_deep(source: Source, entries: Iterable[str]) -> None:
+    """Raise `DataError` if one of the folders `entries` contains only a folder of the same name."""
+    deep = []
+    for entry in entries:
+        inside = f"{entry}/{entry}"
+        if isinstance(source, FolderSource) and not os.path.isdir(os.path.join(source.root, inside)):
+            continue  # nearly always, and cheaper than a listing
+        names = [name for name in source.folders(entry) if not is_system_folder(name)]
+        beside = entry in (ANNOTATIONS, TIMES) and source.holds(entry, lambda name: name.endswith(".csv"))
+        if names == [entry] and not beside and (source.folders(inside) or source.files(inside)):
+            deep.append(inside)
+    if deep:
+        more = f" (likewise {deep[1]}/*{f' and {len(deep) - 2} more' if deep[2:] else ''})" if deep[1:] else ""
+        place = "" if isinstance(source, FolderSource) else "extract the archive, and "
+        raise DataError(f"the folders are one level too deep: {place}move {deep[0]}/* one folder up{more}")
 
 
 def _understood(path: str, parsed: Parsed, key: Callable[[Any], str] | None = None) -> list[Any]:
@@ -386,7 +404,7 @@ def patients(dataset: HasContents | Contents, videos: Iterable[str] | None = Non
 
 
 def _slide(contents: Contents, video: str) -> str:
-    """Return the date and slide in the names of a video's frames: 'D2012.01.11_S0101'; '' if there is no frame."""
+    """Return the date and slide in the names of a video's frames: 'D2012.01.11_S0101'; '' if it has no frame."""
     for plane in contents.outwards:
         with suppress(DataError, OSError):
             if len((listing := contents.listing(video, plane)).runs):

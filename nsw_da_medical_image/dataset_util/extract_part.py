@@ -144,7 +144,7 @@ def extract_part(
         _check(contents, chosen)
     wanted = _wanted(contents, names, chosen)
     if not any(path != GRADES for files in wanted for path in files):
-        raise DataError(f"{contents.path} contains none of the requested files; give videos and planes")
+        raise DataError(f"{contents.path} contains none of the requested files; check the videos and planes")
     with (
         new_folder(to, empty=True, parents=True) as hidden,
         progress(total=sum(map(len, wanted)), desc="extracting", unit="file") as bar,
@@ -169,9 +169,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", help="the folder of an extracted data set, or of the archives; it is only read")
     parser.add_argument("to", help="the folder to create; it must be absent or empty")
     parser.add_argument(
-        "--videos", action=Several, spaces=True, metavar="VIDEO", help="videos such as AA83-7, or all (all)"
+        "--videos", action=Several, spaces=True, metavar="VIDEO", help="videos such as AA83-7, or all (default: all)"
     )
-    parser.add_argument("--planes", action=Several, metavar="PLANE", help="focal planes, F-45 to F45, or all (all)")
+    parser.add_argument(
+        "--planes", action=Several, metavar="PLANE", help="focal planes, F-45 to F45, or all (default: all)"
+    )
     parser.add_argument("--tolerant", action="store_true", help="extract what can be read of a damaged archive")
 
     def extract(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'PHASE_TYPE', 'PLANE_TYPE', 'Pick', 'ImageForm', 'FrameRecord', 'FrameSource', 'check_options', 'picked',
-           'frame_label', 'Frames', 'require_frames']
+           'Frames', 'require_frames']
 
 # %% ../../nbs/dataset_util/12_frames.ipynb #f6d3ecc5
 import operator
@@ -83,7 +83,7 @@ def picked(table: pd.DataFrame, pick: Pick) -> pd.DataFrame:
     return labelled[chosen].reset_index(drop=True)
 
 # %% ../../nbs/dataset_util/12_frames.ipynb #0a275b29
-def frame_label(row: Mapping[str, Any]) -> str:
+def _frame_label(row: Mapping[str, Any]) -> str:
     """Return the name of a frame: 'F+00_AA83-7_146'. A synthetic frame has its origin in place of the video."""
     plane = f"{FocalPlane(row['plane']).label}_" if row["plane"] else ""
     return f"{plane}{row['video'] or row.get('origin', '')}_{row['run']}"
@@ -198,7 +198,7 @@ class Frames:
 
     def label(self, index: SupportsIndex) -> str:
         """Return the name of a frame: 'F+00_AA83-7_146'."""
-        return frame_label(self._row(index)[0])
+        return _frame_label(self._row(index)[0])
 
     def jpeg(self, index: SupportsIndex) -> bytes:
         """Return the bytes of a frame's file, as they are, whatever `transform` and `as_` are."""

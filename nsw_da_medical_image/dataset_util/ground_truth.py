@@ -127,7 +127,7 @@ def _listable(contents: Contents, listed: pd.DataFrame) -> Contents:
 def table_without(
     dataset: HasContents | Contents, exclude: Exclude, videos: Any = None, planes: Any = None, phases: Any = None
 ) -> pd.DataFrame:
-    """Return `frame_table` without the frames that `exclude` names; warn if rows of it match nothing, or if there is no frame at all."""
+    """Return `frame_table` without the frames that `exclude` names; warn if rows of it match nothing, or if the data set has no frame at all."""
     contents = require_dataset(
         dataset, 'table_without(EmbryoDataset("data/extracted"), "exclude.csv")', contents_too=True
     )

@@ -84,14 +84,16 @@ def _write_huggingface(folder: Path, entries: pd.DataFrame) -> None:
 def _truncated(data: bytes, label: str, tolerant: bool) -> bool:
     """Return whether the bytes of a JPEG are truncated; raise `DataError` if that is not tolerated, or `open_jpeg` refuses them."""
     if data and not data.startswith(START_OF_IMAGE):  # as a link to another file would bring it in
-        raise DataError(f"frame {label} is not a JPEG; leave it out with exclude")
+        raise DataError(f"frame {label} is not a JPEG; leave it out with exclude (--exclude)")
     truncated = not data.endswith(END_OF_IMAGE)
     if truncated and not tolerant:
-        raise DataError(f"frame {label} is truncated; leave it out with exclude, or take it as it is with tolerant")
+        raise DataError(
+            f"frame {label} is truncated; leave it out with exclude (--exclude), or take it as it is with tolerant (--tolerant)"
+        )
     try:
         open_jpeg(data + END_OF_IMAGE if truncated else data).close()  # looks at the header, decodes nothing
     except DataError as fault:
-        raise DataError(f"frame {label} {fault}; leave it out with exclude") from fault
+        raise DataError(f"frame {label} {fault}; leave it out with exclude (--exclude)") from fault
     return truncated
 
 
@@ -196,7 +198,7 @@ def make_image_folder(
     link: bool = False,
     tolerant: bool = False,
 ) -> ImageFolder:
-    """Write `frames`, all of which need a phase, to the new folder `path`, all or nothing.
+    """Write `frames`, which all need a phase, to the new folder `path`, all or nothing.
 
     Files are copied byte for byte, with `link` linked (hard), with `size` scaled to (size, size) and encoded again.
     `tolerant` takes truncated files too. `FileExistsError` if `path` exists, `ValueError` for an unknown form or a size
@@ -236,7 +238,7 @@ def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | Non
         report_error(f"note: the split may have siblings in different parts: {why}: {first_few(names, 8)}")
     if absent := [video for video in part if video not in dataset]:
         are = "is not in this data set and is" if len(absent) == 1 else "are not in this data set and are"
-        passed = f"{len(absent)} of {plural(len(part), 'video')} of {args.part} {are} skipped"
+        passed = f"{len(absent)} of {plural(len(part), 'video')} in {args.part} {are} skipped"
         report_error(f"note: {passed}: {first_few(absent, 8)}")
     asked = dataset if args.videos is None else [dataset[name].name for name in args.videos]
     return [name for name in asked if name in part]
@@ -279,7 +281,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 with one line on standard error if it cannot be done, 2 wrong usage."""
     parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.image_folder",
-        description="Make a folder for generative training: images, a description of each, and a table. All or nothing.",
+        description="Make a folder for generative training: images, a description of each, and a table. If this fails, nothing is left behind.",
         epilog="Exit status: 0 done, 1 nothing to write, a truncated frame, or the target exists, 2 wrong usage.",
     )
     add = parser.add_argument
@@ -296,7 +298,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--pick", type=str, default="all", metavar="WHICH", help=pick)
     add("--exclude", metavar="FILE.csv", help="leave out what this CSV file (video,plane,runs) lists")
     runs = "add the images of the synthetic batches in this folder that show these planes and phases"
-    add("--synthetic", metavar="RUNS", help=runs)
+    add("--synthetic", metavar="BATCHES", help=runs)
     forms = "classic: descriptions and metadata.csv; huggingface: metadata.jsonl (default: classic)"
     add("--form", choices=get_args(FolderForm), default="classic", help=forms)
     add(

@@ -144,21 +144,6 @@ def _write_all(
     return planted
 
 
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder that becomes `folder`, which must be absent or empty, if the block ends without an error."""
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file; give a new or an empty folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise DataError(f"{folder} is not empty; give a new or an empty folder")
-    missing = [place for place in folder.parents if not place.exists()]
-    first = missing[-1] if missing else folder  # the folders above appear together with it
-    with new_folder(first, empty=True) as hidden:
-        new = hidden / folder.relative_to(first)
-        new.mkdir(parents=True, exist_ok=True)
-        yield new
-
-
 class Sample(NamedTuple):
     """Summary of a sample: the folder of the ten files, the ids of the videos in natural order, and the planted defects."""
 
@@ -178,10 +163,11 @@ def make_archives(
 ) -> Sample:
     """Write the ten files of the data set into `folder`, with invented embryos; the same arguments give the same bytes.
 
-    `videos` videos of `frames` runs (about 0 to 124 hours, whatever their number; by default 40 in the first three videos
+    `videos` videos of `frames` runs (always about 0 to 124 hours; by default 40 in the first three videos
     and 24 in the others) in seven planes, frames of `size` x `size` pixels. The default 9 videos come from 6 codes. A video
     does not depend on how many others there are, nor on their quirks. `quirks` are names of `QUIRKS`, 'name@video' strings,
-    or {name: video id or index}; names without a video go to one video each, from the last backwards.
+    or {name: video id or index}; each quirk without a video is planted in a video of its own,
+    beginning with the last one.
 
     Raises `DataError` if `folder` is not empty or cannot be written, and leaves nothing behind; `ValueError` for a quirk that
     does not exist or cannot be planted, and for numbers that are too small.
@@ -193,9 +179,13 @@ def make_archives(
     names = sample_names(videos, frames)
     dealt = deal_quirks(quirks, tuple(names))
     folder = expanded(folder)
+    place = folder.resolve()
     try:
-        with _new_folder(folder.resolve()) as new:
+        with new_folder(place, empty=True, parents=True) as new:
             planted = _write_all(new, names, seed, size, dealt)
+    except FileExistsError:
+        what = "is not empty" if place.is_dir() else "is a file"
+        raise DataError(f"{place} {what}; give a new or an empty folder") from None
     except OSError as error:
         raise DataError(f"cannot write {folder}: {error.strerror or error}") from error
     return Sample(folder, tuple(names), tuple(planted))
@@ -233,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.sample",
         description="Write a small data set of invented embryos in the layout of the real one: the ten files.",
-        epilog=f"quirks (without @VIDEO, each goes to one video, the last video first):\n{listing}",
+        epilog=f"quirks (each without @VIDEO is planted in a video of its own, beginning with the last):\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument

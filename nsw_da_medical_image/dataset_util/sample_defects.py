@@ -124,7 +124,7 @@ def _different_f0(video: SampleVideo) -> _Touched:
 
 @_quirk("frame-name")
 def _frame_name(video: SampleVideo) -> _Touched:
-    """plane F0 contains a copy of a frame under a name that is not a frame's"""
+    """plane F0 contains a copy of a frame with a name that frames do not have"""
     run = video.at(0.3)
     video.files[FocalPlane.F0][f"{video.frame.prefix}_RUN{run} copy.jpeg"] = _shot(video, run)
     return FocalPlane.F0, [run]
@@ -158,7 +158,7 @@ def _resave(data: bytes, change: Callable[[Image.Image], Image.Image]) -> bytes:
 
 @_quirk("truncated-jpeg")
 def _truncated_jpeg(video: SampleVideo) -> _Touched:
-    """every JPEG lacks its last twentieth and so the end mark FF D9; most of the pixels are there"""
+    """every JPEG is cut off after 95 % of its bytes, so its end mark FF D9 is missing"""
     return _retake(video, video.stretch(0, 1), edit=lambda data: data[: len(data) * 19 // 20])
 
 
@@ -210,19 +210,19 @@ def _frozen_frames(video: SampleVideo) -> _Touched:
 
 @_quirk("blank-video")
 def _blank_video(video: SampleVideo) -> _Touched:
-    """no frame shows anything"""
+    """every frame is blank"""
     return _retake(video, video.stretch(0, 1), well=False)
 
 
 @_quirk("dark-frames")
 def _dark_frames(video: SampleVideo) -> _Touched:
-    """a stretch is nearly black"""
+    """some frames in a row are nearly black"""
     return _retake(video, video.stretch(0.3, 0.5), light=0.04)
 
 
 @_quirk("defocused-frames")
 def _defocused_frames(video: SampleVideo) -> _Touched:
-    """a stretch is far out of focus"""
+    """some frames in a row are far out of focus"""
     return _retake(video, video.stretch(0.6, 0.75), defocus=180.0)
 
 
@@ -280,7 +280,7 @@ def _annotation_past_time(video: SampleVideo) -> _Touched:
 
 @_quirk("phase-order")
 def _phase_order(video: SampleVideo) -> _Touched:
-    """two neighbouring phases have changed places"""
+    """two neighbouring phases are exchanged"""
     rows = _rows(video)
     n = len(rows) // 2
     before, after = rows[n - 1], rows[n]
@@ -325,7 +325,7 @@ def _malformed_row(video: SampleVideo) -> _Touched:
 
 @_quirk("missing-annotation")
 def _missing_annotation(video: SampleVideo) -> _Touched:
-    """there is no annotation"""
+    """the annotation is missing"""
     return _alter(video, phases=None)
 
 
@@ -363,7 +363,7 @@ def _slow_rows(video: SampleVideo, ratio: float) -> int:
 
 @_quirk("uniform-clock")
 def _uniform_clock(video: SampleVideo) -> _Touched:
-    """times are an exact grid of 0.2 h and the annotation follows it, with about 1.25 runs per row"""
+    """the times are exactly 0.2 h apart, and the annotation counts their rows: about 1.25 runs per row"""
     rows = _slow_rows(video, 1.25)
     start = _times(video)[0][1]
     video.times = [(row, round(start + 0.2 * row, 1)) for row in range(rows + 1)]
@@ -398,7 +398,7 @@ def _time_step(video: SampleVideo) -> _Touched:
 
 @_quirk("missing-time")
 def _missing_time(video: SampleVideo) -> _Touched:
-    """there is no time file"""
+    """the time file is missing"""
     return _alter(video, times=None)
 
 
@@ -463,7 +463,7 @@ def deal_quirks(quirks: Quirks, videos: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _find(video: str | int, videos: Sequence[str]) -> str:
-    """Return the id of a video given by id or index; `ValueError`, which names the nearest, if there is none."""
+    """Return the id of a video given by id or index; `ValueError`, which names the nearest, if it does not exist."""
     if isinstance(video, int) and -len(videos) <= video < len(videos):
         return videos[video]
     if video not in videos:
@@ -490,7 +490,7 @@ def plant_quirks(video: SampleVideo, quirks: Iterable[str]) -> list[Planted]:
                 raise ValueError(f"quirks need at least {_QUIRK_FRAMES} frames")
             plane, runs = QUIRKS[name](video)
         except (ValueError, LookupError, StopIteration) as error:
-            reason = str(error) if isinstance(error, ValueError) else "the others have left no place for it"
+            reason = str(error) if isinstance(error, ValueError) else "other quirks need its runs"
             raise ValueError(f"the quirk {name!r} cannot be planted in {video.name}: {reason}") from None
         planted.append(Planted(name, video.name, plane, tuple(runs)))
     return planted

@@ -94,7 +94,7 @@ class Shot:
 
 
 def _ramp(hour: float, start: float | None, length: float) -> float:
-    """Return 0 before `start` or if there is no start, rising smoothly to 1 within `length` hours."""
+    """Return 0 before `start` and if `start` is None, rising smoothly to 1 within `length` hours."""
     part = 0.0 if start is None else min(1.0, max(0.0, (hour - start) / length))
     return part * part * (3 - 2 * part)
 

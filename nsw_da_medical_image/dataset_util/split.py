@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Weights', 'PARTS', 'MADE', 'UNLABELLED', 'Patients', 'parse_weights', 'phase_counts', 'TooFewCodes', 'Split',
-           'phase_shares', 'worst_deviation', 'split_counts', 'make_split', 'split_json', 'write_split', 'read_split',
-           'Leak', 'leaks', 'SplitCheck', 'check_split', 'split_patients', 'split_text', 'main']
+           'phase_shares', 'worst_deviation', 'split_counts', 'make_split', 'write_split', 'read_split', 'Leak',
+           'leaks', 'SplitCheck', 'check_split', 'split_text', 'main']
 
 # %% ../../nbs/dataset_util/17_split.ipynb #a6eac420
 import argparse
@@ -66,7 +66,7 @@ def parse_weights(weights: Weights) -> dict[str, Fraction]:
     names = [name for name, _ in pairs]
     if not all(names) or len(set(names)) < len(names) or MADE in names:
         told = ", ".join(map(repr, names))
-        raise ValueError(f"the parts need different names, none of them empty or {MADE!r}; these are {told}")
+        raise ValueError(f"each part needs its own name, which is not empty and not {MADE!r}; the names are {told}")
     exact = {}
     for name, weight in pairs:
         try:
@@ -133,7 +133,7 @@ def _shares(counts: pd.DataFrame, known: Patients = None) -> tuple[list[str], np
 
 
 def _cut(n: int, weights: Sequence[Fraction]) -> np.ndarray:
-    """Return the part of each of `n` places in proportion to the weights, none of which is 0; no part is empty if `n` suffices."""
+    """Return the part of each of `n` places in proportion to the weights, which are above 0; no part is empty if `n` suffices."""
     ends = list(accumulate(weights))
     middles = (Fraction(2 * place + 1, 2 * n) for place in range(n))
     parts = np.array([sum(middle >= end for end in ends[:-1]) for middle in middles], np.int64)
@@ -219,7 +219,7 @@ def _dealt(counts: pd.DataFrame, weights: Mapping[str, Fraction], seed: int, kno
 
 # %% ../../nbs/dataset_util/17_split.ipynb #f4299efc
 class Split(dict[str, list[str]]):
-    """Split: the videos of each part, in natural order; `made` records how it was made, and is {} if that is not known."""
+    """Hold the videos of each part, in natural order; `made` records how the split was made, and is {} if that is not known."""
 
     def __init__(self, parts: Mapping[str, Iterable[str]], made: Mapping[str, Any] | None = None):
         super().__init__({name: sorted(videos, key=natural_key) for name, videos in parts.items()})
@@ -230,7 +230,7 @@ class Split(dict[str, list[str]]):
 
 # %% ../../nbs/dataset_util/17_split.ipynb #ea5459bb
 def phase_shares(split: Mapping[str, Iterable[str]], counts: pd.DataFrame) -> pd.DataFrame:
-    """Return the share of each part in the frames of each phase, of those in all parts together; NaN if there is no frame."""
+    """Return the share of each part in the frames of each phase, of those in all parts together; NaN for a phase without frames."""
     sums = pd.DataFrame({name: counts.reindex(list(videos)).sum() for name, videos in split.items()})
     return sums.div(sums.sum(axis=1), axis=0)
 
@@ -277,7 +277,7 @@ def split_counts(
 def make_split(
     dataset: EmbryoDataset, weights: Weights = (0.8, 0.1, 0.1), seed: int = 0, exclude: Exclude = None
 ) -> Split:
-    """Return a split of a data set by embryo code, balanced by the frames of each phase; reproducible by its arguments.
+    """Return a split of a data set by patient code, balanced by the frames of each phase; reproducible by its arguments.
 
     `weights` are three numbers for train, val and test, or {part: number}; `exclude` is what `EmbryoDataset.table` takes.
     Videos whose names do not identify a patient stay together by the date and slide in the names of their frames. Videos
@@ -316,7 +316,7 @@ def make_split(
     return split
 
 # %% ../../nbs/dataset_util/17_split.ipynb #9f68ffbc
-def split_json(split: Split) -> str:
+def _split_json(split: Split) -> str:
     """Return a split as the text of its file."""
     return json.dumps({**split, **({MADE: split.made} if split.made else {})}, indent=1, ensure_ascii=False) + "\n"
 
@@ -324,7 +324,7 @@ def split_json(split: Split) -> str:
 def write_split(split: Split, path: str | os.PathLike) -> None:
     """Write a split; `FileExistsError` if there is a file already."""
     with new_file(path) as hidden:
-        hidden.write_text(split_json(split), encoding="utf-8")
+        hidden.write_text(_split_json(split), encoding="utf-8")
 
 # %% ../../nbs/dataset_util/17_split.ipynb #b0b2b523
 def _assigned(parts: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
@@ -349,7 +349,7 @@ def _csv_split(text: str) -> dict[str, list[str]]:
 
 
 def _json_split(held: Any) -> dict[str, list[str]]:
-    """Return the videos of each part in the content of a JSON file; `DataError` if there is none."""
+    """Return the videos of each part in the content of a JSON file; `DataError` if it contains no split."""
     held = held if isinstance(held, dict) else {}
     videos = held.get("videos")
     if isinstance(videos, dict) and videos and all(isinstance(part, str) and part for part in videos.values()):
@@ -404,7 +404,7 @@ class Leak(NamedTuple):
         part, other = _told([self.part, self.other])
         names = first_few(_told(self.videos), 8)
         have = "has" if len(self.videos) == 1 else "have"
-        return f"{len(self.videos)} of {plural(self.of, 'video')} of {part} {have} a sibling in {other}: {names}"
+        return f"{len(self.videos)} of {plural(self.of, 'video')} in {part} {have} a sibling in {other}: {names}"
 
 
 def leaks(split: Mapping[str, Sequence[str]], known: Patients = None) -> list[Leak]:
@@ -471,14 +471,14 @@ def check_split(split: Mapping[str, Sequence[str]], videos: Collection[str] | No
     given = Counter(video for part in split.values() for video in part)
     repeated = sorted((video for video, times in given.items() if times > 1), key=natural_key)
     unknown = sorted(set(given) - known - set(released_videos()), key=natural_key)
-    siblings = split_patients(split, videos)
+    siblings = _split_patients(split, videos)
     strange = [video for video in given if video in known and not names_patient(video)]
     lost = sorted((video for video in strange if not siblings.get(video)), key=natural_key)
     missing = sorted(known - set(given), key=natural_key)
     return SplitCheck(leaks(split, siblings), repeated, unknown, missing, lost, len(strange) > len(lost))
 
 
-def split_patients(split: Mapping[str, Sequence[str]], videos: Collection[str] | None) -> dict[str, str]:
+def _split_patients(split: Mapping[str, Sequence[str]], videos: Collection[str] | None) -> dict[str, str]:
     """Return the `patients` of the videos of a split if `videos` is a data set, {} for names alone."""
     if not isinstance(videos, EmbryoDataset):
         return {}
@@ -516,8 +516,8 @@ def _make(args: argparse.Namespace) -> int:
     with new_file(args.out) as hidden:
         exclude = None if args.exclude is None else expanded(args.exclude)
         split = make_split(EmbryoDataset(args.folder), ",".join(args.weights), args.seed, exclude)
-        hidden.write_text(split_json(split), encoding="utf-8")
-    show(split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
+        hidden.write_text(_split_json(split), encoding="utf-8")
+    show(_split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
     return 0
 
 

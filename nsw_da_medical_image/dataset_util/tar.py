@@ -113,9 +113,9 @@ class ArchiveChanged(DataError):
 
 
 def file_state(file: str | os.PathLike | int) -> list[int]:
-    """Return device, number, size, and times of modification and of change, of which one differs after a file is replaced or written.
+    """Return device, number, size, and times of modification and of change. One of them differs after a file is replaced or written.
 
-    `file` is a path or a descriptor. Returns [] if there is no file at the path. Raises `OSError` if it cannot be asked for.
+    `file` is a path or a descriptor. Returns [] if the path does not exist. Raises `OSError` if the system cannot return it.
     """
     try:
         found = os.fstat(file) if isinstance(file, int) else os.stat(file)
@@ -229,7 +229,7 @@ class Stream:
             self._end += got
         if self._compressed and self._before + self._end > self.ALLOWANCE + self.RATIO * self._compressed():
             raise _Bomb(
-                f"inflates to more than {self.RATIO} times its size, which a gzip bomb does, but no archive of images"
+                f"inflates to more than {self.RATIO} times its size, as a gzip bomb does; an archive of images does not"
             )
 
 # %% ../../nbs/dataset_util/01_tar.ipynb #42e648cf
@@ -402,7 +402,7 @@ def check_destination(source: Path, destination: Path) -> None:
         raise DataError(f"{destination} is the current folder and would be replaced; go to its parent and name it")
     if os.path.lexists(destination) and not destination.is_dir():
         raise DataError(f"{destination} is not a folder; give a folder that is absent or empty")
-    if destination.is_dir() and any(os.scandir(destination)):
+    if destination.is_dir() and os.listdir(destination):
         raise DataError(f"{destination} is not empty; give a folder that is absent or empty")
     if destination.is_mount():
         raise DataError(f"{destination} is a mount point; give a new folder below it: {destination / 'extracted'}")

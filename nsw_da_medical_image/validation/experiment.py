@@ -281,11 +281,11 @@ def main(
     folder = "the folder of an extracted data set, or of the archives (default: make sample data)"
     parser.add_argument("folder", nargs="?", help=folder)
     parser.add_argument("--out", required=True, help="the folder to make; it must not exist")
-    weights = "shares of train, val and test, or of parts of your own, one of them train: train=4,test=1 (0.8,0.1,0.1)"
+    weights = "shares of train, val and test, or of parts of your own, one of them train: train=4,test=1 (default: 0.8,0.1,0.1)"
     parser.add_argument("--weights", action=Several, type=str, default=["0.8,0.1,0.1"], metavar="SHARE", help=weights)
-    parser.add_argument("--seed", type=int, default=0, help="seed of the split and the generator (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split and the generator (default: 0)")
     parser.add_argument(
-        "--frames", type=int, default=5, metavar="N", help="use N frames of each phase in each video (5)"
+        "--frames", type=int, default=5, metavar="N", help="use N frames of each phase in each video (default: 5)"
     )
     parser.add_argument("--pixels", action="store_true", help="validate the pixels too (hours for the whole data set)")
     args = parser.parse_args(argv)

@@ -12,12 +12,10 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 # %% ../../nbs/validation/02_pixels.ipynb #daa13265
@@ -32,7 +30,11 @@ from ..dataset_util.source import Source
 from ..dataset_util.textfiles import PhaseRow
 from ..dataset_util.util import FocalPlane, cores, one_or_several
 from .checks import check
-from ..viewer.plots import DPI, FAINT, INK, PALE, PAPER, PlotFigure
+
+if TYPE_CHECKING:  # a training node needs no matplotlib: it is imported when a figure is drawn
+    from matplotlib.axes import Axes
+
+    from nsw_da_medical_image.viewer.plots import PlotFigure
 
 # %% ../../nbs/validation/02_pixels.ipynb #1ddc6d52
 #: Width and height of the pictures that are measured, in pixels.
@@ -158,7 +160,7 @@ _MEASURES = ("mean", "spread", "well_x", "well_y", "well_radius", "rim", "textur
 
 
 def _inside(wells: np.ndarray, rim: np.ndarray) -> np.ndarray:
-    """Return which cells (n, 1024) are well inside the well; inside a disc in the middle if there is none."""
+    """Return which cells (n, 1024) are well inside the well; if no well was found, inside a disc in the middle."""
     x, y, radius = np.where(rim[:, None] >= RIM, wells, (0.5, 0.5, 0.42)).T.astype(np.float32)
     middle = (np.arange(_CELLS, dtype=np.float32) + np.float32(0.5)) * np.float32(_CELL)
     squared = (middle - x[:, None])[:, None, :] ** 2 + (middle - y[:, None])[:, :, None] ** 2
@@ -350,7 +352,7 @@ BLANK = 0.95  # of the frames
 
 # %% ../../nbs/validation/02_pixels.ipynb #1e30bf9b
 def _standard(values: np.ndarray) -> float:
-    """Return the value that the best quarter of the frames reach; not a number if there are no values."""
+    """Return the value that the best quarter of the frames reach; NaN without values."""
     known = values[np.isfinite(values)]
     return float(np.percentile(known, 75)) if len(known) else np.nan
 
@@ -433,7 +435,7 @@ def _find(facts: PixelFacts, marks: _Marks, describe: _Describe) -> list[Finding
 
 
 def _median(frames: pd.DataFrame, name: str, others: pd.DataFrame | None = None) -> str:
-    """Return the median of a measure as text, 'none' if there is none; with `others`, theirs too."""
+    """Return the median of a measure as text, 'none' if it was not measured; with `others`, theirs too."""
     here = f"{frames[name].median():.2f}" if frames[name].notna().any() else "none"
     return here if others is None else f"{here} against {_median(others, name)}"
 
@@ -581,11 +583,15 @@ def _empty_well(facts: PixelFacts) -> Iterable[Finding]:
 
 # %% ../../nbs/validation/02_pixels.ipynb #da8b2e1d
 _PANELS = {"mean": "grey level", "texture": "texture, %", "shade": "shade, %", "sharpness": "sharpness"}
-_SEVERITY_COLOURS = {"error": "#b3261e", "warning": "#c77700", "info": FAINT}
+_SEVERITY_COLOURS = {"error": "#b3261e", "warning": "#c77700", "info": "#6b6b6b"}
 
 
-def _draw_panel(axes: Axes, frames: pd.DataFrame, name: str) -> None:
+def _draw_panel(axes: "Axes", frames: pd.DataFrame, name: str) -> None:
     """Draw a measure of all planes over the runs, as points if there are few frames."""
+    from matplotlib.ticker import MaxNLocator
+
+    from nsw_da_medical_image.viewer.plots import FAINT, INK
+
     for plane, rows in frames.groupby("plane", observed=True):
         away = abs(FocalPlane.parse(plane).micrometres)
         colour = INK if away == 0 else str(0.45 + away / 150)
@@ -600,8 +606,10 @@ def _draw_panel(axes: Axes, frames: pd.DataFrame, name: str) -> None:
     axes.spines[["left", "bottom"]].set_color(FAINT)
 
 
-def _draw_findings(panels: list[Axes], bars: Axes, findings: list[Finding], runs: tuple[int, int]) -> None:
+def _draw_findings(panels: "list[Axes]", bars: "Axes", findings: list[Finding], runs: tuple[int, int]) -> None:
     """Draw the runs of each finding, all of them if it names none, as a bar and as bands through the panels."""
+    from nsw_da_medical_image.viewer.plots import INK
+
     for place, finding in enumerate(findings):
         colour = _SEVERITY_COLOURS[finding.severity]
         for first, last in finding.runs or [runs]:
@@ -615,12 +623,14 @@ def _draw_findings(panels: list[Axes], bars: Axes, findings: list[Finding], runs
     bars.spines[:].set_visible(False)
 
 
-def plot_measurements(frames: pd.DataFrame, findings: Findings | None = None) -> PlotFigure:
+def plot_measurements(frames: pd.DataFrame, findings: Findings | None = None) -> "PlotFigure":
     """Draw the measures of one video (see `measure_video`) over its runs, one line per plane, with its `findings` marked.
 
     `findings` are those of a report, or their table; those about other videos are left out. Raises `ValueError` unless
     `frames` are those of one video.
     """
+    from nsw_da_medical_image.viewer.plots import DPI, FAINT, INK, PALE, PAPER, PlotFigure
+
     videos = frames["video"].unique()
     if len(videos) != 1:
         raise ValueError(f"the frames are those of {len(videos)} videos; give the frames of one video")

@@ -83,10 +83,16 @@ SUMMARY_LINES, SUMMARY_WIDTH = 40, 120
 def _group_lines(group: Group, most: int, width: int) -> list[str]:
     """Return a kind of finding in one line, or in up to `most` if the remedy is long; `width` is that of the part."""
     who = printable(group.videos[0]) if len(group.videos) == 1 else group.extent.partition(",")[0]
-    start = f"{group.severity:<8} {shortened(printable(group.check), 22):<22} {shortened(who, 13):<13} {group.part:<{width}} "
+    start = f"{group.severity:<8} {shortened(printable(group.check), 22):<22} {shortened(who, 13):<13} {group.part:<{width}}  "
     room = SUMMARY_WIDTH - len(start)
     remedy = textwrap.wrap(printable(group.remedy), room, max_lines=most, placeholder=" ...") or [""]
     return [f"{start}{remedy[0]}".rstrip(), *(" " * len(start) + line for line in remedy[1:])]
+
+
+def _excluded_text(whole: int, part: int) -> str:
+    """Return how many videos to exclude as a whole, and how many in part, in words."""
+    others = f"some runs or planes of {plural(part, 'other video' if whole else 'video')}"
+    return "; ".join([plural(whole, "whole video")] * (whole > 0) + [others] * (part > 0)) or "nothing"
 
 
 def report_text(report: "Report") -> str:
@@ -102,14 +108,14 @@ def report_text(report: "Report") -> str:
             break
     else:
         kinds[room - 1 :] = [f"... and {len(report.groups) - room + 1} more kinds, none of them more severe"]
-    heads = f"{'severity':<8} {'check':<22} {'videos':<13} {'part' if width else '':<{width}} what to do"
+    heads = f"{'severity':<8} {'check':<22} {'videos':<13} {'part' if width else '':<{width}}  what to do"
     lines = [
         shortened(f"{printable(report.path) or 'data set'}: {looked}", SUMMARY_WIDTH),
         f"{', '.join(counted)}; {plural(len(report.valid), 'video')} without error or warning",
         heads.rstrip() if kinds else "",
         *(kinds or ["no check found anything"]),
         "",
-        f"to exclude because of errors: {plural(whole, 'whole video')}; some runs or planes of {plural(part, 'more video')}",
+        f"to exclude because of errors: {_excluded_text(whole, part)}",
     ]
     return "\n".join(lines)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST_ROWS', 'MOST_VIDEOS', 'MEASURES', 'CSS', 'Group', 'group_findings', 'HeatMap', 'heat_map', 'WorstFrame',
-           'worst_frames', 'Reported', 'headline', 'report_html', 'page_html', 'notebook_html']
+           'worst_frames', 'Reported', 'headline', 'page_html', 'notebook_html']
 
 # %% ../../nbs/validation/03_report_page.ipynb #734969f6
 import json
@@ -91,7 +91,7 @@ class HeatMap(NamedTuple):
 
 
 def heat_map(findings: Findings) -> HeatMap:
-    """Return the findings by video and check: those of videos with errors or warnings or, if there are none, of all videos."""
+    """Return the findings by video and check: those of videos with errors or warnings; if no video has any, those of all videos."""
     every = as_findings(findings)
     found = [finding for finding in every if finding.video]
     grave = {each.video for each in found if each.severity != Severity.info} or {each.video for each in found}
@@ -139,6 +139,11 @@ def _frame_of(dataset: EmbryoDataset, finding: Finding) -> WorstFrame | None:
     return None
 
 
+def _from_middle(finding: Finding) -> int:
+    """Return the distance of a finding's plane from the middle in micrometres; 0 if it names no plane of the release."""
+    return abs(FocalPlane.parse(finding.plane).micrometres) if finding.plane in list(FocalPlane) else 0
+
+
 def worst_frames(findings: Findings, dataset: EmbryoDataset | None, most: int = 12) -> list[WorstFrame]:
     """Return at most `most` frames with errors and warnings, the kinds of findings in turn, a video once per kind."""
     if dataset is None or most < 1:
@@ -147,12 +152,9 @@ def worst_frames(findings: Findings, dataset: EmbryoDataset | None, most: int = 
     def is_seen(group: Group) -> bool:
         return group.check in CHECKS and CHECKS[group.check].scope == "pixels"
 
-    def distance(finding: Finding) -> int:
-        return abs(FocalPlane.parse(finding.plane).micrometres) if finding.plane in list(FocalPlane) else 0
-
     grave = [group for group in group_findings(findings) if group.severity != Severity.info and group.videos]
     grave.sort(key=lambda group: (group.severity.rank, not is_seen(group), not group.runs))
-    turns = zip_longest(*(sorted(group.rows, key=distance) for group in grave))
+    turns = zip_longest(*(sorted(group.rows, key=_from_middle) for group in grave))
     frames: list[WorstFrame] = []
     taken: set[tuple] = set()
     for finding in filter(None, chain.from_iterable(turns)):
@@ -192,7 +194,7 @@ def headline(report: Reported) -> tuple[str, list[str]]:
     looked = f"{plural(len(report.videos), 'video')}, {plural(len(report.checks), 'check')}, {pixels}"
     counted = []
     for severity, count in report.counts.items():
-        number = plural(count, "note" if severity == Severity.info else severity)
+        number = plural(count, severity)
         videos = report.videos_by_severity[severity]
         where = f" in {plural(videos, 'video')}" if videos else " about the data set" if count else ""
         counted.append(number + where)
@@ -289,11 +291,11 @@ def _heat_html(report: Reported, most: int, buttons: bool) -> Markup | None:
             title = printable(f"{video}, {check}: {severity}, {where}")
             row.append(tag("td", severity[0].upper(), class_=f"nr-{severity}", title=title))
         body.append(row)
-    notes = ["E: error, W: warning, I: info (a note)"]
+    notes = ["E: error, W: warning, I: info"]
     if len(heat.videos) > most:
         notes.append(f"the {most:,} worst of {plural(len(heat.videos), 'video')}")
     if others := len({finding.video for finding in report.found} - {""}) - len(heat.videos):
-        notes.append(f"{plural(others, 'more video')} with notes only")
+        notes.append(f"{plural(others, 'more video')} with infos only")
     heads = [tag("th", "video", scope="col"), *(tag("th", tag("span", printable(c)), scope="col") for c in heat.checks)]
     scroll = _scroll("Videos and checks", table(body, heads, class_="nr-heat"))
     return tag("div", scroll, tag("p", "; ".join(notes), class_="nr-soft"))
@@ -335,7 +337,7 @@ def _trace_html(frames: pd.DataFrame | None, shown: WorstFrame) -> Markup | None
 
 
 def _frames_html(report: Reported, most: int, buttons: bool) -> Markup | None:
-    """Return the worst frames with their captions, as buttons or not; None if there are none."""
+    """Return the worst frames with their captions, as buttons or not; None if no frame shows a finding."""
     items, traced = [], False
     for shown in worst_frames(report.found, report.dataset, most):
         trace = _trace_html(report.frames, shown)
@@ -358,7 +360,7 @@ def _title(report: Reported) -> str:
     return f"Validation of {(os.path.basename(os.path.abspath(report.path)) if report.path else '') or 'a data set'}"
 
 
-def report_html(
+def _report_html(
     report: Reported,
     *,
     rows: int = MOST_ROWS,
@@ -393,7 +395,7 @@ CSS = (files("nsw_da_medical_image.validation") / "static" / "report.css").read_
 
 def page_html(report: Reported, pictures: int) -> str:
     """Return a report as one self-contained page with at most so many pictures."""
-    body = report_html(report, pictures=pictures)
+    body = _report_html(report, pictures=pictures)
     told = f"Written by nsw_da_medical_image {__version__} on {date.today()}."
     if "<img" in body:
         told += " The pictures are frames of the data set and keep its licence; to_html(pictures=0) leaves them out."
@@ -405,4 +407,4 @@ def page_html(report: Reported, pictures: int) -> str:
 def notebook_html(report: Reported, buttons: bool = False) -> str:
     """Return a report as HTML for the output of a cell, with its styles; with buttons if a widget listens to them."""
     style = Markup(f"<style>{CSS}</style>")
-    return tag("div", style, report_html(report, rows=20, videos=40, level=3, buttons=buttons))
+    return tag("div", style, _report_html(report, rows=20, videos=40, level=3, buttons=buttons))

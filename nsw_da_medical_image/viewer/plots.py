@@ -71,7 +71,7 @@ CAPTION, GAP = 36, 8  # pixels above a tile's frame, and between tiles
 
 
 class Tile(NamedTuple):
-    """A frame, or the reason why there is none; its name, its caption, and the colour of the strip above it."""
+    """A frame, or the reason why it cannot be shown; its name, its caption, and the colour of the strip above it."""
 
     frame: np.ndarray | str
     name: str
@@ -118,7 +118,7 @@ def contact_sheet(
     else:
         tiles = _phase_tiles(video, plane, size)
         if not tiles:
-            raise ValueError(f"{video.name} has no annotation to choose the runs by; give runs=")
+            raise ValueError(f"{video.name} has no annotation, so the runs cannot be chosen by phase; give runs=[...]")
     return _sheet(f"{video.name} · plane {FocalPlane.parse(plane)}", tiles, columns, size)
 
 
@@ -127,8 +127,8 @@ def _run_tile(video: Video, run: int, plane: Plane, size: int) -> Tile:
     frame: np.ndarray | str
     try:
         frame = video.frame(run, plane, size=size)
-    except DataError as fault:
-        frame = f"RUN {run} {fault.__cause__ or fault}"
+    except DataError as error:
+        frame = f"RUN {run} {error.__cause__ or error}"
     except UnknownName:
         frame = f"RUN {run} is missing in this plane"
     phase, hours = video.phase_at(run), video.hours.get(run)
@@ -153,11 +153,11 @@ def _phase_tiles(video: Video, plane: Plane, size: int) -> list[Tile]:
 
 
 def _sheet(title: str, tiles: Sequence[Tile], columns: int, size: int) -> PlotFigure:
-    """Draw tiles row by row. Raise `ValueError` if there are none or the numbers are too small."""
+    """Draw tiles row by row. Raise `ValueError` if `tiles` is empty or the numbers are too small."""
     if not tiles:
         raise ValueError("there is nothing to show: no run, or no plane, was chosen")
     if columns < 1 or size < 90:
-        raise ValueError(f"{columns} columns of {size} pixels cannot be drawn; 1 column and 90 pixels at least")
+        raise ValueError(f"{columns} columns of {size} pixels cannot be drawn; give at least 1 column and 90 pixels")
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
     width = max(2 * MARGIN + columns * (size + GAP) - GAP, 340)
@@ -213,7 +213,9 @@ def phase_raster(
     names = [dataset[name].name for name in (dataset.videos if videos is None else one_or_several(videos))]
     middle = dataset.contents.middle if plane is None else dataset.contents.plane(plane)
     if not names or middle is None:
-        raise ValueError(f"there is nothing to draw: no {'video was chosen' if middle else 'plane is there'}")
+        raise ValueError(
+            f"there is nothing to draw: {'no video was chosen' if middle else 'the data set has no plane'}"
+        )
     rows = [_row_of(dataset[name], middle, by) for name in names]
     by_note: dict[str, list[str]] = {}
     for name, row in zip(names, rows, strict=True):

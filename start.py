@@ -1,0 +1,79 @@
+"""Try the library on invented embryos, or run its tests. Nothing outside of this folder changes.
+
+    python3 start.py         make the environment .venv, install the library into it, write sample archives into
+                             sample-data, extract them, and summarise them
+    python3 start.py test    also install what the tests need; run the checks, all notebooks and all tests
+
+What exists already is used as it is: the second time, only the summary is printed.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+SCRIPTS = ROOT / ".venv" / "bin"
+PYTHON = SCRIPTS / "python"
+LIBRARY = "nsw_da_medical_image.dataset_util"
+SAMPLE = Path("sample-data")
+
+
+def run(*command):
+    """Show a command and run it in this folder; leave with its exit status if it fails."""
+    shown = " ".join(map(str, command)).replace(sys.executable, "python3").replace(str(ROOT) + os.sep, "")
+    print("$ " + shown, flush=True)
+    status = subprocess.run([str(word) for word in command], cwd=ROOT).returncode
+    if status:
+        sys.exit(128 - status if status < 0 else status)
+
+
+def install(what):
+    """Make .venv if it is missing, and install the library from this folder."""
+    if os.name == "nt":
+        sys.exit(
+            "start.py: the library needs Linux or macOS. On Windows, run `wsl --install` and use the Ubuntu terminal."
+        )
+    if sys.version_info < (3, 11):  # noqa: UP036  # an older Python shall get this sentence, not an error
+        sys.exit("start.py: Python 3.11 or newer is needed, this is " + sys.version.split()[0])
+    if not PYTHON.exists():
+        try:
+            import ensurepip  # noqa: F401
+        except ImportError:
+            sys.exit(
+                "start.py: this Python cannot make environments. On Debian or Ubuntu: sudo apt install python3-venv"
+            )
+        run(sys.executable, "-m", "venv", ".venv")
+    run(PYTHON, "-m", "pip", "install", "--quiet", "--editable", what)
+
+
+def sample():
+    """Write, extract and summarise the sample."""
+    install(".")
+    if not (ROOT / SAMPLE / "archives").exists():
+        run(PYTHON, "-m", LIBRARY + ".sample", SAMPLE / "archives")
+    if not (ROOT / SAMPLE / "extracted").exists():
+        run(PYTHON, "-m", LIBRARY + ".extract_dataset", SAMPLE / "archives", SAMPLE / "extracted")
+    run(PYTHON, "-m", LIBRARY + ".dataset", SAMPLE / "extracted")
+    print("\nNext, play with it in JupyterLab: .venv/bin/jupyter lab nbs/yolo.ipynb")
+
+
+def test():
+    """Run the checks that do not depend on the version of a tool, the notebooks, and the tests."""
+    install(".[dev]")
+    run(PYTHON, ".ci/check.py", "sync", "unadded", "clean", "private")
+    run(SCRIPTS / "nbdev_test", "--flags", "slow")
+    run(PYTHON, "-m", "pytest")
+
+
+if __name__ == "__main__":
+    try:
+        if sys.argv[1:] == []:
+            sample()
+        elif sys.argv[1:] == ["test"]:
+            test()
+        else:
+            print(__doc__.strip())
+            sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
+    except KeyboardInterrupt:
+        sys.exit(130)
