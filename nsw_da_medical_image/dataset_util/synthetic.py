@@ -838,6 +838,5 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(lambda: _adopt(args), wrong=2)
 
 # %% ../../nbs/dataset_util/18_synthetic.ipynb #d4dfd804
-#| eval: false
-if __name__ == "__main__":
+if __name__ == "__main__" and "__file__" in globals():  # not in a notebook
     sys.exit(main())
