@@ -167,11 +167,16 @@ PICTURE = re.compile(r"data:image/[a-z+]+;base64,([A-Za-z0-9+/=]+)")
 EMBEDDED = re.compile(r"data:(image|video|audio|application)/")
 TAG = re.compile(r"<style.*?</style>|<script.*?</script>|<[^>]*>", re.DOTALL)
 
-DURATION = re.compile(
-    r"(?<![\w.])(\d[\d,.]*)\s?(?:(?:s|ms|µs|us|ns|seconds?|milliseconds?|min|minutes?)(?![\w'])"  # 0.7 s, 12 ms
-    r"|\S{1,12}/s\b)"  # 12 MB/s
-)
-STAMP = re.compile(r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d")
+# What differs between runs, as (pattern, remedy); the first group is also in the cell's source if it was not measured.
+CHANGING = {
+    "a duration or a speed": (
+        r"(?<![\w.])(\d[\d,.]*)\s?(?:(?:s|ms|µs|us|ns|seconds?|milliseconds?|min|minutes?)(?![\w'])"  # 0.7 s, 12 ms
+        r"|\S{1,12}/s\b)",  # 12 MB/s
+        "show what was done instead",
+    ),
+    "a time stamp": (r"\b(20\d\d)(?:-\d\d-\d\d[T ]\d\d:\d\d|(?<=datetime\(\d{4}), \d+, \d+, \d+)", "leave it out"),
+    "the random name of a temporary folder": (r"\b(tmp[a-z0-9_]{8})\b", "use a folder inside it that has a name"),
+}
 
 
 def cleaned(outputs: list[Output], scratch: str) -> list[Output]:
@@ -220,15 +225,15 @@ def stable(text: str, scratch: str) -> str:
     return re.sub(re.escape(scratch) + r"(/[^/\s'\"<>]*)?", "...", ADDRESS.sub("", text))
 
 
-def written(number: str, source: str) -> bool:
-    """Return whether a number is in the source of a cell."""
-    return re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.])", source) is not None
+def written(text: str, source: str) -> bool:
+    """Return whether a number or a name is in the source of a cell."""
+    return re.search(rf"(?<![\d.]){re.escape(text)}(?![\d.])", source) is not None
 
 
 def refused(outputs: list[Output], base: str, source: str) -> Iterator[str]:
     """Yield why the outputs of a cell cannot be saved, with the remedy.
 
-    `base` is a name that no output may contain. A duration that is written in the cell's `source` was not measured.
+    `base` is a name that no output may contain. A number that is in the cell's `source` was not measured.
     """
     for output in outputs:
         for kind, value in parts(output).items():
@@ -239,10 +244,11 @@ def refused(outputs: list[Output], base: str, source: str) -> Iterator[str]:
                 yield f"writes to standard error, which JupyterLab shows in red: avoid or capture {text.strip()[:200]!r}"
             elif base in value or str(ROOT) in value:
                 yield "shows a path of this machine: show a name, or a path relative to the notebook's own folder"
-            elif found := next((each[0] for each in DURATION.finditer(text) if not written(each[1], source)), None):
-                yield f"shows a duration or a speed, {found!r}, which differs in each run: show what was done instead"
-            elif found := STAMP.search(text):
-                yield f"shows a time stamp, {found[0]!r}, which differs in each run: leave it out"
+            else:
+                for what, (pattern, remedy) in CHANGING.items():
+                    found = [each[0] for each in re.finditer(pattern, text) if not written(each[1], source)]
+                    if found:
+                        yield f"shows {what}, {found[0]!r}, which differs between runs: {remedy}"
 
 
 # --- running -------------------------------------------------------------------------------------
