@@ -194,6 +194,13 @@ def readme_md() -> list[str]:
     return readme.findings(ROOT)
 
 
+def sidebar() -> list[str]:
+    """The navigation of the documentation lists each notebook once."""
+    import docs
+
+    return list(docs.navigation_problems(ROOT / "nbs"))
+
+
 def version_everywhere() -> list[str]:
     """The package, CITATION.cff and CHANGELOG.md name the version of settings.ini."""
     import version
@@ -233,6 +240,7 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
     "clean": clean,
     "private": private,
     "readme": readme_md,
+    "sidebar": sidebar,
     "version": version_everywhere,
     "ruff": ruff,
     "types": types,
