@@ -7,7 +7,6 @@ changed: notebooks are exported and cleaned in a temporary copy, and the results
 import argparse
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import outputs
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "nsw_da_medical_image"
@@ -69,15 +70,6 @@ def read_notebook(path: Path) -> dict[str, Any]:
         raise ValueError(f"it is not a notebook of format 4: {error!r}") from None
 
 
-def notebooks() -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield each readable notebook with its path; `clean` reports the others."""
-    for path in notebook_paths():
-        try:
-            yield path, read_notebook(path)
-        except ValueError:
-            continue
-
-
 @contextmanager
 def copied_notebooks() -> Iterator[Path]:
     """Yield a temporary copy of the notebooks and the settings, for tools that write."""
@@ -92,10 +84,6 @@ def copied_notebooks() -> Iterator[Path]:
 def modules(root: Path) -> dict[Path, bytes]:
     """Return {path: content} of the Python files of the package below `root`."""
     return {path.relative_to(root): path.read_bytes() for path in sorted((root / PACKAGE).rglob("*.py"))}
-
-
-def place(path: Path, number: int, cell: dict[str, Any]) -> str:
-    return f"{path}, cell {number} (id {cell.get('id', '?')})"
 
 
 # --- checks --------------------------------------------------------------------------------------
@@ -159,32 +147,14 @@ def clean() -> list[str]:
     return findings
 
 
-def has_picture(cell: dict[str, Any]) -> bool:
-    """Return whether pixels may be saved with the cell: as an output, in the HTML of an output, or as an attachment."""
-    kinds = ("image/", "video/", "application/vnd.jupyter.widget-view+json")
-    bundles = [out.get("data", {}) for out in cell.get("outputs", [])]
-    bundles += cell.get("attachments", {}).values()
-    return any(
-        kind.startswith(kinds) or re.search(r"data:(image|video)/", str(value))
-        for bundle in bundles
-        for kind, value in bundle.items()
-    )
-
-
 def private() -> list[str]:
-    """Check that no notebook contains widget state, which may contain frames, and that only tutorials contain pictures."""
-    findings = []
-    for path, nb in notebooks():
-        if any("widgets" in holder.get("metadata", {}) for holder in (nb, *nb["cells"])):
-            findings.append(f"{path} contains saved widget state: delete metadata.widgets (nbdev_clean keeps it)")
-        if path.is_relative_to("nbs/tutorials"):
-            continue
-        findings += [
-            f"{place(path, i, cell)} contains a saved picture or widget: clear its outputs and attachments"
-            for i, cell in enumerate(nb["cells"], 1)
-            if has_picture(cell)
-        ]
-    return findings
+    """Check that notebooks contain no output or picture that .ci/outputs.py did not save: it could show a real frame."""
+    return outputs.unknown(ROOT)
+
+
+def shown() -> list[str]:
+    """Check that each example shows its saved result, and that no notebook is too large."""
+    return outputs.unshown(ROOT)
 
 
 def readme_md() -> list[str]:
@@ -202,7 +172,7 @@ def sidebar() -> list[str]:
 
 
 def version_everywhere() -> list[str]:
-    """The package, CITATION.cff and CHANGELOG.md name the version of settings.ini."""
+    """Check that the package, CITATION.cff and CHANGELOG.md have the version of settings.ini."""
     import version
 
     return version.findings(root=ROOT)
@@ -239,6 +209,7 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
     "unadded": unadded,
     "clean": clean,
     "private": private,
+    "shown": shown,
     "readme": readme_md,
     "sidebar": sidebar,
     "version": version_everywhere,

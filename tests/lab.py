@@ -264,6 +264,23 @@ def first_error(page: Any) -> str:
     return ""
 
 
+def red(page: Any) -> list[str]:
+    """What a reader sees in red in the current notebook: errors, standard error, and bars that ended early."""
+    found = []
+    for number, cell in enumerate(saved_cells(page), 1):
+        for out in cell.get("outputs", []):
+            if out["output_type"] == "error" or out.get("name") == "stderr":
+                text = "".join(out.get("text", out.get("evalue", "")))
+                found.append(f"cell {number} (id {cell.get('id')}): {text.strip()[:300]}")
+    # ipywidgets 8 puts these classes on a bar whose style is "danger"
+    bars = page.evaluate(
+        """() => [...document.querySelectorAll('.jp-Cell')].flatMap((cell, i) =>
+          [...cell.querySelectorAll('.progress-bar-danger, .mod-danger')].map(bar =>
+            `cell ${i + 1}: ${bar.closest('.jp-OutputArea')?.innerText.trim() || 'a bar'}`))"""
+    )
+    return found + [f"{bar} (a progress bar that ended early)" for bar in bars]
+
+
 def run_all(page: Any, timeout: float = 300) -> Ran:
     """Run all cells of the current notebook, as the menu does, and wait for the last one.
 

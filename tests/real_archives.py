@@ -16,17 +16,17 @@ STEP = 0.25  # hours a run, the commonest in the release
 
 
 def videos_in(real_data: Path) -> list[str]:
-    """Names of the videos of which there are frames."""
+    """Return the names of the videos that have frames."""
     return sorted(path.name for path in (real_data / "embryo_dataset").iterdir() if path.is_dir())
 
 
 def frames_of(real_data: Path, video: str) -> list[Path]:
-    """The frames of a video by RUN number."""
+    """Return the frames of a video by RUN number."""
     return sorted((real_data / "embryo_dataset" / video).glob("*.jpeg"), key=lambda path: run_of(path.name) or 0)
 
 
 def time_elapsed(annotation: str) -> str:
-    """A time file for the annotated runs: a row 0 that has no image, 0.1 h resolution, a blank line at the end."""
+    """Return a time file for the annotated runs: row 0 without an image, a resolution of 0.1 h, a blank line at the end."""
     rows = [line.split(",") for line in annotation.split()]
     last = int(rows[-1][2])
     first = int(rows[0][1])
@@ -44,7 +44,7 @@ def _pack(archive: Path, top: str, members: Iterable[tuple[str, bytes]]) -> None
 
 
 def make_real_archives(real_data: Path, folder: Path, videos: Iterable[str] | None = None) -> list[str]:
-    """Write the ten archives with these videos, by default all there are, into the new `folder`; returns their names."""
+    """Write the ten archives with these videos (default: all) to the new `folder`; return their names."""
     names = list(videos_in(real_data) if videos is None else videos)
     folder.mkdir(parents=True)
     frames = [(f"{name}/{path.name}", path.read_bytes()) for name in names for path in frames_of(real_data, name)]

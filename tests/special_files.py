@@ -94,7 +94,7 @@ def serve() -> None:
 
 
 class Server:
-    """The server, as a context; call it with a command's name, its arguments and the seconds that it may take."""
+    """The server, as a context manager; call it with the name of a command, its arguments and a limit in seconds."""
 
     def __init__(self, cache: Path):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "NSW_CACHE_DIR": str(cache), "MPLBACKEND": "agg"}

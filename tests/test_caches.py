@@ -47,7 +47,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::nsw_da_medical_image.common.cac
 
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archives of plane F0 and of the texts, and beside them an extracted copy."""
+    """Return the archives of plane F0 and of the text files, with an extracted copy."""
     top = tmp_path_factory.mktemp("sample")
     make_archives(top / "all", videos=2, frames=20, size=120)
     extract_dataset(top / "all", top / "extracted")
@@ -72,14 +72,14 @@ def own_cache(tmp_path: Path) -> Iterator[Path]:
 
 
 def answer_of_archives(archives: Path) -> list[Any]:
-    """What a user gets from the archives: names, table, every byte of every frame."""
+    """Return what a user gets from the archives: names, table, every byte of every frame."""
     ds = EmbryoDataset(archives)
     frames = {ds[name].path(run): ds[name].jpeg(run) for name in ds for run in ds[name].runs()}
     return [ds.videos, ds.table().to_csv(), frames, ds.contents.source.tails(f"{PLANE}/{ds.videos[0]}")]
 
 
 def answer_of_measures(archives: Path) -> list[Any]:
-    """What a user gets when pixels are measured, from the cache or not."""
+    """Return what a user gets if pixels are measured, from the cache or not."""
     ds = EmbryoDataset(archives.parent / "extracted")
     return [measure_video(ds, name, "F0").to_csv() for name in ds.videos]
 
@@ -90,7 +90,7 @@ CACHES = pytest.mark.parametrize("kind", ANSWERS)
 
 @pytest.fixture(scope="module")
 def fresh(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[Any], Path]]:
-    """Of each kind of cache: the answer, and a full cache that is to be copied."""
+    """Return, for each kind of cache, the result and a full cache to copy."""
     found = {}
     for kind, answer in ANSWERS.items():
         with cache_at(tmp_path_factory.mktemp("fresh") / "cache") as folder:
@@ -104,7 +104,7 @@ def files_in(folder: Path, kind: str) -> list[Path]:
 
 
 def one_file(folder: Path, kind: str) -> Path:
-    """The file of plane F0, or of the first video."""
+    """Return the cache file of plane F0, or of the first video."""
     return next(path for path in files_in(folder, kind) if path.name.startswith((f"{PLANE}.tar", "SAM1")))
 
 
@@ -142,7 +142,7 @@ def test_whatever_changes_in_a_file_the_answer_is_correct(kind, archives, fresh,
 
 
 def forged(place: Path, kind: str, change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> None:
-    """Change the arrays in a file, and give it the right checksum."""
+    """Change the arrays in a file, and give the file the right checksum."""
     data = place.read_bytes()
     body = memoryview(data)[48:]
     header = json.loads(bytes(body[16 : 16 + int.from_bytes(body[:16], "little")]))
@@ -153,7 +153,7 @@ def forged(place: Path, kind: str, change: Callable[[dict[str, np.ndarray]], dic
 
 
 def renamed(to: str) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
-    """The first file of the index gets another name."""
+    """Give the first file of the index another name."""
 
     def change(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         ends, packed = arrays["name_ends"].tolist(), arrays["names"].tobytes()
@@ -275,7 +275,7 @@ def test_forged_measures_are_measured_again(name, change, archives, fresh, own_c
 @profile
 @given(data=st.data())
 def test_any_arrays_make_an_index_that_fits_or_one_that_does_not(archives, fresh, data):
-    """Whatever the arrays hold, an index is taken or not, and one that is taken can be read: bytes, or an error in words."""
+    """Whatever the arrays contain, an index is accepted or not; from an accepted one, bytes can be read, or an error in words is raised."""
     path = archives / f"{PLANE}.tar.gz"
     with cache_at(fresh["archives"][1]):
         index = seek._load_index(path)
@@ -366,7 +366,7 @@ PARTS = [give_file_away, open_file, link_file, pipe, sparse]  # a file is rebuil
 
 
 def swapped(folder: Path, kind: str) -> None:
-    """Forge what only the checks of owner and kind can notice: the content of all frames is exchanged."""
+    """Exchange the content of all frames in the cache, which only the checks of owner and kind can detect."""
     if kind == "archives":
         change = {name: lambda a: np.roll(a, 1, 0) for name in ("offsets", "sizes", "crcs", "tails")}
     else:
@@ -381,7 +381,7 @@ def modes(folder: Path) -> dict[str, tuple[int, int]]:
 @CACHES
 @pytest.mark.parametrize("spoil", [*WHOLE, *PARTS, folder_for_file], ids=lambda spoil: spoil.__name__)
 def test_what_is_not_the_users_own_is_not_used(kind, spoil, archives, fresh, own_cache):
-    """Frames are exchanged in the cache as well, so that an answer that comes from it is wrong."""
+    """The frames in the cache are exchanged too, so a result that comes from the cache is wrong."""
     if "away" in spoil.__name__ and os.geteuid():
         pytest.skip("only root can give a folder to another user")
     expected, full = fresh[kind]
@@ -402,7 +402,7 @@ def test_what_is_not_the_users_own_is_not_used(kind, spoil, archives, fresh, own
 
 
 def test_frames_that_the_owner_exchanged_are_his_affair(archives, fresh, own_cache):
-    """The forgery of the test above is one: without a check of the owner it is used."""
+    """Show that the forgery of the test above works: it is used if the owner is right."""
     shutil.copytree(fresh["archives"][1], own_cache)
     swapped(own_cache, "archives")
     assert answer_of_archives(archives) != fresh["archives"][0]
@@ -410,7 +410,7 @@ def test_frames_that_the_owner_exchanged_are_his_affair(archives, fresh, own_cac
 
 @as_root
 def test_a_link_of_another_user_is_not_followed(archives, fresh, tmp_path):
-    """Somebody made a link at the place of the cache beforehand, to a folder of the victim."""
+    """Another user has put a link to a folder of the victim in the place of the cache."""
     (tmp_path / "victim").mkdir()
     (tmp_path / "linked").symlink_to(tmp_path / "victim")
     os.chown(tmp_path / "linked", 12_345, -1, follow_symlinks=False)
@@ -502,7 +502,7 @@ def run(code: str, *args: object, limit: float | None = None, **environment: str
 @pytest.mark.slow
 @pytest.mark.slow
 def test_without_a_home_it_works_without_a_cache(archives, tmp_path):
-    """Neither HOME nor an entry in the list of users, as in some containers: one line, also with workers."""
+    """Without HOME and without an entry in the list of users, as in some containers: one line, also with workers."""
     nobody = """
 import os, pwd
 def no_entry(_): raise KeyError("getpwuid(): uid not found: 12345")
@@ -519,7 +519,7 @@ pwd.getpwuid = pwd.getpwnam = no_entry
 @pytest.mark.slow
 @as_root
 def test_with_a_number_that_is_no_user_it_works(archives, tmp_path):
-    """The real thing, with a uid that no entry has."""
+    """Run with a real user id that has no entry."""
     shared = tmp_path / "shared"
     shutil.copytree(archives, shared / "archives")
     for place in (*shared.parents, shared):
@@ -590,7 +590,7 @@ except DataError as error:
 @pytest.mark.parametrize("small", [1e9, 0])
 @pytest.mark.slow
 def test_under_a_limit_of_addresses_nothing_crashes(archives, tmp_path, limit, small):
-    """Grid engines set one; rapidgzip ends in a segmentation fault. A small archive is read without it."""
+    """Grid engines set such a limit, under which rapidgzip crashes; small archives are read without it."""
     # each further arena of the C library reserves 64 MB of addresses, and how many there are depends on the machine's load
     few = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
     done = run(LIMITED, archives, small, limit=limit, NSW_CACHE_DIR=str(tmp_path / "c"), **few)

@@ -51,15 +51,16 @@ def library(*cells: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 def correct(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project with this repository's settings and checks, and one small module."""
     root = tmp_path_factory.mktemp("correct")
-    for name in ("settings.ini", "pyproject.toml", ".gitignore"):
+    for name in ("settings.ini", "pyproject.toml", ".gitignore", "CITATION.cff", "CHANGELOG.md"):
         shutil.copy(REPO / name, root)
     (root / ".ci").mkdir()
-    for name in ("check.py", "readme.py"):
+    for name in ("check.py", "outputs.py", "readme.py", "version.py"):
         shutil.copy(REPO / ".ci" / name, root / ".ci")
     write(root / "nbs/index.ipynb", INDEX)
     write(root / "nbs/tools/00_greeting.ipynb", library(new_code_cell('assert greet("you") == "hello you"')))
     tool(sys.executable, "-m", "ruff", "format", "--quiet", ".ci", cwd=root)  # the format of .ci is not tested here
     nbdev("nbdev_export", root)
+    note_outputs(root, "nbs/index.ipynb")
     tool(sys.executable, ".ci/readme.py", cwd=root)
     tool("git", "init", "-q", cwd=root)
     tool("git", "add", "-A", cwd=root)
@@ -95,6 +96,45 @@ def state(project: Path) -> dict[Path, bytes]:
 def plant_saved(path: str, **output_data: str) -> Callable[[Path], None]:
     cell = new_code_cell("1", outputs=[new_output("display_data", data=output_data)])
     return lambda project: write(project / path, [new_markdown_cell("# A notebook"), cell])
+
+
+def note_outputs(project: Path, *names: str) -> None:
+    """Note the outputs of these notebooks, as the command does that saves them."""
+    code = (
+        "import json, sys, outputs\n"
+        "noted = {name: outputs.digests(outputs.read(outputs.ROOT / name)) for name in sys.argv[1:]}\n"
+        "(outputs.ROOT / outputs.DIGESTS).write_text(json.dumps({'versions': {}, 'outputs': noted}))"
+    )
+    tool(sys.executable, "-c", code, *names, cwd=project / ".ci")
+
+
+def plant_noted(path: str, *cells: nbformat.NotebookNode) -> Callable[[Path], None]:
+    """Plant a notebook whose outputs the command has saved."""
+
+    def plant(project: Path) -> None:
+        write(project / path, [new_markdown_cell("# A notebook"), *cells])
+        note_outputs(project, "nbs/index.ipynb", path)
+
+    return plant
+
+
+def plant_stale(project: Path) -> None:
+    plant_noted("nbs/a.ipynb", new_code_cell("1", outputs=[stream("1\n"), stream("2\n")]))(project)
+    write(project / "nbs/a.ipynb", [new_code_cell("1", outputs=[stream("1\n")])])
+
+
+def plant_gone(project: Path) -> None:
+    plant_noted("nbs/a.ipynb", new_code_cell("1", outputs=[stream("1\n")]))(project)
+    (project / "nbs/a.ipynb").unlink()
+
+
+def plant_large(project: Path) -> None:
+    for i in range(13):
+        write(project / f"nbs/{i}.ipynb", [new_markdown_cell("x" * 950_000)])
+
+
+def stream(text: str) -> nbformat.NotebookNode:
+    return new_output("stream", text=text)
 
 
 def plant_module_edit(project: Path) -> None:
@@ -138,6 +178,9 @@ def plant_cells(*sources: str) -> Callable[[Path], None]:
 
 UNTYPED = 'def wrong() -> int:\n    return "one"\n'
 PICTURE = "image/png"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+EMBEDDED = "data:image/png;base64,iVBORw0="
+UNKNOWN = "cell 2 (id 00000001) contains an output that is not in nbs/outputs.json"
 
 PROBLEMS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "edited module": ("sync", plant_module_edit, "greeting.py differs from what its notebook exports"),
@@ -147,6 +190,7 @@ PROBLEMS: dict[str, tuple[str, Callable[[Path], None], str]] = {
         "greeting.py differs from what its notebook exports",
     ),
     "version": ("sync", plant_version, "__init__.py differs from what its notebook exports"),
+    "other version": ("version", plant_text("CITATION.cff", "version: 9.9.9\n"), "CITATION.cff has 9.9.9"),
     "missing module": (
         "sync",
         lambda p: (p / PACKAGE / "tools/greeting.py").unlink(),
@@ -163,19 +207,41 @@ PROBLEMS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "unclean": ("clean", plant_unclean, "run nbdev_clean --fname nbs/tools/00_greeting.ipynb"),
     "no notebook": ("clean", plant_text("nbs/a.ipynb", '{"cells": ['), "a.ipynb cannot be read"),
     "widget state": ("private", plant_widgets, "nbs/tutorials/a.ipynb contains saved widget state"),
-    "picture": ("private", plant_saved("nbs/a.ipynb", **{PICTURE: "iVBORw0="}), "cell 2"),
-    "svg": ("private", plant_saved("nbs/a.ipynb", **{"image/svg+xml": "<svg/>"}), "cell 2"),
-    "html": (
-        "private",
-        plant_saved("nbs/a.ipynb", **{"text/html": "<img src='data:image/png;base64,i'>"}),
-        "cell 2",
-    ),
+    "picture": ("private", plant_saved("nbs/a.ipynb", **{PICTURE: "iVBORw0="}), UNKNOWN),
+    "picture in a tutorial": ("private", plant_saved("nbs/tutorials/a.ipynb", **{PICTURE: "iVBORw0="}), UNKNOWN),
+    "svg": ("private", plant_saved("nbs/a.ipynb", **{"image/svg+xml": "<svg/>"}), UNKNOWN),
+    "html": ("private", plant_saved("nbs/a.ipynb", **{"text/html": f"<img src='{EMBEDDED}'>"}), UNKNOWN),
+    "text": ("private", plant_saved("nbs/a.ipynb", **{"text/plain": "a value"}), UNKNOWN),
     "widget": (
         "private",
-        plant_saved("nbs/a.ipynb", **{"application/vnd.jupyter.widget-view+json": "{}"}),
-        "cell 2",
+        plant_noted("nbs/a.ipynb", new_code_cell("1", outputs=[new_output("display_data", data={WIDGET: {}})])),
+        "nbs/a.ipynb, cell 2 (id 00000001) contains a saved widget",
     ),
-    "attachment": ("private", plant_attachment, "cell 1"),
+    "attachment": ("private", plant_attachment, "cell 1 (id 00000000) contains an attachment"),
+    "noted attachment": (
+        "private",
+        plant_noted("nbs/a.ipynb", new_markdown_cell("", attachments={"a.png": {PICTURE: "iVBORw0="}})),
+        "cell 2 (id 00000001) contains an attachment",
+    ),
+    "picture in prose": (
+        "private",
+        lambda p: write(p / "nbs/a.ipynb", [new_markdown_cell(f"![]({EMBEDDED})")]),
+        "cell 1 (id 00000000) contains a picture in its text",
+    ),
+    "value without result": ("shown", plant_cells("x = 2", "x"), "cell 5 (id 00000004) shows no result"),
+    "print without result": (
+        "shown",
+        plant_cells("for x in 1, 2:\n    print(x)\nassert x"),
+        "cell 4 (id 00000003) shows no result",
+    ),
+    "large notebook": (
+        "shown",
+        lambda p: write(p / "nbs/a.ipynb", [new_markdown_cell("x" * 1_000_000)]),
+        "1,000,000 are too many",
+    ),
+    "many large notebooks": ("shown", plant_large, "12,000,000 are too many"),
+    "output that is gone": ("shown", plant_stale, "lists outputs that nbs/a.ipynb does not have"),
+    "notebook that is gone": ("shown", plant_gone, "lists nbs/a.ipynb, which does not exist"),
     "readme": ("readme", plant_text("README.md", "# Another\n"), "README.md is not up to date with nbs/index.ipynb"),
     "no index": ("readme", lambda p: (p / "nbs/index.ipynb").unlink(), "nbs/index.ipynb is missing"),
     "lint": ("ruff", plant_text("a.py", "import os\n"), "F401"),
@@ -210,15 +276,30 @@ def test_all_findings_are_listed(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "plant",
+    "cell",
     [
-        plant_saved("nbs/tutorials/a.ipynb", **{PICTURE: "iVBORw0="}),
-        plant_saved("nbs/a.ipynb", **{"text/html": "<b>a table</b>"}),
+        new_code_cell("1", outputs=[new_output("display_data", data={PICTURE: "iVBORw0="})]),
+        new_code_cell("1", outputs=[new_output("execute_result", data={"text/html": f"<img src='{EMBEDDED}'>"})]),
+        new_code_cell("print(1)", outputs=[stream("1\n")]),
+        new_code_cell("#| hide\n1"),
+        new_code_cell("#| eval: false\n1"),
+        new_code_cell("#| notest\n1"),
+        new_code_cell("x = 1\nx += 1;"),
+        new_code_cell("1;"),
+        new_code_cell("import os"),
+        new_code_cell("def show(x):\n    print(x)"),
     ],
 )
-def test_what_may_be_saved(project: Path, plant: Callable[[Path], None]) -> None:
-    plant(project)
-    assert check(project, "private") == []
+def test_what_may_be_saved(project: Path, cell: nbformat.NotebookNode) -> None:
+    plant_noted("nbs/tools/a.ipynb", cell)(project)
+    assert check(project, "private", "shown") == []
+
+
+def test_the_application_needs_no_outputs(project: Path) -> None:
+    write(project / "nbs/app.ipynb", [new_code_cell("1")])
+    assert check(project, "private", "shown") == []
+    plant_saved("nbs/app.ipynb", **{PICTURE: "iVBORw0="})(project)
+    assert len(check(project, "private", "shown")) == 1
 
 
 def test_a_project_outside_of_git_has_nothing_unadded(project: Path) -> None:

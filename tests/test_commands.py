@@ -54,12 +54,12 @@ def module(name: str) -> ModuleType:
 
 
 def shell(name: str) -> list[str]:
-    """The command as a user types it."""
+    """Return the command as a user types it."""
     return [sys.executable, *(["-m", MODULES[name]] if "." in MODULES[name] else [str(ROOT / f"{name}.py")])]
 
 
 def rename(tree: Path, old: str, new: str | bytes) -> None:
-    """Give a video another name, wherever it occurs."""
+    """Give a video another name in all places."""
     name = os.fsdecode(new)
     for folder in tree.iterdir():
         for path in folder.iterdir() if folder.is_dir() else ():
@@ -69,7 +69,7 @@ def rename(tree: Path, old: str, new: str | bytes) -> None:
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Archives, the extracted data set, and a batch of synthetic images."""
+    """Return archives, the extracted data set, and a batch of synthetic images."""
     top = tmp_path_factory.mktemp("commands")
     make_archives(top / "archives", videos=4, frames=24, size=96)
     extract_dataset(top / "archives", top / "data")
@@ -81,7 +81,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def hostile(work: Path) -> Path:
-    """The same with names that attack a terminal, a page, a figure and a spreadsheet."""
+    """Return the same with names that attack a terminal, a page, a figure and a spreadsheet."""
     top = work / "hostile\x1b[2J"
     shutil.copytree(work / "data", top / "data")
     shutil.copytree(work / "runs", top / "runs")
@@ -96,7 +96,7 @@ def harmless(text: str) -> bool:
 
 
 def arguments(name: str, top: Path, out: Path) -> list[str]:
-    """Arguments with which the command works for a while and writes to `out`, if it writes."""
+    """Return arguments with which the command works for a while and, if it writes, writes to `out`."""
     data, runs = str(top / "data"), str(top / "runs")
     return {
         "sample": [str(out), "--videos", "3", "--frames", "6", "--size", "64"],
@@ -114,7 +114,7 @@ def arguments(name: str, top: Path, out: Path) -> list[str]:
 
 
 def run(name: str, argv: list[str]) -> int:
-    """The exit status of a command, called in this process."""
+    """Run a command in this process, and return its exit status."""
     try:
         return module(name).main(argv)
     except SystemExit as stop:
@@ -126,7 +126,7 @@ def run(name: str, argv: list[str]) -> int:
 
 @pytest.fixture
 def default_signals() -> Iterator[None]:
-    """A run under nohup, or in the background, inherits signals that are ignored."""
+    """Restore the default signals: in the background or under nohup, pytest inherits ignored ones."""
     wanted = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
     before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     yield
@@ -135,7 +135,7 @@ def default_signals() -> Iterator[None]:
 
 
 def strike(blow: signal.Signals, at: int, real: Callable[..., Any]) -> Callable[..., Any]:
-    """A function like `real` that sends the signal when it is called for the `at`-th time."""
+    """Return a function like `real` that sends the signal when it is called for the `at`-th time."""
     calls = 0
 
     def struck(*args: Any, **options: Any) -> Any:
@@ -215,7 +215,7 @@ def alive(pid: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
 def test_processes_of_the_validation_end_with_it(tmp_path: Path, blow: signal.Signals) -> None:
-    """The signal reaches the command alone, as from a batch system, while its processes measure."""
+    """Only the command gets the signal, as from a batch system, while its processes measure."""
     make_archives(tmp_path / "archives", videos=9, frames=60, size=128)
     extract_dataset(tmp_path / "archives", tmp_path / "data")
     (tmp_path / "new").mkdir()
@@ -240,7 +240,7 @@ def test_processes_of_the_validation_end_with_it(tmp_path: Path, blow: signal.Si
 
 
 def test_ctrl_c_is_ignored_where_the_caller_ignores_it() -> None:
-    """As under nohup, or in the background of a script: the signal would end a job of hours."""
+    """Under nohup or in the background of a script, the signal would stop a job of hours."""
     code = (
         "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "from nsw_da_medical_image.common.command import run_command\n"
@@ -302,7 +302,7 @@ def test_help_and_errors_in_an_ascii_locale(tmp_path: Path, name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_an_ascii_locale_changes_nothing(work: Path, tmp_path: Path, name: str) -> None:
-    """Folder and video have names that are not ASCII; the work is the same."""
+    """The folder and the video have names that are not ASCII; the results are the same."""
     top = tmp_path / "dätä \u80da"
     for part in "data", "runs", "archives":
         shutil.copytree(work / part, top / part)
@@ -502,7 +502,7 @@ def test_warnings_are_lines_even_if_they_were_to_be_errors(work: Path, tmp_path:
 @pytest.mark.parametrize("name", ["A$B$-1", "A$\\frac{-1", "A$\\frac{$-1", EVIL])
 @pytest.mark.slow
 def test_dollar_signs_are_drawn(work: Path, tmp_path: Path, name: str) -> None:
-    """Every figure, with a video whose name would be a formula, and a bad one at that."""
+    """Draw every figure with a video whose name looks like an invalid formula."""
     from nsw_da_medical_image.common.findings import findings_table
     from nsw_da_medical_image.validation.pixels import measure_video, plot_measurements
     from nsw_da_medical_image.validation.validate import validate
@@ -551,7 +551,7 @@ class Scripts(HTMLParser):
 
 @pytest.fixture(scope="module")
 def pages(hostile: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Each page that the library writes, of a data set with hostile names and a frame that was lost."""
+    """Return each page that the library writes for a data set with hostile names and a lost frame."""
     made = tmp_path_factory.mktemp("pages")
     shutil.copytree(hostile / "data", made / "data")
     shutil.copytree(hostile / "runs", made / "runs")

@@ -36,7 +36,7 @@ def script(cache: Path, *args: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The experiment on sample data of its own."""
+    """Return the experiment on its own sample data."""
     folder = tmp_path_factory.mktemp("experiment")
     done = script(folder / "cache", "--out", folder / "one", "--seed", "3")
     assert (done.returncode, done.stderr) == (0, "")
@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sources(made: Path) -> dict[str, list[str]]:
-    """The names of the frames of which each batch was made."""
+    """Return the names of the frames from which each batch was made."""
     runs = SyntheticBatches(made / "all-synthetic-runs")
     assert runs.findings().query("severity == 'error'").empty
     return {name: run.metadata.more["sources"] for name, run in runs.items()}
@@ -53,7 +53,7 @@ def sources(made: Path) -> dict[str, list[str]]:
 
 @pytest.mark.slow
 def test_nothing_leaks(made: Path) -> None:
-    """No synthetic frame is made of an embryo, or a sibling of one, that is kept for judging."""
+    """No synthetic frame is made from an embryo, or a sibling of one, of the validation or test part."""
     split = json.loads((made / "split.json").read_text())
     used = {label.split("_", 1)[1].rsplit("_", 1)[0] for labels in sources(made).values() for label in labels}
     assert used
@@ -142,7 +142,7 @@ def test_errors_are_one_line_and_nothing_is_left(shared: Callable[..., Shared], 
 
 @pytest.mark.slow
 def test_the_default_sample_is_enough(shared: Callable[..., Shared], tmp_path: Path) -> None:
-    """What the README has written and extracted is split in three, and goes all the way."""
+    """The sample data of the README can be split in three, and the experiment finishes."""
     sample = shared(videos=9, frames=None)
     done = script(tmp_path / "cache", sample.extracted, "--out", tmp_path / "out", "--frames", "1")
     assert (done.returncode, done.stderr) == (0, "")
@@ -167,7 +167,7 @@ def test_phases_that_are_balanced_already_need_no_generator(shared: Callable[...
 
 @pytest.fixture(scope="module")
 def experiment() -> ModuleType:
-    """The script as a module."""
+    """Return the script as a module."""
     spec = importlib.util.spec_from_file_location("experiment_1", ROOT / "experiment_1.py")
     assert spec
     assert spec.loader
@@ -178,7 +178,7 @@ def experiment() -> ModuleType:
 
 
 def test_the_well_turns_and_the_dish_stays(experiment: ModuleType) -> None:
-    """A dot in the well goes elsewhere, at the same distance from the centre; outside nothing moves."""
+    """A dot in the well moves, at the same distance from the centre; the outside does not change."""
     y, x = np.mgrid[:200, :200]
     picture = np.where(np.hypot(x - 110, y - 95) < 80, 100, 40).astype(np.uint8)
     picture[93:98, 148:153] = 250  # 40 to the right of the centre
@@ -204,12 +204,12 @@ def test_the_well_turns_and_the_dish_stays(experiment: ModuleType) -> None:
 
 @pytest.fixture(scope="module")
 def extracted(shared: Callable[..., Shared]) -> Path:
-    """Four videos of three codes."""
+    """Return four videos of three codes."""
     return shared(videos=4).extracted
 
 
 def part_of(extracted: Path, folder: Path, *entries: str) -> Path:
-    """A copy of some entries of a data set, with the frames of `SAM1` and `SAM2` alone if a plane is followed by a colon."""
+    """Copy some entries of a data set; a plane followed by a colon keeps only the frames of `SAM1` and `SAM2`."""
     for entry in entries:
         name, _, few = entry.partition(":")
         shutil.copytree(extracted / name, folder / name)

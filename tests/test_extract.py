@@ -41,7 +41,7 @@ def archives(shared):
 
 
 def enlarged(archives, folder, more):
-    """A copy of the archives with `more` frames in each plane."""
+    """Return a copy of the archives with `more` frames in each plane."""
     noise = random.Random(0)
     shutil.copytree(archives, folder)
     for path in folder.glob("*.tar.gz"):
@@ -56,7 +56,7 @@ def enlarged(archives, folder, more):
 
 @pytest.fixture(scope="module")
 def larger(archives, tmp_path_factory):
-    """Archives whose extraction lasts long enough to be interrupted."""
+    """Return archives whose extraction lasts long enough to be interrupted."""
     return enlarged(archives, tmp_path_factory.mktemp("larger") / "archives", 1500)
 
 
@@ -65,7 +65,7 @@ def command(*args, **options):
 
 
 def digest(folder):
-    """Names, kinds and bytes of all that lies below `folder`."""
+    """Return names, kinds and bytes of everything below `folder`."""
     state = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         state.update(f"{path.relative_to(folder)} {path.is_symlink()} {path.is_dir()}\n".encode())
@@ -75,7 +75,7 @@ def digest(folder):
 
 
 def contents(archives):
-    """What the archives hold, read by `tarfile`: {path: bytes}."""
+    """Return what the archives contain, read by `tarfile`: {path: bytes}."""
     found = {"embryo_dataset_grades.csv": (archives / "embryo_dataset_grades.csv").read_bytes()}
     for path in archives.glob("*.tar.gz"):
         with tarfile.open(path) as tar:
@@ -99,7 +99,7 @@ def member(name, data=b"", kind=tarfile.REGTYPE, **more):
 
 
 def with_members(*extra, form=tarfile.PAX_FORMAT, pax=None):
-    """A builder: the victim's own members, then `extra`."""
+    """Return a builder: the victim's own members, then `extra`."""
 
     def build(good):
         buffer = io.BytesIO()
@@ -126,7 +126,7 @@ def flipped(position):
 
 
 def raw(change):
-    """A builder that changes the bytes of the tar inside."""
+    """Return a builder that changes the bytes of the tar file inside."""
     return lambda good: gzip.compress(change(gzip.decompress(good)))
 
 
@@ -143,7 +143,7 @@ def undecodable(tar):
 
 
 def with_size(field):
-    """A builder: the victim's own members, then one of 8 bytes whose header has `field` for its size."""
+    """Return a builder: the victim's own members, then one of 8 bytes whose header has the size `field`."""
 
     def change(tar):
         info, _ = member(f"{TOP}/A/x", b"12345678")
@@ -160,7 +160,7 @@ def sparse(**pax):
 
 
 def gnu_sparse(size, real=b"00004000000\0", data=b"x" * 512):
-    """A builder: the victim's own members, then one of GNU's sparse type; `tarfile` counts it among the plain files."""
+    """Return a builder: the victim's own members, then one of GNU's sparse type, which `tarfile` treats as a plain file."""
 
     def change(tar):
         header = bytearray(member(f"{TOP}/A/x")[0].tobuf(tarfile.GNU_FORMAT))
@@ -330,7 +330,7 @@ def test_harmless_quirks(archives, tmp_path, quirk):
 @given(data=st.data())
 @pytest.mark.slow
 def test_mutated_archive(archives, tmp_path, data):
-    """Whatever happens to an archive's bytes, it gives exactly its content or an error, and nothing beside its folder."""
+    """Whatever bytes of an archive change, the result is exactly its content or an error, and nothing is written beside its folder."""
     good = (archives / VICTIM).read_bytes()
     inside = data.draw(st.booleans(), label="change the tar inside")
     old = gzip.decompress(good) if inside else good
@@ -392,7 +392,7 @@ def test_bombs_are_refused_in_place_too(archives, tmp_path, bomb):
 
 
 def test_a_bomb_is_refused_before_it_fills_the_disk(archives, tmp_path):
-    """Of 256 MB of zeros in plain files, not much more than the 64 MiB that any archive may have is written."""
+    """Of 256 MB of zeros in plain files, hardly more than the allowed 64 MiB are written."""
     one = member(f"{TOP}/A/x")[0]
     one.size = 1 << 20
     with gzip.open(tmp_path / VICTIM, "wb", 1) as f:
@@ -411,7 +411,7 @@ def test_a_bomb_is_refused_before_it_fills_the_disk(archives, tmp_path):
 
 @pytest.mark.slow
 def test_kill_9_at_random_moments(archives, tmp_path_factory, tmp_path):
-    """Each moment is a number of files that are written by then, so no machine is too fast or too slow for it."""
+    """A moment is a number of files already written, so the speed of the machine does not matter."""
     larger = enlarged(archives, tmp_path_factory.mktemp("some") / "archives", 400)
     target, hidden = tmp_path / "extracted", tmp_path / ".extracted.extracting"
     extract_dataset(larger, tmp_path / "undisturbed", workers=2)
@@ -438,12 +438,12 @@ def test_kill_9_at_random_moments(archives, tmp_path_factory, tmp_path):
 
 
 def written(folder):
-    """The number of files below `folder`, which may be changing."""
+    """Return the number of files below `folder`, which may be changing."""
     return sum(len(names) for _, _, names in os.walk(folder))
 
 
 def wait_for(condition, seconds=60):
-    """Return when it holds; the bound only ends a test that has failed."""
+    """Return when the condition is met; the timeout only ends a test that has failed."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "the awaited moment did not come"
@@ -535,7 +535,7 @@ def test_file_systems_without_locks_leave_it_to_the_user(archives, tmp_path, mon
 
 
 def test_other_archives_are_not_continued(archives, larger, tmp_path):
-    """What an interrupted run left of other archives is not taken over."""
+    """The remains of an interrupted extraction of other archives are not used."""
     hidden = tmp_path / ".extracted.extracting"
     with subprocess.Popen(
         [*COMMAND, larger, tmp_path / "extracted", "--workers", "1"], stdout=subprocess.PIPE
@@ -548,7 +548,7 @@ def test_other_archives_are_not_continued(archives, larger, tmp_path):
 
 
 def interrupted(archives, target, finished=2):
-    """Kill an extraction when some archives are finished; the hidden folder that it leaves."""
+    """Kill an extraction after some archives are finished; return the hidden folder that it leaves."""
     hidden = target.with_name(f".{target.name}.extracting")
     with subprocess.Popen([*COMMAND, archives, target, "--workers", "1"], stdout=subprocess.PIPE) as process:
         wait_for(lambda: len(list(hidden.glob("done/*.json"))) >= finished)
@@ -559,7 +559,7 @@ def interrupted(archives, target, finished=2):
 
 @pytest.mark.slow
 def test_the_content_of_an_older_archive_is_not_taken_over(larger, tmp_path):
-    """Same size, times, head and tail, but other bytes: what the interrupted run wrote is not what is in the archive now."""
+    """The archive has the same size, times, head and tail as before, but other bytes."""
     source = tmp_path / "archives"
     shutil.copytree(larger, source)
     for path in source.glob("*.tar.gz"):  # uncompressed, so that a change keeps the length; in several gzip members
@@ -587,7 +587,7 @@ def test_the_content_of_an_older_archive_is_not_taken_over(larger, tmp_path):
 @pytest.mark.parametrize("change", ["changed", "missing", "extra", "a link", "a second name", "an empty folder"])
 @pytest.mark.slow
 def test_what_is_taken_over_is_verified_by_its_content(larger, tmp_path, change):
-    """Number and total size are the same in some of these cases."""
+    """In some of these cases, the number and the total size of the files are the same."""
     hidden = interrupted(larger, tmp_path / "extracted")
     names = {path.name.removesuffix(".json") for path in hidden.glob("done/*.json")}
     name = min(names)
@@ -617,7 +617,7 @@ def test_what_is_taken_over_is_verified_by_its_content(larger, tmp_path, change)
 @pytest.mark.parametrize("how", ["by rename", "in place"])
 @pytest.mark.slow
 def test_an_archive_that_changes_during_the_run_is_noticed(larger, archives, tmp_path, how, monkeypatch):
-    """In place, with size and time as before; the run ends, and the next one has the new content."""
+    """It changes in place, with the same size and time; the extraction stops, and the next one has the new content."""
     source = tmp_path / "archives"
     shutil.copytree(larger, source)
     (tmp_path / VICTIM).write_bytes((archives / VICTIM).read_bytes())
@@ -649,7 +649,7 @@ def test_an_archive_that_changes_during_the_run_is_noticed(larger, archives, tmp
 
 
 def test_a_download_that_goes_on_is_no_damage(archives, tmp_path, monkeypatch):
-    """Bytes that arrive while the archive is read: it changed, rather than being cut off."""
+    """Bytes arrive while the archive is read: the error says that it changed, not that it is cut off."""
     good = (archives / VICTIM).read_bytes()
     (tmp_path / VICTIM).write_bytes(good[: len(good) // 2])
     (tmp_path / "tree").mkdir()
@@ -670,7 +670,7 @@ def test_a_download_that_goes_on_is_no_damage(archives, tmp_path, monkeypatch):
 @pytest.mark.parametrize("moment", ["_Job.check_space", "_extract_all", "_await", "flush_tree", "_Job.check_unchanged"])
 @pytest.mark.slow
 def test_an_exception_at_any_moment_leaves_nothing_half(archives, tmp_path, monkeypatch, raised, moment):
-    """No worker, no descriptor and no destination remain, and the next run has all."""
+    """No worker, descriptor or destination remains, and the next extraction is complete."""
 
     def raising(*_, **__):
         raise raised
@@ -697,7 +697,7 @@ OTHER, CALLER = 12345, 12346  # two users that need not exist
 
 @pytest.fixture
 def public(archives):
-    """A folder to which everyone can write, with archives that everyone can read, and the home of the caller."""
+    """Return a folder to which all users can write, with archives that all can read, and the home of the caller."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         pytest.skip("only root can act as two users")
     top = Path(tempfile.mkdtemp(prefix="shared-"))
@@ -736,7 +736,7 @@ sys.exit(module.main(sys.argv[1:]))
 
 
 def as_caller(top):
-    """Run the command as the caller: its exit status and what it prints to standard error."""
+    """Run the command as the caller; return its exit status and standard error."""
     code = [sys.executable, "-c", AS_CALLER, str(top / "archives"), str(top / "extracted"), "--json"]
     done = subprocess.run(code, capture_output=True, text=True, timeout=60)
     assert "Traceback" not in done.stderr, done.stderr
@@ -749,7 +749,7 @@ def owned(path, user):
 
 
 def left_by_caller(top):
-    """The hidden folder of an interrupted run of the caller, with one archive that is finished."""
+    """Return the hidden folder of an interrupted extraction of the caller, with one finished archive."""
     hidden, name = top / ".extracted.extracting", VICTIM
     with module._Staging(top / "extracted") as staging:
         tree = module._open_folder("tree", staging.fd)
@@ -796,7 +796,7 @@ def test_nothing_that_another_user_prepared_is_trusted(public, entry, what):
 
 
 def test_the_home_of_a_caller_is_not_emptied(public):
-    """As it was possible: another user makes the folder beforehand, with a tree that leads to the caller's home."""
+    """Another user has prepared the hidden folder, with a tree that leads to the caller's home."""
     hidden = public / ".extracted.extracting"
     hidden.mkdir()
     (hidden / "lock").touch()
@@ -830,7 +830,7 @@ def test_a_forged_note_of_another_user_is_not_taken_over(public):
 
 
 def test_what_others_could_write_to_is_extracted_again(public):
-    """A hidden folder of the caller that was open to others for a while: nothing in it is taken over."""
+    """Others could write to the hidden folder for a while: nothing in it is used."""
     hidden = left_by_caller(public)
     min(hidden.glob("tree/*/*/*.jpeg")).write_bytes(b"forged")
     hidden.chmod(0o777)
@@ -911,7 +911,7 @@ def test_nothing_is_published_that_the_disk_did_not_take(archives, tmp_path, mon
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder on a file system of 12 MB; where none can be mounted the test is skipped."""
+    """Return a folder on a file system of 12 MB; skip the test if it cannot be mounted."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=12m,nr_inodes=10k", "tmpfs", str(folder)]
@@ -922,7 +922,7 @@ def small_disk(tmp_path):
 
 
 def swollen(good):
-    """24 MB that compress to next to nothing, so that the check for space cannot foresee them."""
+    """Return archives of 24 MB that compress to almost nothing, so the check of the space cannot foresee them."""
     return with_members(*(member(f"{TOP}/A/{i}", bytes(400_000)) for i in range(60)))(good)
 
 
@@ -962,7 +962,7 @@ def test_too_little_space_is_known_before(archives, tmp_path, small_disk):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_archive(archives, tmp_path):
-    """A worker stays below 150 MB over 13 members of 30 MB each and 20,000 small ones."""
+    """A worker stays below 150 MB for 13 members of 30 MB each and 20,000 small ones."""
     source = tmp_path / "archives"
     shutil.copytree(archives, source)
     chunk = random.Random(4).randbytes(1 << 20)
@@ -1059,7 +1059,7 @@ def test_a_hidden_folder_that_is_not_ours_is_left_alone(archives, tmp_path):
 
 @pytest.mark.slow
 def test_nobody_reads_the_summary(archives, tmp_path):
-    """Work that is done stays done where its summary cannot be written."""
+    """Finished work remains if its summary cannot be written."""
     for i, redirect in enumerate(("| true", ">&-", "2>&-")):
         line = f"{sys.executable} -u -m {COMMAND[2]} '{archives}' '{tmp_path / str(i)}' {redirect}; exit ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
@@ -1069,7 +1069,7 @@ def test_nobody_reads_the_summary(archives, tmp_path):
 
 
 def test_the_callers_path_reaches_the_workers(archives, tmp_path):
-    """Modules in the current folder do not get in the way, nor do folders in sys.path that are no strings."""
+    """Modules in the current folder do not interfere, and neither do entries of sys.path that are not strings."""
     (tmp_path / "queue.py").write_text("raise SystemExit('the wrong queue')")
     (tmp_path / "scripts").mkdir()
     script = tmp_path / "scripts" / "script.py"
@@ -1084,7 +1084,7 @@ def test_the_callers_path_reaches_the_workers(archives, tmp_path):
 
 
 def test_destination_behind_a_link(archives, tmp_path):
-    """A link to an empty folder, perhaps on another disk, is followed and stays a link."""
+    """A link to an empty folder, perhaps on another disk, is followed and remains a link."""
     (tmp_path / "elsewhere" / "room").mkdir(parents=True)
     (tmp_path / "extracted").symlink_to(tmp_path / "elsewhere" / "room")
     extract_dataset(archives, tmp_path / "extracted")
@@ -1153,7 +1153,7 @@ FOUND = {
 @pytest.mark.parametrize("case", FOUND)
 @pytest.mark.slow
 def test_what_people_have_gets_its_remedy(archives, tmp_path, case):
-    """In one line, before anything is written."""
+    """The remedy is given in one line, before anything is written."""
     source = tmp_path / "archives"
     shutil.copytree(archives, source)
     change, remedy = FOUND[case]
@@ -1202,7 +1202,7 @@ def test_two_archives_of_ten_can_be_extracted_as_the_message_says(archives, tmp_
 @pytest.mark.parametrize("kind", ["FIFO", "socket", "device", "1 TB", "loop", "folder"])
 @pytest.mark.parametrize("name", [VICTIM, GRADES])
 def test_only_regular_files_are_read(archives, tmp_path, kind, name, monkeypatch):
-    """None of these holds up the command or fills the memory."""
+    """None of these blocks the command or fills the memory."""
     source = tmp_path / "archives"
     shutil.copytree(archives, source)
     (source / name).unlink()
@@ -1230,7 +1230,7 @@ def test_only_regular_files_are_read(archives, tmp_path, kind, name, monkeypatch
 
 @pytest.mark.slow
 def test_names_do_not_depend_on_the_locale(archives, tmp_path):
-    """A member whose name is not ASCII gets the same bytes for its name under any locale."""
+    """A member whose name is not ASCII is written under the same bytes in any locale."""
     source = tmp_path / "archives"
     shutil.copytree(archives, source)
     named = f"{TOP}/Ä-1/été.jpeg"

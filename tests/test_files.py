@@ -58,7 +58,7 @@ def test_nothing_is_left_whatever_fails(make: Maker, failing: str, error: BaseEx
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_a_signal_during_the_clean_up_leaves_nothing(make: Maker, tmp_path: Path) -> None:
-    """It arrives while what another error left is being removed, and ends the work after that."""
+    """It arrives during the clean-up after another error, and stops the work after the clean-up."""
 
     def interrupted(*_: object, **__: object) -> None:
         patch.undo()
@@ -109,7 +109,7 @@ def test_a_place_that_another_process_took_stays_theirs(
 def test_an_empty_folder_is_not_replaced_between_check_and_rename(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rename would replace it silently, and what its owner writes into it would mix with ours."""
+    """A rename would replace it silently, and mix its owner's files with ours."""
     if files._libc("renameat2") is None:
         pytest.skip("this system has no renameat2")
     name_new = files._name_new
@@ -165,7 +165,7 @@ def test_what_a_killed_process_left_is_swept_and_the_empty_folder_is_still_there
 
 
 def test_leftovers_of_other_machines_stay_for_a_week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Locks on some network disks hold on one machine only: the process may be alive on the other."""
+    """Locks on some network disks work only on one machine: the process may be alive on another."""
     other = f"{int(files._HOST, 16) ^ 1:04x}"
     elsewhere = f"from nsw_da_medical_image.common import files; files._HOST = '{other}'\n"
     subprocess.run([sys.executable, "-c", elsewhere + KILLED, tmp_path], check=False, timeout=60)
@@ -259,7 +259,7 @@ def test_a_writer_may_replace_the_hidden_file(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")
 def test_a_folder_that_can_be_written_but_not_read(tmp_path: Path) -> None:
-    """Its names cannot be flushed, which is no reason to fail after the work is done."""
+    """Its names cannot be flushed, which must not make the finished work fail."""
     code = "import os, sys\nfrom nsw_da_medical_image.common.files import new_file, new_folder\nos.setuid(12345)\n"
     code += "for new in new_file, new_folder:\n    with new(sys.argv[1] + new.__name__): pass\n"
     box = tmp_path / "box"
@@ -284,7 +284,7 @@ def test_a_folder_that_cannot_be_written_is_named_itself(tmp_path: Path, monkeyp
 
 
 def test_a_file_that_grows_or_is_shorter_than_it_says(tmp_path: Path) -> None:
-    """Files of /proc say that they have no bytes."""
+    """Files of /proc report a size of 0 bytes."""
     if os.path.exists("/proc/self/status"):
         assert b"VmRSS" in read_file("/proc/self/status")
     place = tmp_path / "growing"

@@ -34,12 +34,12 @@ def ds(shared: Callable[..., Shared]) -> EmbryoDataset:
 
 
 def told(record: FrameRecord) -> tuple:
-    """What a record says, with the sum of its pixels in their place; NaN as None, since NaN equals nothing."""
+    """Return the fields of a record, with the sum of its pixels instead of the image, and None for NaN, which does not equal itself."""
     return (int(np.sum(record.image)), *record[1:5], None if np.isnan(record.hours) else record.hours, record.rank)
 
 
 def truth(ds: EmbryoDataset, table: pd.DataFrame) -> list[tuple]:
-    """The same, asked of the videos one by one."""
+    """Return the same, read from the videos one by one."""
     rows = []
     for row in table.itertuples():
         video = ds[row.video]
@@ -316,7 +316,7 @@ def test_real_frames(real_data: Path) -> None:
 
 
 def test_a_text_that_ends_in_csv_is_the_path_of_a_list(tmp_path):
-    """Unless a video has that name."""
+    """Unless a video has this name."""
     (place := tmp_path / "list.CSV").write_text("video\nA-1\n")
     assert exclusion_list(str(place), ["B-1"]).video.tolist() == ["A-1"]
     assert exclusion_list("B-1.csv", ["B-1.csv"]).video.tolist() == ["B-1.csv"]

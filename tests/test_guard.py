@@ -18,12 +18,12 @@ def library() -> guard.Library:
 
 @pytest.fixture(scope="module")
 def folder(shared: Callable[..., Any]) -> Path:
-    """The folder of the shared sample data."""
+    """Return the folder of the shared sample data."""
     return shared().extracted.parent.resolve()
 
 
 def cases(library: guard.Library, folder: Path) -> list[guard.Case]:
-    """A status and a file, tables and findings, a sentence about a wrong number, and all signatures."""
+    """Return a status and a file, tables and findings, a sentence about a wrong number, and all signatures."""
     return [
         guard.command(library, "dataset", folder / "extracted", "--table", "table.csv", "--planes", "F0"),
         guard.Case("findings", lambda: library.validate(folder / "extracted").findings),
@@ -34,7 +34,7 @@ def cases(library: guard.Library, folder: Path) -> list[guard.Case]:
 
 @pytest.fixture
 def observe(library: guard.Library, folder: Path) -> Callable[[], dict[str, Any]]:
-    """`observe()` records the few cases as `record` does all of them."""
+    """Return `observe()`, which records the few cases as `record` records all."""
 
     def run() -> dict[str, Any]:
         found, _ = guard.run_all(cases(library, folder), folder)
@@ -51,7 +51,7 @@ def recording(library: guard.Library, folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def plant(library: guard.Library, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], None]:
-    """`plant(name, other)` puts another object in the place of a public one, in all modules."""
+    """Return `plant(name, other)`, which replaces a public object in all modules."""
 
     def replace(name: str, other: Any) -> None:
         own = getattr(library, name)
@@ -68,7 +68,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], *rows: tuple[str, str,
 
 
 def changed(recording: dict[str, Any], old: str, new: str) -> dict[str, Any]:
-    """The recording with another text in it."""
+    """Return the recording with another text in it."""
     text = json.dumps(recording)
     assert old in text
     return json.loads(text.replace(old, new))

@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home folder with archives, a data set, a synthetic batch, a list and a split; the working directory is another."""
+    """Return a home folder with archives, a data set, a synthetic batch, a list and a split; the working directory is another folder."""
     folder, elsewhere = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("elsewhere")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder))
@@ -80,7 +80,7 @@ def test_a_function_takes_a_path_in_the_home_folder(home, call):
 
 
 def script(name: str) -> Callable[[list[str]], int]:
-    """The `main` of a script at the top of the repository."""
+    """Return the `main` of a script at the top of the repository."""
     found = importlib.util.spec_from_file_location(name, ROOT / f"{name}.py")
     assert found
     assert found.loader

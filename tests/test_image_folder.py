@@ -39,14 +39,14 @@ def command(*args: object) -> subprocess.CompletedProcess[str]:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """A hash of every file below `folder`."""
+    """Return a hash of every file below `folder`."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.mark.slow
 def test_the_classic_form_byte_by_byte(data: Path, tmp_path: Path) -> None:
-    """Against an expectation that was written by hand, and against the source's own files."""
+    """Compare with a handwritten expectation and with the source's own files."""
     before = tree(data)
     out = tmp_path / "training"
     options = ["--videos", "SAM1-7", "SAM1-2", "--planes", "F0", "F-15", "--phases", "t2", "--pick", "onset"]
@@ -78,7 +78,7 @@ def test_the_classic_form_byte_by_byte(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_hugging_face_loads_it(data: Path, tmp_path: Path) -> None:
-    """With the real library, offline, in a process of its own."""
+    """Use the real library, offline, in a separate process."""
     pytest.importorskip("datasets")
     out = tmp_path / "training"
     assert command(data, out, "--form", "huggingface", "--planes", "F0", "--videos", "SAM1-2").returncode == 0
@@ -150,7 +150,7 @@ def test_wrong_input_gives_one_line_and_leaves_nothing(
 
 @pytest.mark.slow
 def test_a_part_needs_its_split(data: Path, tmp_path: Path) -> None:
-    """Else the whole data set would be written where only the training part was meant."""
+    """Otherwise the whole data set would be written instead of the training part."""
     done = command(data, tmp_path / "out", "--videos", "SAM1-2", "--part", "train")
     assert done.returncode == 2
     assert done.stderr.endswith("error: --part train needs --split, the file with this part\n")
@@ -206,7 +206,7 @@ def test_links_need_one_file_system(data: Path) -> None:
 
 
 def test_a_link_to_a_symbolic_link_is_one_to_its_file(data: Path, tmp_path: Path) -> None:
-    """As in a data set that was put together of links; a relative one would dangle in the new folder."""
+    """In a data set made of links, a relative link would not work from the new folder."""
     data = shutil.copytree(data, tmp_path / "data")
     dataset = EmbryoDataset(data)
     run = int(dataset.frames("SAM1-2", "F0", "t2").table.run[0])
@@ -228,7 +228,7 @@ def test_a_link_to_a_symbolic_link_is_one_to_its_file(data: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_from_the_archives(data: Path, tmp_path: Path) -> None:
-    """The same folder as from the extracted data set; but there is nothing to link to."""
+    """The result equals that from the extracted data set, but files cannot be linked."""
     options = ["--videos", "SAM1-2", "--planes", "F0", "--pick", "median"]
     assert command(data, tmp_path / "one", *options).returncode == 0
     assert command(data.parent / "archives", tmp_path / "two", *options).returncode == 0
@@ -243,7 +243,7 @@ def test_from_the_archives(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
 @pytest.mark.slow
 def test_a_stopped_process_leaves_no_folder_under_the_name(data: Path, tmp_path: Path, blow: signal.Signals) -> None:
-    """The hidden folder fills; the process is stopped in the middle of it."""
+    """The process is stopped while it fills the hidden folder."""
     full = [*COMMAND, str(data), str(tmp_path / "out"), "--tolerant", "--size", "700"]
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(full, env=environment(), stdout=quiet, stderr=quiet, start_new_session=True)

@@ -11,19 +11,23 @@ from typing import Any
 import nbformat
 import psutil
 import pytest
-from lab import Lab, page_errors, run_all, saved_cells, screenshot, wait_idle
+from lab import Lab, page_errors, red, run_all, saved_cells, screenshot, wait_idle
 from nbformat.v4 import new_code_cell, new_notebook
 
 NBS = Path(__file__).parent.parent / "nbs"
 
-# Notebooks that must run from top to bottom for a reader who presses "Run All Cells".
-NOTEBOOKS = [
-    "dataset_util/00_util.ipynb",
+# Of each kind one, for a reader who presses "Run All Cells": with a command, figures, a player, a report, a tutorial. The
+# workflow runs all of them (NSW_EVERY_NOTEBOOK=1), which takes some minutes.
+SOME = [
+    "dataset_util/04_sample.ipynb",
+    "tutorials/augment.ipynb",
     "tutorials/trust.ipynb",
     "viewer/00_plots.ipynb",
-    "tutorials/augment.ipynb",
+    "viewer/01_player.ipynb",
     "yolo.ipynb",
 ]
+EVERY = sorted(path.relative_to(NBS).as_posix() for path in NBS.rglob("*.ipynb") if path.name != "app.ipynb")
+NOTEBOOKS = EVERY if os.environ.get("NSW_EVERY_NOTEBOOK") == "1" else SOME
 
 pytestmark = pytest.mark.browser
 
@@ -88,7 +92,20 @@ def test_notebook_runs_from_top_to_bottom(open_notebook: Callable[..., Any], nam
     ran = run_all(page)
     screenshot(page, name.removesuffix(".ipynb").replace("/", "-"))
     assert ran, ran.error
+    assert red(page) == []
     assert page_errors(page) == []
+
+
+def test_what_is_red_is_reported(open_notebook: Callable[..., Any], tmp_path: Path) -> None:
+    late = "from tqdm.auto import tqdm\nbar = tqdm(total=3)\nbar.update(2)\nbar.close()"
+    page = open_notebook(notebook(tmp_path / "red.ipynb", "print(1)", "import sys\nprint(2, file=sys.stderr)", late))
+    assert run_all(page)
+    page.locator(".widget-hprogress").wait_for()
+    standard, bar = red(page)
+    assert standard.startswith("cell 2 (id ")
+    assert standard.endswith("): 2")
+    assert bar.startswith("cell 3: ")
+    assert bar.endswith("(a progress bar that ended early)")
 
 
 def test_server_ends_with_its_tests_even_when_they_are_killed(tmp_path: Path) -> None:

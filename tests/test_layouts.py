@@ -68,7 +68,7 @@ def extracted(archives: Path) -> Path:
 
 @pytest.fixture
 def tree(extracted: Path, tmp_path: Path) -> Path:
-    """A copy whose folders are its own; the files are shared, and must be replaced rather than written to."""
+    """Copy a tree with its own folders; the files are shared, so replace them rather than writing to them."""
     return Path(shutil.copytree(extracted, tmp_path / "data", copy_function=os.link))
 
 
@@ -85,7 +85,7 @@ def deepen(tree: Path, *entries: str) -> Path:
 
 
 def rename(tree: Path, names: Callable[[int, str], str]) -> Path:
-    """Give the videos other names: the folders, the annotations and the times."""
+    """Rename the videos: the folders, the annotations and the times."""
     for number, old in enumerate(sorted(path.name for path in (tree / "embryo_dataset").iterdir())):
         for path in [*(plane / old for plane in planes_of(tree)), *tree.glob(f"embryo_dataset_*/{old}_*.csv")]:
             if path.exists():
@@ -98,7 +98,7 @@ Run = Callable[..., tuple[int, str, list[str]]]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command's `main` and returns its status, its output and the lines of its errors."""
+    """Run the `main` of a command, and return its status, output and error lines."""
 
     def main(command: Any, *args: Any) -> tuple[int, str, list[str]]:
         capsys.readouterr()
@@ -110,7 +110,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 def commands(tree: Path, to: Path) -> list[tuple[Any, ...]]:
-    """Every command that reads a data set, as it is called."""
+    """Return every command that reads a data set, with its arguments."""
     return [
         (dataset_command, tree),
         (dataset_command, tree, "--table", to / "table.csv"),
@@ -288,7 +288,7 @@ def test_archives_that_are_too_deep_are_refused(tree: Path, tmp_path: Path, run:
 
 
 def as_images(tree: Path) -> Path:
-    """The layout Patient_0/Patient_0_Image_1.jpeg."""
+    """Make the layout Patient_0/Patient_0_Image_1.jpeg."""
     rename(tree, lambda number, _: f"Patient_{number}")
     for frame in [frame for plane in planes_of(tree) for frame in plane.glob("*/*.jpeg")]:
         frame.rename(frame.with_name(f"{frame.parent.name}_Image_{frame.stem.rpartition('RUN')[2]}.jpeg"))

@@ -52,14 +52,14 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def findings(dataset: EmbryoDataset, video: str) -> pd.DataFrame:
-    """What the checks on pixels find in a video."""
+    """Return the findings of the checks of pixels in a video."""
     facts = PixelFacts(video, dataset.contents.phase_rows(video), measure_video(dataset, video))
     rules = [rule for rule in CHECKS.values() if rule.scope == "pixels"]
     return findings_table(finding for rule in rules for finding in rule.find(facts))
 
 
 def told(table: pd.DataFrame) -> set[tuple[str, ...]]:
-    """Check, video, plane and runs of what is graver than a note."""
+    """Return check, video, plane and runs of the findings above info."""
     table = table[table.severity != "info"]
     return {tuple(row) for row in table[["check", "video", "plane", "runs"]].to_numpy()}
 
@@ -69,7 +69,7 @@ def told(table: pd.DataFrame) -> set[tuple[str, ...]]:
 
 @pytest.fixture(scope="module", params=[pytest.param(500, marks=pytest.mark.slow), 96])
 def spoilt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[EmbryoDataset, Sample]:
-    """A defect a video, and a tenth video without."""
+    """Return one video per defect, and a tenth video without one."""
     folder = tmp_path_factory.mktemp("spoilt")
     quirks = {quirk: [(place + 4) % 9] for place, quirk in enumerate(QUIRKS)}
     sample = make_archives(folder / "archives", videos=10, frames=16, size=request.param, quirks=quirks)
@@ -78,7 +78,7 @@ def spoilt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def notes(dataset: EmbryoDataset, video: str) -> set[str]:
-    """The checks that have a note about a video: the one of sizes, unless its frames are as large as the release's."""
+    """Return the checks that have an info about a video: that of sizes, unless its frames are as large as in the release."""
     sizes = measure_video(dataset, video, ["F0"]).width
     return set() if sizes.mode()[0] == 500 else {"frame-size"}
 
@@ -156,7 +156,7 @@ def jpeg() -> bytes:
 
 
 def data_set(folder: Path, files: dict[str, bytes]) -> EmbryoDataset:
-    """A data set of one video in plane F0."""
+    """Return a data set of one video in plane F0."""
     home = folder / "data" / FocalPlane.F0.folder / "SAM1-2"
     home.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
@@ -209,7 +209,7 @@ def test_unknown_names_are_told(jpeg: bytes, tmp_path: Path) -> None:
 
 
 def count_reads(dataset: EmbryoDataset, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The paths that are read from now on."""
+    """Return a list of the paths that are read from now on."""
     reads: list[str] = []
     read = dataset.contents.source.read
     monkeypatch.setattr(dataset.contents.source, "read", lambda path: (reads.append(path), read(path))[1])
@@ -360,7 +360,7 @@ def gamma(power: float) -> Change:
 
 
 def slope(steep: float) -> Change:
-    """More light at the right than at the left."""
+    """Make the right side brighter than the left."""
     return lambda image: grey(np.asarray(image, float) * np.linspace(1 - steep, 1 + steep, image.width))
 
 
@@ -377,7 +377,7 @@ def uniform(level: float) -> Change:
 
 
 def disc(image: Image.Image) -> tuple[np.ndarray, float, float, float]:
-    """How far each pixel is from the middle of the well; its x, y and radius."""
+    """Return how far each pixel is from the middle of the well, with x, y and radius of the well."""
     small = np.asarray(image.resize((125, 125), Image.Resampling.BOX))
     x, y, radius = 500 * _measure(small[None])[0][2:5]
     down, right = np.mgrid[:500, :500]
@@ -385,7 +385,7 @@ def disc(image: Image.Image) -> tuple[np.ndarray, float, float, float]:
 
 
 def painted_over(image: Image.Image) -> Image.Image:
-    """Without the embryo: the well in the colour of its own bright part, fading into the rim."""
+    """Remove the embryo: fill the well with its own bright level, fading into the rim."""
     away, _, _, radius = disc(image)
     values = np.asarray(image, float)
     soft = np.clip((0.88 * radius - away) / 12, 0, 1)
@@ -394,7 +394,7 @@ def painted_over(image: Image.Image) -> Image.Image:
 
 
 def with_debris(number: int, size: int) -> Change:
-    """Without the embryo, but for some pieces of it in a circle."""
+    """Remove the embryo, except for some pieces of it in a circle."""
 
     def change(image: Image.Image) -> Image.Image:
         _, x, y, radius = disc(image)
@@ -409,7 +409,7 @@ def with_debris(number: int, size: int) -> Change:
 
 
 def shrunk(factor: float) -> Change:
-    """With all that the well holds made smaller, in the middle of the same well."""
+    """Shrink all that the well contains, around the middle of the same well."""
 
     def change(image: Image.Image) -> Image.Image:
         away, x, y, radius = disc(image)
@@ -432,7 +432,7 @@ def haze(contrast: float) -> Change:
 
 
 def altered(real: EmbryoDataset, folder: Path, video: str, part: tuple[float, float], change: Change) -> pd.DataFrame:
-    """The measures of every twelfth frame of a real video, some of them changed: with columns `changed` and `state`."""
+    """Return the measures of every twelfth frame of a real video, some of them changed, with columns `changed` and `state`."""
     runs = real[video].runs()[::12].tolist()
     first, end = round(part[0] * len(runs)), max(round(part[1] * len(runs)), round(part[0] * len(runs)) + 1)
     files = {}

@@ -44,19 +44,19 @@ browser_test = pytest.mark.browser
 
 @pytest.fixture(scope="session")
 def long(shared: Callable[..., Shared]) -> Path:
-    """One video of 500 frames of 500 x 500 in seven planes."""
+    """Return one video of 500 frames of 500 x 500 in seven planes."""
     return shared(videos=1, frames=500, size=500).extracted
 
 
 @pytest.fixture(scope="session")
 def small(shared: Callable[..., Shared]) -> Path:
-    """Nine videos of 60 small frames."""
+    """Return nine videos of 60 small frames."""
     return shared(videos=9, frames=60).extracted
 
 
 @pytest.fixture(scope="session")
 def odd(shared: Callable[..., Shared]) -> tuple[Path, dict[str, Any]]:
-    """Videos with gaps and broken files, and what was planted where."""
+    """Return videos with gaps and broken files, and what was planted where."""
     quirks = "run-gap@SAM1-2", "empty-file@SAM1-2", "undecodable-jpeg@SAM1-2", "truncated-jpeg@SAM1-7"
     sample = shared(videos=2, frames=60, size=200, quirks=quirks)
     return sample.extracted, {planted.quirk: planted for planted in sample.planted}
@@ -67,7 +67,7 @@ def odd(shared: Callable[..., Shared]) -> tuple[Path, dict[str, Any]]:
 
 @pytest.fixture
 def play(open_notebook: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
-    """`play(data, cells...)` runs a notebook in JupyterLab and returns its page, where every request is local."""
+    """Return `play(data, cells...)`, which runs a notebook in JupyterLab and returns its page; all requests must be local."""
 
     def start(data: Path, *sources: str, wait: bool = True, **options: Any) -> Any:
         kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
@@ -86,7 +86,7 @@ def play(open_notebook: Callable[..., Any], tmp_path: Path) -> Callable[..., Any
 
 
 def settle(page: Any, player: str = PLAYER) -> None:
-    """Return when the frame of the playhead is shown."""
+    """Return when the frame at the playhead is shown."""
     page.locator(f"{player}[data-exact=true]").first.wait_for(timeout=180_000)
 
 
@@ -103,7 +103,7 @@ def all_held(page: Any, frames: int) -> None:
 
 
 def kernel(page: Any, code: str) -> str:
-    """What `code` prints in the kernel of the notebook."""
+    """Return what `code` prints in the kernel of the notebook."""
     return page.evaluate(
         """async (code) => {
           const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
@@ -121,7 +121,7 @@ def kernel(page: Any, code: str) -> str:
 
 
 def told_in_kernel(page: Any, code: str, expected: str) -> None:
-    """Return when `code` prints `expected` in the kernel; what the browser says takes a moment to get there."""
+    """Return when `code` prints `expected` in the kernel; a message from the browser needs a moment to arrive."""
     for _ in range(600):
         answer = kernel(page, code)
         if answer == expected:
@@ -135,7 +135,7 @@ def state(page: Any, player: str = PLAYER) -> dict[str, str]:
 
 
 def local(page: Any) -> None:
-    """Nothing was asked of another machine, and no code failed."""
+    """Assert that no other machine was contacted and no code failed."""
     assert page_errors(page) == []
     away = [
         url for url in page.requests if not url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:"))
@@ -165,7 +165,7 @@ WATCH = """async ({draws, act}) => {
 
 
 def late(times: list[float]) -> float:
-    """The share of intervals that are more than half as long again as the usual one."""
+    """Return the share of intervals that are more than 1.5 times as long as the usual one."""
     gaps = [b - a for a, b in pairwise(times)]
     return sum(gap > 1.5 * statistics.median(gaps) for gap in gaps) / len(gaps)
 
@@ -202,7 +202,7 @@ class Watched:
 
 
 def eventually(attempt: Callable[[], bool], times: int = 4) -> bool:
-    """Whether an attempt succeeds: what is slow in itself is slow every time, a shared machine is so only now and then."""
+    """Return whether an attempt succeeds: slow code is slow every time, a shared machine only sometimes."""
     return any(attempt() for _ in range(times))
 
 
@@ -330,7 +330,7 @@ def test_first_frame_and_random_seek(play: Callable[..., Any], long: Path) -> No
     targets = [(run * 197) % 500 + 1 for run in range(1, 121)]
 
     def sought_as_decoded() -> bool:
-        """A decoding and a frame of the display, whatever they take now."""
+        """Return the time for decoding and for one frame of the display at this moment."""
         found = page.evaluate(SEEK, targets)
         assert found["wrong"] == []
         told("the browser's own decoding of the same frames", found["bare"])
@@ -396,7 +396,7 @@ PLAY_AND_SEEK = """async (run) => {
 def test_it_plays_while_the_kernel_is_busy(
     play: Callable[..., Any], lab: Any, long: Path, tmp_path: Path, subshells: str
 ) -> None:
-    """Without subshells, as in older kernels, nothing that the browser says is heard before the busy cell ends."""
+    """Without subshells, as in older kernels, messages from the browser wait until the busy cell ends."""
     lab.set("apputils-extension", "kernels-settings", {"commsOverSubshells": subshells})
     enough = tmp_path / "enough"
     busy = f"import os\nuntil = time.time() + 300\nwhile not os.path.exists({str(enough)!r}) and time.time() < until:\n    pass"
@@ -444,7 +444,7 @@ def test_the_bytes_are_the_files(play: Callable[..., Any], long: Path, plane: st
 
 @browser_test
 def test_archives_play_as_files_do(play: Callable[..., Any], tmp_path: Path) -> None:
-    """Nothing is unpacked: the same bytes, all planes, playing and seeking."""
+    """Nothing is unpacked: the bytes, the planes, playing and seeking are the same."""
     folder, sample = tmp_path / "data", make_archives(tmp_path / "data", videos=1, frames=60, size=200)
     extract_dataset(folder, tmp_path / "extracted")
     page = play(folder, "player = EmbryoPlayer(v, fps=30)\nplayer")

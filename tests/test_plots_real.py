@@ -17,7 +17,7 @@ from nsw_da_medical_image.viewer.plots import PHASE_COLOURS, contact_sheet, foca
 
 @pytest.fixture(scope="module")
 def real(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> EmbryoDataset:
-    """The real frames, packed into ten archives and extracted again."""
+    """Return the real frames, packed into ten archives and extracted again."""
     folder = tmp_path_factory.mktemp("real")
     names = make_real_archives(real_data, folder / "archives")
     result = extract_dataset(folder / "archives", folder / "extracted")
@@ -27,7 +27,7 @@ def real(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> EmbryoDat
 
 
 def pixels(figure: Figure) -> np.ndarray:
-    """A figure as uint8 (height, width, 3)."""
+    """Return a figure as uint8 (height, width, 3)."""
     figure.savefig(buffer := io.BytesIO(), format="png")
     with Image.open(buffer) as image:
         return np.asarray(image.convert("RGB"))

@@ -43,7 +43,7 @@ def table(top: Path) -> Path:
 
 
 def unflushed(top: Path) -> Path:
-    """What the library did before: a rename, and no flush."""
+    """Rename without a flush, as the library did before."""
     (top / ".hidden").mkdir()
     for number in range(20):
         (top / ".hidden" / f"{number}.jpeg").write_bytes(bytes(range(256)) * 100)

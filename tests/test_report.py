@@ -50,7 +50,7 @@ HOSTILE = [
 
 @pytest.fixture(scope="session")
 def planted(shared: Callable[..., Shared]) -> tuple[Path, list[list[Any]]]:
-    """A data set with planted defects, and rows for `report_of` that name them."""
+    """Return a data set with planted defects, and rows for `report_of` that name them."""
     sample = shared(frames=32, size=120, quirks=QUIRKS)
     grave = {"truncated-jpeg": "error", "empty-file": "error", "empty-well": "error", "dark-frames": "warning"}
     rows = [[p.quirk, grave[p.quirk], p.video, "F0", runs_text(p.runs), f"{len(p.runs)} runs"] for p in sample.planted]
@@ -72,7 +72,7 @@ def small(planted: tuple[Path, list[list[Any]]]) -> Report:
 
 @pytest.fixture(scope="session")
 def validated(planted: tuple[Path, list[list[Any]]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Report]:
-    """What `validate` says of that data set, with pixels."""
+    """Return the report of `validate` on this data set, with pixels."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NSW_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield validate(planted[0], pixels=True)
@@ -80,7 +80,7 @@ def validated(planted: tuple[Path, list[list[Any]]], tmp_path_factory: pytest.Te
 
 @pytest.fixture(scope="session")
 def hostile(small: Report) -> Report:
-    """A report in which every text that comes from files is out to do harm."""
+    """Return a report in which every text that comes from files is harmful."""
     rows = [[name, "error", name, name, "1-3", name] for name in HOSTILE]
     rows += [["stray-file", "info", "", "", "", name] for name in HOSTILE]
     return Report(findings_of(rows), dataset=small.dataset, checks=HOSTILE, videos=HOSTILE, path=f"{HOSTILE[0]}\udcff")
@@ -88,7 +88,7 @@ def hostile(small: Report) -> Report:
 
 @pytest.fixture(scope="session")
 def release() -> Report:
-    """About as many findings as the whole release has, of 50 kinds."""
+    """Return about as many findings as the whole release has, of 50 kinds."""
     draw = random.Random(0)
     rows = []
     for n in range(50):
@@ -154,7 +154,7 @@ FINDINGS = st.lists(
 
 
 def meant(rows: Any) -> set[tuple[str, str, int]]:
-    """Each frame that (video, plane, runs) speak of, in a world of two planes and twelve runs."""
+    """Return each frame that (video, plane, runs) mean, in a world of two planes and twelve runs."""
     frames = set()
     for video, plane, runs in rows:
         numbers = set(range(1, 13))
@@ -190,7 +190,7 @@ def test_tables_and_splits_take_a_report(small: Report) -> None:
 
 
 def meant_runs(out: pd.DataFrame) -> set[tuple[str, str, int]]:
-    """Each frame of plane F0 that a list of exclusions names by runs."""
+    """Return each frame of plane F0 that an exclusion list names by runs."""
     assert set(out["plane"]) == {"F0"}
     rows = out[["video", "plane", "runs"]].values.tolist()
     return {
@@ -231,7 +231,7 @@ def test_files_are_not_overwritten(small: Report, tmp_path: Path, write: str) ->
 
 
 class _Elements(HTMLParser):
-    """The elements of a page with their attributes, and the text outside of styles."""
+    """Collect the elements of a page with their attributes, and the text outside of styles."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -342,7 +342,7 @@ def test_without_widgets_until_they_are_needed() -> None:
 
 @pytest.fixture
 def show(browser: Any, tmp_path: Path) -> Any:
-    """`show(report, width, dark)` opens the page of a report, without a network."""
+    """Return `show(report, width, dark)`, which opens the page of a report without a network."""
     contexts = []
 
     def opened(report: Report, width: int = 1000, dark: bool = False) -> Any:
@@ -375,7 +375,7 @@ def until(page: Any, condition: str) -> None:
 
 
 def axe(page: Any, part: str) -> list[str]:
-    """What axe-core finds serious or worse."""
+    """Return the serious and critical findings of axe-core."""
     page.evaluate((HERE / "assets" / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
     found = page.evaluate(f"async () => (await axe.run('{part}', {{iframes: false}})).violations")
     grave = [v for v in found if v["impact"] in ("serious", "critical")]
@@ -457,7 +457,7 @@ report = Report(found, dataset=EmbryoDataset({path!r}), checks=["frame-name"])
 def noted(
     open_notebook: Callable[..., Any], planted: tuple[Path, list[list[Any]]], tmp_path: Path
 ) -> Callable[..., Any]:
-    """A notebook in JupyterLab that shows a report; `noted(dark=True)` returns its page."""
+    """Return a function that opens a notebook with a report in JupyterLab; `noted(dark=True)` returns its page."""
 
     def start(**options: Any) -> Any:
         path, rows = planted

@@ -64,7 +64,7 @@ def extracted(shared):
 
 
 def answer(ask: Any, folder: str = "/nowhere") -> Any:
-    """What a call returns, or the kind and the words of its error, less the name of a folder."""
+    """Return what a call returns, or the kind and the text of its error without folder names."""
     try:
         return ask()
     except (DataError, KeyError, ValueError, OSError) as fault:
@@ -81,7 +81,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def questions(name: str, plane: FocalPlane, run: int) -> dict[str, Any]:
-    """Everything public that can be asked of a data set, and of a video in a plane."""
+    """Return every public question about a data set, and about a video in a plane."""
     return {
         "videos": lambda ds: ds.videos,
         "planes": lambda ds: (
@@ -125,7 +125,7 @@ def questions(name: str, plane: FocalPlane, run: int) -> dict[str, Any]:
 @given(data=st.data())
 @pytest.mark.slow
 def test_archives_answer_as_the_extracted_folder_does(data):
-    """Acceptance: for random sample sets every public result is equal, byte for byte."""
+    """For random sample sets, every public result is equal, byte for byte."""
     quirks = data.draw(st.lists(st.sampled_from(sorted(QUIRK_HELP)), max_size=5, unique=True), label="quirks")
     # an archive without a single file is refused: of one video alone neither annotation nor times may be missing
     fewest = 2 if {"missing-annotation", "missing-time"} & set(quirks) else 1
@@ -167,7 +167,7 @@ def changed(archives: Path, folder: Path, change: Any) -> Path:
 
 
 def without_place(text: str) -> str:
-    """A sentence without the member near which a damage was met: that depends on how much was read at a time."""
+    """Return a sentence without the member near the damage: it depends on how much was read at a time."""
     return re.sub(" near member '[^']*'", "", text)
 
 
@@ -221,7 +221,7 @@ def test_harmless_quirks(archives, tmp_path, quirk):
 
 
 def everything(archive: Archive) -> dict[str, Any]:
-    """What can be read of an archive: bytes, or the error."""
+    """Return all that can be read of an archive: bytes, or the error."""
     names = [f"{folder}/{name}" for folder in archive._folders for name in archive.files(folder)]
     return {name: answer(lambda name=name: archive.read(name)) for name in names}
 
@@ -235,7 +235,7 @@ def everything(archive: Archive) -> dict[str, Any]:
 @given(data=st.data())
 @pytest.mark.slow
 def test_mutated_archive(archives, tmp_path, data):
-    """Whatever happens to an archive's bytes: what an extraction gives is given, and what it refuses has a fault."""
+    """Whatever bytes change, the archive gives what an extraction gives, and what it refuses has a problem."""
     good = (archives / VICTIM).read_bytes()
     inside = data.draw(st.booleans(), label="change the tar inside")
     new = bytearray(gzip.decompress(good) if inside else good)
@@ -277,7 +277,7 @@ def contents_of(packed: bytes) -> dict[str, bytes]:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_byte_corrupted_in_the_middle(archives, extracted, tmp_path):
-    """Acceptance: never a wrong byte; what lies before a located damage is read; archive and member are named."""
+    """No wrong byte is returned; what is before a located damage is read; archive and member are named."""
     good, whole = files(extracted), (archives / VICTIM).read_bytes()
     path, rng, kinds = tmp_path / VICTIM, random.Random(5), set()
     for _ in range(40):
@@ -300,7 +300,7 @@ def test_a_byte_corrupted_in_the_middle(archives, extracted, tmp_path):
 
 
 def zipped(path: Path) -> bytes:
-    """An archive as gzip packs it, whose header has ten bytes."""
+    """Return an archive as gzip packs it, with a header of ten bytes."""
     return gzip.compress(gzip.decompress(path.read_bytes()), 6)
 
 
@@ -323,7 +323,7 @@ def harmed(packed: bytes) -> bytes:
 
 @pytest.mark.parametrize("reopened", [False, True])
 def test_a_byte_corrupted_later(archives, extracted, tmp_path, reopened):
-    """An index has the checksum of every file: all others are read, also behind the damage."""
+    """An index has the checksum of every file, so all others are read, even after the damage."""
     good, path = files(extracted), tmp_path / VICTIM
     path.write_bytes(zipped(archives / VICTIM))
     archive = Archive(path, indices([path])[0])
@@ -353,7 +353,7 @@ def test_an_archive_that_is_cut_off_while_it_is_open(archives, extracted, tmp_pa
 
 
 def test_what_lies_well_before_a_later_damage_is_read(tmp_path):
-    """A span is a megabyte: all in it that comes before the damage comes out."""
+    """A span is a megabyte: all of it that comes before the damage is read."""
     rng = random.Random(6)
     frames = [rng.randbytes(5000) + bytes(100 * rng.randrange(50)) for _ in range(300)]
     path = tmp_path / VICTIM
@@ -577,7 +577,7 @@ def test_a_changed_archive_is_indexed_anew(archives, tmp_path):
 
 
 def test_frames_that_arrive_later_are_seen_whatever_the_times_say(extracted, cache, tmp_path):
-    """On mounts of an object store the times of folders never change."""
+    """On mounts of an object store, the times of folders never change."""
     shutil.copytree(extracted, tmp_path / "extracted")
     folder = tmp_path / "extracted" / "embryo_dataset" / "SAM1-2"
 
@@ -651,7 +651,7 @@ def test_play_video_indexes_one_plane(archives, tmp_path, cache):
 
 @pytest.mark.slow
 def test_a_video_that_spans_several_seek_points(tmp_path):
-    """Frames of real size: a single one, one after the other, and beyond the first seek points."""
+    """Read frames of real size: one, one after the other, and beyond the first seek points."""
     make_archives(tmp_path / "archives", videos=2, frames=60)
     extract_dataset(tmp_path / "archives", tmp_path / "extracted")
     left, right = EmbryoDataset(tmp_path / "archives"), EmbryoDataset(tmp_path / "extracted")
@@ -709,7 +709,7 @@ def check_compressor(frames: list[bytes], path: Path, compress: Any) -> None:
 
 @pytest.mark.parametrize("compressor", COMPRESSORS)
 def test_any_compressor_will_do(tmp_path, compressor):
-    """What does not compress is stored, and stored blocks count on byte boundaries; what repeats needs the window."""
+    """Incompressible data is stored in blocks that begin on byte boundaries; repeated data needs the window."""
     rng = random.Random(4)
     text = " ".join(str(rng.randrange(10**6)) for _ in range(4000)).encode()
     kinds = [lambda: rng.randbytes(25_000), lambda: text[rng.randrange(999) :], lambda: rng.randbytes(9000) * 3]

@@ -43,7 +43,7 @@ class Data:
         write_batch(folder / "batches" / "other", grey[::-1], "a prompt", phase, "F0")
 
     def place(self, role: str, top: Path) -> Path:
-        """Where the file with that role is."""
+        """Return where the file with that role is."""
         if role == "frame":
             return next((top / "extracted" / "embryo_dataset" / VIDEO).glob(f"*_RUN{self.run}.jpeg"))
         return {
@@ -55,7 +55,7 @@ class Data:
         }[role]
 
     def spoil(self, role: str, kind: str, top: Path) -> Path:
-        """A copy, by hard links, in which one file is of another kind."""
+        """Return a copy, by hard links, in which one file is of another kind."""
         shutil.copytree(self.whole, top, copy_function=os.link, symlinks=True)
         place = self.place(role, top)
         place.unlink()
@@ -64,7 +64,7 @@ class Data:
 
 
 def socket_at(place: Path) -> None:
-    """A socket; its name may be longer than the system takes, so it is made under a short one."""
+    """Make a socket; its name may be longer than the system accepts, so it is created under a short name."""
     before = os.getcwd()
     os.chdir(place.parent)
     try:
@@ -76,7 +76,7 @@ def socket_at(place: Path) -> None:
 
 
 def sparse_at(place: Path) -> None:
-    """A terabyte that takes no room."""
+    """Make a file of a terabyte that uses no space."""
     with open(place, "wb") as file:
         try:
             file.truncate(1 << 40)
@@ -160,7 +160,7 @@ def run(command: Callable[..., Ended], name: str, top: Path, out: Path, seconds:
 def usual(
     data: Data, command: Callable[..., Ended], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], float]:
-    """How long a command takes with ordinary files, which it understands."""
+    """Return how long a command takes with ordinary files, which it understands."""
     known: dict[str, float] = {}
 
     def seconds(name: str) -> float:
@@ -219,20 +219,20 @@ def test_no_command_waits_or_fills_the_memory(
 
 
 def jpeg_of_many_scans(place: Path) -> None:
-    """241 kB that take 20 s to decode."""
+    """Return 241 kB that take 20 s to decode."""
     picture = encoded(progressive=True)
     place.write_bytes(picture[:-2] + picture[picture.rindex(b"\xff\xda") : -2] * 20_000 + b"\xff\xd9")
 
 
 def jpeg_of_many_pixels(place: Path) -> None:
-    """Few bytes that claim 100 megapixels, of which Pillow warns."""
+    """Return a small file that claims 100 megapixels, about which Pillow warns."""
     picture = encoded()
     at = picture.index(b"\xff\xc0") + 5
     place.write_bytes(picture[:at] + (10_000).to_bytes(2, "big") * 2 + picture[at + 4 :])
 
 
 def jpeg_of_bad_settings(place: Path) -> None:
-    """A picture whose camera settings are damaged, of which Pillow warns, too; otherwise it is an ordinary one."""
+    """Return an ordinary picture with damaged camera settings, about which Pillow warns too."""
     picture = encoded()
     place.write_bytes(picture[:2] + b"\xff\xe1\x00\x12Exif\0\0II*\0\xff\xff\xff\xff" + picture[2:])
 

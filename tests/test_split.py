@@ -44,7 +44,7 @@ def counts_of(rows: dict[str, list[int]]) -> pd.DataFrame:
 
 
 def drawn_counts() -> pd.DataFrame:
-    """Counts for the ids of the release that are the same everywhere; no more is claimed for them."""
+    """Return counts for the released ids that are the same everywhere; they claim nothing else about them."""
     digests = {video: hashlib.sha512(video.encode()).digest() for video in released_videos()}
     return counts_of({video: [byte if byte % 3 else 0 for byte in digests[video][:17]] for video in digests})
 
@@ -245,7 +245,7 @@ def test_names_in_a_file_do_not_reach_the_terminal_as_they_are(ds: EmbryoDataset
 
 
 def test_splits_of_the_field_are_checked(ds: EmbryoDataset, tmp_path: Path, capsys) -> None:
-    """The authors' CSV, a file per fold; the audit's JSON; the original project's parts, whose third is eval in its README."""
+    """The authors' CSV, one file per fold; the audit's JSON; the original project's parts, whose third is eval in its README."""
     split = make_split(ds, seed=1)
     leaking = {part: list(videos) for part, videos in split.items()}
     moved = next(video for video in split["train"] if sum(code_of(video) == code_of(v) for v in split["train"]) > 1)

@@ -37,7 +37,7 @@ def jpeg(value: int, side: int = 64) -> bytes:
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """A good run under an ugly prompt, and one run for each way to be wrong."""
+    """Return a good batch with an ugly prompt, and one batch for each possible problem."""
     folder = tmp_path / "all-synthetic-runs"
     folder.mkdir()
     write_batch(folder / "good", [jpeg(0), jpeg(1)], HTML, "t2")
@@ -86,7 +86,7 @@ def test_what_is_wrong_is_a_finding_and_the_rest_is_served(hostile: Path) -> Non
 
 
 def test_the_findings_stand_below_those_of_the_validation(hostile: Path) -> None:
-    """`dataset_util` does not import the validation, so only a test can hold the two together."""
+    """`dataset_util` does not import the validation, so only a test can compare the two."""
     findings = SyntheticBatches(hostile).findings()
     assert tuple(findings.columns[: len(FINDING_COLUMNS)]) == FINDING_COLUMNS
     assert set(findings.severity) <= set(Severity)
@@ -148,7 +148,7 @@ def test_the_command_without_faults_and_without_a_folder(tmp_path: Path) -> None
 
 
 def test_names_that_are_no_text_are_findings(tmp_path: Path) -> None:
-    """Tables hold text alone: such a run is left out and named, and such a file only named."""
+    """Tables contain only text: such a batch is left out and named, and such a file is only named."""
     runs = tmp_path / "runs"
     runs.mkdir()
     write_batch(runs / "good", [jpeg(0)], "", "t2")
@@ -210,7 +210,7 @@ def test_ctrl_c_ends_the_command_in_one_line(tmp_path: Path, place: str, options
 
 @pytest.mark.parametrize("mode", ["F", "I", "I;16", "I;16B"])
 def test_no_picture_is_clipped_in_silence(tmp_path: Path, mode: str) -> None:
-    """More than 8 bits: what the array would have been refused for."""
+    """An image of more than 8 bits is refused, as the array is."""
     with pytest.raises(
         ValueError, match=f"image 1 cannot be written: it is a Pillow image of mode {mode}; scale it to 0-255"
     ):
@@ -220,7 +220,7 @@ def test_no_picture_is_clipped_in_silence(tmp_path: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
 def test_the_metadata_are_json(tmp_path: Path, number: float) -> None:
-    """Python writes NaN and Infinity, and other readers stop at them; nothing is generated before that is known."""
+    """Python writes NaN and Infinity, which other readers refuse; this is checked before anything is generated."""
     images = iter([jpeg(0)])
     with pytest.raises(ValueError, match=r"more= contains a value that JSON cannot contain: .*not JSON compliant"):
         write_batch(tmp_path / "run", images, "", "t2", more={"losses": [0.5, number]})
@@ -252,7 +252,7 @@ def test_other_commands_use_what_is_sound_and_say_so(data: Path, hostile: Path, 
 
 
 def test_a_name_is_no_formula(data: Path, tmp_path: Path) -> None:
-    r"""Matplotlib takes what stands between dollar signs for TeX, and refuses a \frac of nothing."""
+    r"""Matplotlib takes text between dollar signs for TeX, and refuses an incomplete \frac."""
     write_batch(tmp_path / r"a$\frac$b", [jpeg(0)], "", "t2")
     figure = compare_sheet(EmbryoDataset(data).frames(planes="F0", phases="t2"), SyntheticBatches(tmp_path).frames())
     figure.savefig(buffer := io.BytesIO(), format="svg", metadata={"Date": None})
@@ -303,7 +303,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """Images as people save them: other formats, modes and names, files of the system and a sub-folder beside them."""
+    """Return images as users save them: other formats, modes and names, with system files and a sub-folder."""
     folder = tmp_path / "my images"
     (folder / "sub").mkdir(parents=True)
     image = Image.fromarray(GREY)
@@ -361,7 +361,7 @@ def test_images_from_elsewhere_become_a_batch(saved: Path, tmp_path: Path) -> No
 
 
 def spoil(folder: Path) -> dict[str, str]:
-    """Add what cannot be adopted; the reason of each."""
+    """Add files that cannot be adopted; return the reason for each."""
     whole = (folder / "embryo0.png").read_bytes()
     (folder / "empty.png").touch()
     (folder / "page.png").write_text("<html>not found</html>")

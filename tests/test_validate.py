@@ -45,7 +45,7 @@ Row = tuple[str, str, str, str]  # severity, video, plane, runs
 
 
 class Case(NamedTuple):
-    """A defect of sample data and what its check must say of it: the planted plane and runs, or the whole video."""
+    """A defect of sample data and what its check must report: the planted plane and runs, or the whole video."""
 
     quirk: str
     severity: str
@@ -101,7 +101,7 @@ PIXELS = {
 
 
 class Tree(NamedTuple):
-    """Sample data with each quirk in a video of its own, and what is found in it."""
+    """Sample data with each quirk in its own video, and what is found in it."""
 
     root: Path
     planted: dict[str, Planted]
@@ -110,7 +110,7 @@ class Tree(NamedTuple):
 
 @pytest.fixture(scope="module", autouse=True)
 def cache() -> Iterator[Path]:
-    """What is kept goes to a folder of the test's own, which anybody may enter."""
+    """Use the test's own cache folder, which all users may enter."""
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         os.chmod(name, 0o755)
         patch.setenv("NSW_CACHE_DIR", name)
@@ -118,7 +118,7 @@ def cache() -> Iterator[Path]:
 
 
 def plant(folder: Path, cases: dict[str, Case], size: int, pixels: bool) -> Tree:
-    """A sample with a video for each case, and a sound one before them."""
+    """Make a sample with one video per case, after a valid one."""
     quirks = {case.quirk: place for place, case in enumerate(cases.values(), 1)}
     sample = make_archives(folder / "archives", len(quirks) + 1, FRAMES, size=size, quirks=quirks)
     extract_dataset(folder / "archives", folder / "extracted")
@@ -140,18 +140,18 @@ def pictured(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 @pytest.fixture(scope="module")
 def clean(shared: Callable[..., Shared]) -> Path:
-    """Sample data without a defect: SAM1-2, SAM1-7 and SAM2-4, of which SAM1-2 and SAM1-7 are siblings."""
+    """Return sample data without defects: SAM1-2, SAM1-7 and SAM2-4; SAM1-2 and SAM1-7 are siblings."""
     return shared().extracted
 
 
 @pytest.fixture
 def tree(clean: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
+    """Return a copy to damage."""
     return Path(shutil.copytree(clean, tmp_path / "tree"))
 
 
 def rows(report: Report, check: str, video: str | None = None) -> list[Row]:
-    """What a check found: severity, video, plane, runs."""
+    """Return what a check found: severity, video, plane, runs."""
     found = report.findings[report.findings["check"] == check]
     if video is not None:
         found = found[found["video"] == video]
@@ -159,7 +159,7 @@ def rows(report: Report, check: str, video: str | None = None) -> list[Row]:
 
 
 def grave(report: Report) -> set[tuple[str, str]]:
-    """Check and video of all findings above info."""
+    """Return check and video of all findings above info."""
     found = report.findings[report.findings["severity"] != "info"]
     return set(found[["check", "video"]].itertuples(index=False, name=None))
 
@@ -168,13 +168,13 @@ def grave(report: Report) -> set[tuple[str, str]]:
 
 
 def wanted(case: Case, planted: Planted) -> Row:
-    """The finding that a case asks for."""
+    """Return the finding that a case expects."""
     runs = "" if case.whole else runs_text(planted.runs)
     return case.severity, planted.video, planted.plane or "", runs
 
 
 def assert_switched_off(check: str, report: Report, without: Report) -> None:
-    """Of the same data a report `without` the check tells what the whole `report` tells, but for what the check found."""
+    """Assert that a report `without` the check equals the `whole` report, except for the findings of the check."""
     theirs = report.findings["check"] == check
     assert theirs.any()
     pd.testing.assert_frame_equal(without.findings, report.findings[~theirs].reset_index(drop=True))
@@ -182,7 +182,7 @@ def assert_switched_off(check: str, report: Report, without: Report) -> None:
 
 @pytest.mark.parametrize("check", PLANTED)
 def test_planted_defect_is_found(check: str, planted: Tree) -> None:
-    """Exactly the video, the plane and the runs; and without the check, all the rest is found and this is not."""
+    """Exactly the video, the plane and the runs are found; without the check, everything else is found."""
     case = PLANTED[check]
     defect = planted.planted[case.quirk]
     assert rows(planted.report, check, defect.video) == [wanted(case, defect)]
@@ -200,7 +200,7 @@ def test_defect_planted_in_pixels_is_found(check: str, pictured: Tree) -> None:
 
 
 def grave_of(cases: dict[str, Case], tree: Tree) -> set[tuple[str, str]]:
-    """The findings above info that cases ask for."""
+    """Return the findings above info that cases expect."""
     return {
         (name, tree.planted[case.quirk].video)
         for check, case in cases.items()
@@ -226,7 +226,7 @@ def test_clean_sample_has_nothing_above_info(clean: Path) -> None:
 
 
 def test_real_frames_have_nothing_above_info_but_for_the_known(real_data: Path) -> None:
-    """CF946-6 is ten single frames, of which RUN331 shows an empty well and RUN300 is out of focus."""
+    """CF946-6 is ten single frames; RUN331 shows an empty well, and RUN300 is out of focus."""
     report = validate(real_data, pixels=True)
     found = grave(report)
     assert {check for check, video in found if video == "CF946-6"} == {
@@ -253,7 +253,7 @@ def frame(tree: Path, run: int, plane: str = "", video: str = VIDEO) -> Path:
 
 
 def rename_video(tree: Path, old: str, new: str) -> None:
-    """The video by another name, everywhere; a well keeps its number where the embryo keeps his."""
+    """Rename the video everywhere; if the embryo keeps its number, so does the well."""
     for path in tree.glob(f"*/{old}*"):
         path.rename(path.with_name(path.name.replace(old, new)))
     grades = tree / GRADES
@@ -326,7 +326,7 @@ def linked_files(tree: Path) -> list[Row]:
 
 
 def linked_everywhere(tree: Path) -> list[Row]:
-    """As DVC makes them: every file of a video."""
+    """Replace every file of a video by a link, as DVC does."""
     for path in [*tree.glob(f"*/{VIDEO}/*"), *tree.glob(f"*/{VIDEO}_*.csv")]:
         moved_out(path)
     return [("warning", VIDEO, "", ""), ("warning", VIDEO, "", "")]
@@ -338,7 +338,7 @@ def linked_video(tree: Path) -> list[Row]:
 
 
 def linked_within(tree: Path) -> list[Row]:
-    """Links that stay inside are not named: DataLad keeps the files of a data set in a hidden folder of it."""
+    """Make links that stay inside, which are not reported: DataLad keeps the files of a data set in a hidden folder of it."""
     (tree / ".annex").mkdir()
     for path in tree.glob(f"embryo_dataset/{VIDEO}/*"):
         path.rename(tree / ".annex" / path.name)
@@ -429,7 +429,7 @@ def test_every_check_names_its_rule_its_source_and_a_remedy(check: str) -> None:
 
 
 def video_of(images: int, hours: Iterable[float] = (), labelled: int = 0) -> VideoFacts:
-    """The facts of a video with RUN1 to RUN`images`, an hour for each of its first runs, and labels up to a run."""
+    """Return the facts of a video with RUN1 to RUN`images`, hours for its first runs, and labels up to a run."""
     names = [f"D2013.08.06_S0675_I141_WELL1_RUN{run}.jpeg" for run in range(1, images + 1)]
     times = tuple(TimeRow(run, hour) for run, hour in enumerate(hours, 1))
     phases = parse_phases(f"tPNa,1,{labelled}\n".encode()).rows if labelled else []
@@ -442,7 +442,7 @@ def video_of(images: int, hours: Iterable[float] = (), labelled: int = 0) -> Vid
 
 
 def by_steps(*steps: float) -> VideoFacts:
-    """A video whose times take these steps."""
+    """Return a video whose times have these steps."""
     return video_of(len(steps) + 1, accumulate(steps, initial=20.0))
 
 
@@ -473,7 +473,7 @@ def test_rule_holds_from_its_bound_on(check: str, facts: VideoFacts, severities:
 
 
 def test_copy_with_half_of_the_release_is_a_subset() -> None:
-    """With one video more it was meant to be whole, and each that is missing is told."""
+    """With one video more, it is treated as a complete copy, and each missing video is reported."""
     released = released_videos()
     none = DatasetFacts(frozenset(), (), {}, {ANNOTATIONS: frozenset()}, {}, (), TextFacts("", False), ())
     half = [*CHECKS["missing-video"].find(none._replace(videos=released[:352]))]
@@ -491,7 +491,7 @@ def test_copies_of_frames_are_told_as_such(tree: Path) -> None:
 
 
 def test_published_findings_say_whether_this_copy_confirms_them(tree: Path) -> None:
-    """The published names stand on sample data here, whose defects are known: there is none."""
+    """The published names are used for sample data without defects."""
     rename_video(tree, "SAM2-4", "LM184-4")
     for pixels, plane, verdict in (
         (False, "F0", "not checked"),
@@ -511,7 +511,7 @@ def test_a_validation_needs_no_matplotlib() -> None:
 
 
 def test_ordinary_copy_confirms_nothing(tree: Path) -> None:
-    """The annotation ends one run past the images, as most do, and one frame is cut."""
+    """The annotation ends one run past the images, as in most videos, and one frame is truncated."""
     rename_video(tree, "SAM2-4", "AL884-2")
     cut = next(name for name, known in known_issues().items() if known.defects == ("truncated_jpeg",))
     rename_video(tree, "SAM1-7", cut)
@@ -529,7 +529,7 @@ def test_ordinary_copy_confirms_nothing(tree: Path) -> None:
 
 
 def test_published_finding_is_confirmed_by_this_copy(planted: Tree, tmp_path: Path) -> None:
-    """A video with another clock under the name of one that was published with it."""
+    """A video with another clock gets the name of one that was published with this defect."""
     root = Path(shutil.copytree(planted.root, tmp_path / "tree"))
     video = planted.planted["uniform-clock"].video
     name = next(name for name, known in known_issues().items() if known.defects == ("timeline_mismatch",))
@@ -540,7 +540,7 @@ def test_published_finding_is_confirmed_by_this_copy(planted: Tree, tmp_path: Pa
 
 
 def test_exclusions_leave_only_what_the_reader_takes(planted: Tree) -> None:
-    """The table of all frames cannot be made of what EmbryoDataset refuses; without what the report names it can."""
+    """EmbryoDataset refuses some files, so the table of all frames cannot be made; with the report as `exclude`, it can."""
     ds = EmbryoDataset(planted.root)
     with pytest.raises(DataError):
         ds.table()
@@ -555,7 +555,7 @@ def test_exclusions_leave_only_what_the_reader_takes(planted: Tree) -> None:
 
 @pytest.mark.parametrize("plane", [FocalPlane.F0, FocalPlane.F15])
 def test_exclusions_make_a_copy_readable_whose_plane_is_a_file(plane: FocalPlane, tree: Path) -> None:
-    """Each video is without the plane, whichever videos and planes are asked for; without the list the fault is told."""
+    """Every video lacks the plane, whichever videos and planes are chosen; without the list, the problem is reported."""
     shutil.rmtree(tree / plane.folder)
     (tree / plane.folder).touch()
     ds, report = EmbryoDataset(tree), validate(tree)
@@ -572,7 +572,7 @@ def test_exclusions_make_a_copy_readable_whose_plane_is_a_file(plane: FocalPlane
 
 
 def test_exclusions_may_name_released_videos_that_are_missing(tree: Path) -> None:
-    """The sample's own videos are none of the release, so that nothing is left; but nothing is refused."""
+    """The sample's videos are not in the release, so all are excluded; but nothing is refused."""
     nearly_all_videos(tree)
     out = validate(tree).exclude("warning")
     assert released_videos()[0] in set(out["video"])
@@ -585,13 +585,13 @@ CSVS = (f"{ANNOTATIONS}/*.csv", f"{TIMES}/*.csv", GRADES)
 
 
 class Dice:
-    """Chooses for a mutation, by a seed that hypothesis draws and can shrink."""
+    """Choose a mutation, by a seed that hypothesis draws and can shrink."""
 
     def __init__(self, seed: int):
         self.random = random.Random(seed)
 
     def of(self, tree: Path, *patterns: str) -> Path:
-        """One of the paths that match one of the patterns."""
+        """Return one of the paths that match one of the patterns."""
         found = sorted(path for path in tree.glob(self.random.choice(patterns)) if not path.is_symlink())
         return self.random.choice(found) if found else tree / "nothing"
 
@@ -600,7 +600,7 @@ class Dice:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """New contents, where there is still a file."""
+    """Write new contents, if the file still exists."""
     if path.is_file():
         path.unlink()  # the copy may be made of links
         path.write_bytes(data)
@@ -788,7 +788,7 @@ MUTATIONS: dict[Callable[[Path, Dice], None], bool] = {
 
 @contextmanager
 def nobody() -> Iterator[None]:
-    """As a user for whom permissions hold; the superuser reads everything."""
+    """Run as a user for whom permissions apply; the superuser can read everything."""
     if os.geteuid() != 0:
         yield
         return
@@ -801,7 +801,7 @@ def nobody() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def small(clean: Path, cache: Path) -> Iterator[Path]:
-    """Two planes of two clean videos, where anybody may read."""
+    """Return two planes of two clean videos that all users may read."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     for entry in ("embryo_dataset", "embryo_dataset_F15", ANNOTATIONS, TIMES):
@@ -820,7 +820,7 @@ def small(clean: Path, cache: Path) -> Iterator[Path]:
 
 @contextmanager
 def spoilt(small: Path, mutations: list[Callable[[Path, Dice], None]], seed: int) -> Iterator[Path]:
-    """A copy of the small tree after some mutations; it is gone afterwards."""
+    """Yield a copy of the small tree after some mutations; remove it afterwards."""
     tree = small / "spoilt"
     shutil.copytree(small / "tree", tree, copy_function=os.link)
     try:
@@ -833,7 +833,7 @@ def spoilt(small: Path, mutations: list[Callable[[Path, Dice], None]], seed: int
 
 
 def all_forms(report: Report) -> None:
-    """Every form in which a report is told can be made."""
+    """Assert that a report can be written in every form."""
     assert len(report.summary().splitlines()) <= 40
     assert report.to_json()
     assert report.to_csv()
@@ -879,7 +879,7 @@ def test_exclusions_make_a_copy_readable_that_denies_access(small: Path) -> None
 
 
 def test_where_access_is_denied_nothing_else_is_told(small: Path) -> None:
-    """What cannot be read is unreadable, not missing, empty or malformed."""
+    """What cannot be read is reported as unreadable, not as missing, empty or malformed."""
     with spoilt(small, [], 0) as tree:
         (tree / "embryo_dataset_F15").chmod(0o311)
         frames(tree).chmod(0o311)
@@ -898,7 +898,7 @@ def test_where_access_is_denied_nothing_else_is_told(small: Path) -> None:
 
 
 def same(one: Report, other: Report) -> bool:
-    """Whether two reports tell the same, byte by byte."""
+    """Return whether two reports are the same, byte by byte."""
     pd.testing.assert_frame_equal(one.findings, other.findings)
     if one.frames is not None:
         pd.testing.assert_frame_equal(one.frames, other.frames)
@@ -907,7 +907,7 @@ def same(one: Report, other: Report) -> bool:
 
 @contextmanager
 def dask() -> Iterator[Executor]:
-    """A Dask cluster of two worker processes on this machine, reachable from nowhere else."""
+    """Return a Dask cluster of two worker processes on this machine, which other machines cannot reach."""
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
@@ -927,7 +927,7 @@ def test_a_dask_cluster_gives_the_same_report(planted: Tree, pictured: Tree) -> 
 
 
 class Backwards(Executor):
-    """Does the last task first, and each in a thread of its own."""
+    """An executor that does the last task first, each in its own thread."""
 
     def map(self, fn, *iterables, timeout=None, chunksize=1):  # type: ignore[no-untyped-def, override]
         tasks = list(zip(*iterables, strict=True))
@@ -945,7 +945,7 @@ def test_the_order_of_the_work_does_not_show(planted: Tree) -> None:
 def test_stopped_by_hand_it_keeps_what_was_measured(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of the videos before the one that it was at; in a cache of its own, which no other test has filled."""
+    """All videos before the one in work are kept; the cache belongs to this test alone."""
     monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / "cache"))
     real, seen = check_video, []
 
@@ -966,7 +966,7 @@ def test_stopped_by_hand_it_keeps_what_was_measured(
 
 @pytest.mark.slow
 def test_command_reports_and_tells_by_its_status(tree: Path, planted: Tree, tmp_path: Path) -> None:
-    """As a user calls it, with a file for each form."""
+    """Call it as a user does, with a file for each form."""
     files = {kind: tmp_path / f"report.{kind}" for kind in ("json", "csv", "html")}
     options = [text for kind, path in files.items() for text in (f"--{kind}", str(path))]
     command = [sys.executable, "-m", "nsw_da_medical_image.validation.validate"]
@@ -1033,7 +1033,7 @@ def test_command_says_in_one_line_that_there_is_no_data_set(tmp_path: Path, caps
 
 
 def test_summary_of_a_release_full_of_defects_fits_a_screen(tmp_path: Path) -> None:
-    """704 videos, each without anything that it should have."""
+    """704 videos, each without everything that it should have."""
     for entry in ARCHIVES.values():
         if entry != GRADES:
             (tmp_path / entry).mkdir()

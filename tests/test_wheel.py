@@ -119,13 +119,13 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def loaded_by(run: Run, *modules: str) -> set[str]:
-    """The top-level names that a fresh interpreter holds after importing `modules`."""
+    """Return the top-level names that a new interpreter has after importing `modules`."""
     code = f"import sys, {', '.join(modules)}; print(*{{name.split('.')[0] for name in sys.modules}})"
     return set(run("-c", code).stdout.split())
 
 
 def package_modules() -> list[str]:
-    """The names of the modules below dataset_util."""
+    """Return the names of the modules below dataset_util."""
     folder = REPO / PACKAGE / "dataset_util"
     return [f"{PACKAGE}.dataset_util.{path.stem}" for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
 
@@ -253,10 +253,10 @@ def test_reading_data_needs_no_user_interface(installed: Run) -> None:
 
 
 def test_importing_the_package_loads_only_itself(installed: Run) -> None:
-    """Says how long it took; a busy machine makes no promise about that."""
+    """Print how long it took; a busy machine cannot promise a time."""
 
     def imported(code: str) -> dict[str, int]:
-        """Microseconds by module, as `-X importtime` reports them."""
+        """Return microseconds by module, as `-X importtime` reports them."""
         done = installed("-X", "importtime", "-c", code)
         rows = [line.split("|") for line in done.stderr.splitlines() if line.count("|") == 2]
         return {name.strip(): int(total) for _, total, name in rows if total.strip().isdigit()}

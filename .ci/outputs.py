@@ -1,0 +1,471 @@
+"""Run the notebooks on sample data and save what readers see: `python .ci/outputs.py [--check] [NOTEBOOK ...]`.
+
+Each notebook runs in a kernel of its own, in its own folder, with a new home, a new cache and no real data. Then the
+outputs of its shown cells are saved: text, tables, figures, and the HTML that a widget offers to readers without a kernel.
+Nothing is saved that another run would not repeat: no widget state, progress bar, execution count, temporary path,
+duration or time stamp. What cannot be repeated is refused, with the cell and the remedy. A second run in the same
+environment therefore changes no byte. The digests of all saved outputs are in nbs/outputs.json, which .ci/check.py reads.
+
+`--check` runs the notebooks and compares: text must be equal, pictures have the same size and nearly the same pixels.
+`--versions` prints the versions with which the outputs were saved, in a form that pip accepts as constraints.
+"""
+
+import argparse
+import ast
+import base64
+import hashlib
+import io
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+DIGESTS = "nbs/outputs.json"
+EXEMPT = ("nbs/app.ipynb",)  # an application for the user's own data
+
+ONE, ALL = 1_000_000, 12_000_000  # bytes that a notebook may have, and all of them together
+CELL_SECONDS = 600  # ends only a cell that hangs
+TOLERANCE = 1.0  # mean absolute difference of two pictures, of 255; other builds of FreeType or libjpeg stay below
+
+# Their versions change how an output looks.
+LIBRARIES = ("ipython", "ipywidgets", "matplotlib", "numpy", "pandas", "pillow")
+
+Notebook = dict[str, Any]
+Cell = dict[str, Any]
+Output = dict[str, Any]
+
+
+# --- notebooks -----------------------------------------------------------------------------------
+
+
+def read(path: Path) -> Notebook:
+    """Return the notebook at `path` as JSON."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def text_of(notebook: Notebook) -> str:
+    """Return the text of the file, in the form that nbdev_clean leaves unchanged."""
+    return json.dumps(notebook, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+
+
+def notebook_paths(root: Path = ROOT) -> list[str]:
+    """Return the notebooks below `root`/nbs whose outputs are saved, relative to `root`."""
+    found = (path.relative_to(root) for path in (root / "nbs").rglob("*.ipynb"))
+    names = (path.as_posix() for path in found if not any(part.startswith((".", "_")) for part in path.parts))
+    return sorted(name for name in names if name not in EXEMPT)
+
+
+def directives(cell: Cell) -> set[str]:
+    """Return the nbdev directives of a code cell, such as {"hide", "eval: false"}."""
+    rows = "".join(cell["source"]).splitlines()
+    return {match[1].strip() for match in (re.match(r"\s*#\s*\|\s*(.*)", row) for row in rows) if match}
+
+
+def statements(cell: Cell) -> list[ast.stmt]:
+    """Return the statements of a code cell, none if it is not plain Python."""
+    try:
+        return ast.parse("".join(cell["source"])).body
+    except SyntaxError:
+        return []
+
+
+def is_code(cell: Cell) -> bool:
+    return cell["cell_type"] == "code" and bool("".join(cell["source"]).strip())
+
+
+def is_shown(cell: Cell) -> bool:
+    """Return whether readers see what a cell outputs: it is not hidden, and does more than import."""
+    return not directives(cell) & {"hide", "hide_output"} and not all(
+        isinstance(each, ast.Import | ast.ImportFrom) for each in statements(cell)
+    )
+
+
+def is_run(cell: Cell) -> bool:
+    """Return whether the command runs a cell; a hidden slow cell is not run, because only the tests need it."""
+    said = directives(cell)
+    return is_code(cell) and not said & {"eval: false", "notest"} and not {"hide", "slow"} <= said
+
+
+def is_example(cell: Cell) -> bool:
+    """Return whether a cell must have an output: it is shown, run, and not exported, and it ends in an expression or prints.
+
+    A semicolon at its end hides the value. A print inside a function that the cell defines does not count.
+    """
+    if (
+        not is_run(cell)
+        or not is_shown(cell)
+        or any(each.startswith(("export", "default_exp")) for each in directives(cell))
+    ):
+        return False
+    body = statements(cell)
+    ends = bool(body) and isinstance(body[-1], ast.Expr) and not "".join(cell["source"]).rstrip().endswith(";")
+    return ends or any(map(prints, body))
+
+
+def prints(node: ast.AST) -> bool:
+    """Return whether a statement calls print or display."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+        return False
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "display"):
+        return True
+    return any(map(prints, ast.iter_child_nodes(node)))
+
+
+def place(name: str, number: int, cell: Cell) -> str:
+    return f"{name}, cell {number} (id {cell.get('id', '?')})"
+
+
+# --- outputs -------------------------------------------------------------------------------------
+
+
+def joined(value: Any) -> Any:
+    """Return text as one string; notebooks contain it as a string or as a list of lines."""
+    return "".join(value) if isinstance(value, list) and all(isinstance(each, str) for each in value) else value
+
+
+def parts(output: Output) -> dict[str, Any]:
+    """Return the contents of an output by kind: those of its bundle, or {"stdout": text}."""
+    if output["output_type"] == "stream":
+        return {output["name"]: joined(output["text"])}
+    return {kind: joined(value) for kind, value in output.get("data", {}).items()}
+
+
+def digest(output: Output) -> str:
+    """Return the digest of an output. Line breaks in the file and execution counts do not change it."""
+    facts = {
+        **{k: v for k, v in output.items() if k not in ("data", "text", "execution_count")},
+        "parts": parts(output),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def digests(notebook: Notebook) -> list[str]:
+    """Return the digests of all outputs of a notebook, in their order."""
+    return [digest(output) for cell in notebook["cells"] for output in cell.get("outputs", [])]
+
+
+def read_digests(root: Path = ROOT) -> dict[str, Any]:
+    """Return the contents of nbs/outputs.json: {"versions": {library: version}, "outputs": {notebook: digests}}."""
+    path = root / DIGESTS
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"versions": {}, "outputs": {}}
+
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+KINDS = ("text/", "image/png", "image/jpeg", "image/svg+xml")  # what GitHub, nbviewer and the pages show
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+(?=[^<]*>)")  # nbdev_clean removes them, too
+PICTURE = re.compile(r"data:image/[a-z+]+;base64,([A-Za-z0-9+/=]+)")
+EMBEDDED = re.compile(r"data:(image|video|audio|application)/")
+TAG = re.compile(r"<style.*?</style>|<script.*?</script>|<[^>]*>", re.DOTALL)
+
+DURATION = re.compile(
+    r"(?<![\w.])\d[\d,.]*\s?(?:s|ms|µs|us|ns|seconds?|milliseconds?|min|minutes?)(?![\w'])"  # 0.7 s, 12 ms
+    r"|(?<![\w.])\d[\d,.]*\s?\S{1,12}/s\b"  # 12 MB/s
+)
+STAMP = re.compile(r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d")
+
+
+def cleaned(outputs: list[Output], scratch: str) -> list[Output]:
+    """Return the outputs of one cell as they are saved; `scratch` is the temporary folder of the run."""
+    kept: list[Output] = []
+    for output in outputs:
+        if output["output_type"] == "stream":
+            text = stable(joined(output["text"]), scratch)
+            if kept and kept[-1].get("name") == output["name"]:
+                kept[-1]["text"] += text
+            else:
+                kept.append({"output_type": "stream", "name": output["name"], "text": text})
+        elif output["output_type"] in ("display_data", "execute_result"):
+            data = {k: v for k, v in parts(output).items() if k.startswith(KINDS)}
+            bar = WIDGET in output["data"] and output["output_type"] == "display_data" and "text/html" not in data
+            if not bar and data:
+                data = {k: stable(v, scratch) if k.startswith("text/") else v.rstrip() for k, v in data.items()}
+                kept.append({"output_type": output["output_type"], "data": data, "metadata": {}})
+    for output in kept:
+        if output["output_type"] == "execute_result":
+            output["execution_count"] = None
+        for holder in (output, output.get("data", {})):
+            for kind, value in holder.items():
+                if kind == "text" or kind.startswith("text/"):
+                    holder[kind] = value.splitlines(keepends=True)
+    return kept
+
+
+def stable(text: str, scratch: str) -> str:
+    """Return `text` without what differs from run to run: addresses of objects, and where the temporary folders are."""
+    # one folder below the scratch folder has a random name, or is the cache
+    return re.sub(re.escape(scratch) + r"(/[^/\s'\"<>]*)?", "...", ADDRESS.sub("", text))
+
+
+def refused(outputs: list[Output], base: str) -> Iterator[str]:
+    """Yield why the outputs of a cell cannot be saved, with the remedy; `base` is what no output may name."""
+    for output in outputs:
+        for kind, value in parts(output).items():
+            if not kind.startswith(("text/", "std")):
+                continue
+            text = TAG.sub(" ", PICTURE.sub("", value))
+            if kind == "stderr":
+                yield f"writes to standard error, which JupyterLab shows in red: avoid or capture {text.strip()[:200]!r}"
+            elif base in value or str(ROOT) in value:
+                yield "shows a path of this machine: show a name, or a path relative to the notebook's own folder"
+            elif found := DURATION.search(text):
+                yield f"shows a duration or a speed, {found[0]!r}, which differs in each run: show what was done instead"
+            elif found := STAMP.search(text):
+                yield f"shows a time stamp, {found[0]!r}, which differs in each run: leave it out"
+
+
+# --- running -------------------------------------------------------------------------------------
+
+
+def environment(base: Path, scratch: Path) -> dict[str, str]:
+    """Return the environment of a kernel: that of this process without personal settings and without real data."""
+    personal = ("NSW_", "JUPYTER", "IPYTHON", "PYTHON", "MPL", "XDG_", "LC_", "COLUMNS", "LINES")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(personal)}
+    return env | {
+        "HOME": str(base / "home"),
+        "TMPDIR": str(scratch),
+        "NSW_CACHE_DIR": str(scratch / "cache"),
+        "PYTHONPATH": str(ROOT),  # this checkout, whatever is installed
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TZ": "UTC",
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def execute(name: str, base: Path, scratch: Path) -> tuple[Notebook, list[str]]:
+    """Run a notebook, and return it with the outputs to save and the reasons why they cannot be saved."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    scratch.mkdir()
+    os.environ |= {key: str(base / "jupyter") for key in ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    notebook = read(ROOT / name)
+    chosen = [i for i, cell in enumerate(notebook["cells"]) if is_run(cell)]
+    sources = ["".join(notebook["cells"][i]["source"]) for i in chosen]
+    ran = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    client = NotebookClient(
+        ran,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        store_widget_state=False,
+        resources={"metadata": {"path": str((ROOT / name).parent)}},
+    )
+    findings = []
+    if chosen:
+        try:
+            # a kernel may write errors of its own sockets when it ends
+            client.execute(env=environment(base, scratch), stderr=subprocess.DEVNULL)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
+            number = next((i for i, cell in zip(chosen, ran.cells, strict=True) if failed(cell)), chosen[0])
+            findings.append(f"{place(name, number + 1, notebook['cells'][number])} fails: {lines[-1]}")
+    for i, cell in enumerate(notebook["cells"]):
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+            if i not in chosen:
+                continue
+            outputs = cleaned(ran.cells[chosen.index(i)].outputs, str(scratch))
+            findings += [
+                f"{place(name, i + 1, cell)} {why}"
+                for why in refused([o for o in outputs if is_shown(cell) or o.get("name") == "stderr"], base.name)
+            ]
+            cell["outputs"] = outputs if is_shown(cell) else []
+    notebook["metadata"].pop("widgets", None)
+    if (size := len(text_of(notebook).encode())) >= ONE:
+        findings.append(f"{name} would have {size:,} bytes, and {ONE:,} are too many: draw smaller or fewer figures")
+    return notebook, findings
+
+
+def failed(cell: Cell) -> bool:
+    return any(output["output_type"] == "error" for output in cell.outputs)
+
+
+def execute_all(names: list[str], processes: int) -> Iterator[tuple[str, Notebook, list[str]]]:
+    """Run notebooks, each in a kernel of its own, `processes` at the same time; yield them in the order of `names`."""
+    # short, because it will contain sockets; of fixed length, so that lines always break at the same place
+    with tempfile.TemporaryDirectory(prefix="nsw-", ignore_cleanup_errors=True) as folder:
+        base = Path(folder).resolve()
+        (base / "home").mkdir()
+        first = environment(base, base)  # matplotlib lists the fonts once per home, and prints a message
+        subprocess.run(
+            [sys.executable, "-c", "import matplotlib.font_manager"], env=first, check=True, capture_output=True
+        )
+        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+            jobs = [pool.submit(execute, name, base, base / f"{i:03}") for i, name in enumerate(names)]
+            for name, job in zip(names, jobs, strict=True):
+                yield name, *job.result()
+
+
+# --- comparing -----------------------------------------------------------------------------------
+
+
+def difference(one: str, other: str) -> str:
+    """Return how two pictures in base64 differ; '' if they do not, or hardly."""
+    import numpy as np
+    from PIL import Image
+
+    if one == other:
+        return ""
+    first, second = (Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA") for data in (one, other))
+    if first.size != second.size:
+        return f"a picture has {first.width} x {first.height} pixels, saved are {second.width} x {second.height}"
+    mean = np.abs(np.asarray(first, float) - np.asarray(second, float)).mean()
+    return f"the pixels of a picture differ by {mean:.1f} on average" if mean > TOLERANCE else ""
+
+
+def compared(outputs: list[Output], saved: list[Output]) -> str:
+    """Return the first difference between the outputs of a cell and the saved ones, or ''."""
+    if [sorted(parts(output)) for output in outputs] != [sorted(parts(output)) for output in saved]:
+        return f"has {len(outputs)} outputs of other kinds than the {len(saved)} saved"
+    for output, old in zip(outputs, saved, strict=True):
+        for kind, value in parts(output).items():
+            before = parts(old)[kind]
+            pictures = [value], [before]
+            if not kind.startswith("image/") or kind.endswith("svg+xml"):
+                pictures = PICTURE.findall(value), PICTURE.findall(before)
+                if PICTURE.sub("picture", value) != PICTURE.sub("picture", before):
+                    return f"shows other {'text' if kind.startswith('std') else kind}"
+            for pair in zip(*pictures, strict=True):
+                if said := difference(*pair):
+                    return said
+    return ""
+
+
+def changes(name: str, notebook: Notebook, saved: Notebook) -> list[str]:
+    """Return a finding for each cell whose outputs are not those that are saved."""
+    pairs = enumerate(zip(notebook["cells"], saved["cells"], strict=True), 1)
+    return [
+        f"{place(name, i, cell)} {said}: run python .ci/outputs.py {name}"
+        for i, (cell, old) in pairs
+        if (said := compared(cell.get("outputs", []), old.get("outputs", [])))
+    ]
+
+
+# --- what .ci/check.py asks ----------------------------------------------------------------------
+
+
+def unknown(root: Path = ROOT) -> list[str]:
+    """Return a finding for each output or picture that this command did not save."""
+    noted, findings = read_digests(root)["outputs"], []
+    for name, notebook in _readable(root):
+        if any("widgets" in holder.get("metadata", {}) for holder in (notebook, *notebook["cells"])):
+            findings.append(f"{name} contains saved widget state: delete metadata.widgets (nbdev_clean keeps it)")
+        for i, cell in enumerate(notebook["cells"], 1):
+            here = place(name, i, cell)
+            if cell.get("attachments"):
+                findings.append(f"{here} contains an attachment: remove it, and draw the picture in a code cell")
+            if cell["cell_type"] != "code" and EMBEDDED.search("".join(cell["source"])):
+                findings.append(
+                    f"{here} contains a picture in its text: remove it, and draw the picture in a code cell"
+                )
+            if any(WIDGET in parts(output) for output in cell.get("outputs", [])):
+                findings.append(f"{here} contains a saved widget: run python .ci/outputs.py {name}")
+            elif any(digest(output) not in noted.get(name, []) for output in cell.get("outputs", [])):
+                findings.append(f"{here} contains an output that is not in {DIGESTS}: run python .ci/outputs.py {name}")
+    return findings
+
+
+def unshown(root: Path = ROOT) -> list[str]:
+    """Return findings for examples without an output, for digests without an output, and for notebooks that are too large."""
+    if not (root / DIGESTS).exists():  # nothing was saved yet
+        return []
+    noted, findings, total = read_digests(root)["outputs"], [], 0
+    names = notebook_paths(root)
+    for name, notebook in _readable(root):
+        size = len((root / name).read_bytes())
+        total += size
+        if size >= ONE:
+            findings.append(f"{name} has {size:,} bytes, and {ONE:,} are too many: draw smaller or fewer figures")
+        findings += [
+            f"{place(name, i, cell)} shows no result: run python .ci/outputs.py {name}"
+            for i, cell in enumerate(notebook["cells"], 1)
+            if name in names and is_example(cell) and not cell.get("outputs")
+        ]
+        if set(noted.get(name, [])) - set(digests(notebook)):
+            findings.append(f"{DIGESTS} lists outputs that {name} does not have: run python .ci/outputs.py {name}")
+    findings += [
+        f"{DIGESTS} lists {name}, which does not exist: delete its entry" for name in noted if name not in names
+    ]
+    if total >= ALL:
+        findings.append(f"all notebooks have {total:,} bytes, and {ALL:,} are too many: draw smaller or fewer figures")
+    return findings
+
+
+def _readable(root: Path) -> Iterator[tuple[str, Notebook]]:
+    """Yield the notebooks that can be read; the check `clean` reports the others."""
+    for name in (*notebook_paths(root), *EXEMPT):
+        try:
+            notebook = read(root / name)
+            if all(isinstance(cell["source"], list | str) and cell["cell_type"] for cell in notebook["cells"]):
+                yield name, notebook
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that change how an output looks."""
+    return {"python": ".".join(platform.python_version_tuple()[:2])} | {name: version(name) for name in LIBRARIES}
+
+
+def save(name: str, notebook: Notebook, noted: dict[str, Any]) -> None:
+    """Write a notebook and note its digests, if they have changed."""
+    text = text_of(notebook)
+    if text != (ROOT / name).read_text(encoding="utf-8"):
+        (ROOT / name).write_text(text, encoding="utf-8", newline="\n")
+    noted["outputs"].pop(name, None)
+    if found := digests(notebook):
+        noted["outputs"][name] = found
+    (ROOT / DIGESTS).write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n", encoding="utf-8", newline="\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Run the notebooks on sample data and save what readers see.")
+    parser.add_argument("notebook", nargs="*", help="only these notebooks; by default all below nbs")
+    parser.add_argument(
+        "--check", action="store_true", help="save nothing; status 1 if an output differs from the saved one"
+    )
+    parser.add_argument("--versions", action="store_true", help="print the versions that saved the outputs, for pip -c")
+    parser.add_argument("--processes", type=int, default=2, help="notebooks that run at the same time (2)")
+    given = parser.parse_args(argv)
+    noted = read_digests()
+    if given.versions:
+        print(*(f"{name}=={number}" for name, number in noted["versions"].items() if name != "python"), sep="\n")
+        return 0
+    known = notebook_paths()
+    names = [os.path.relpath(Path(each).resolve(), ROOT) for each in given.notebook] or known
+    if strangers := [name for name in names if name not in known]:
+        parser.error(f"not a notebook below nbs whose outputs are saved: {', '.join(strangers)}")
+    if given.check and versions() != noted["versions"]:
+        print(f"note: saved with {noted['versions']}, compared with {versions()}", flush=True)
+    if not given.check and names == known:
+        noted = {"versions": versions(), "outputs": {k: v for k, v in noted["outputs"].items() if k in known}}
+    all_findings = []
+    for name, notebook, findings in execute_all(names, given.processes):
+        if given.check:
+            findings += changes(name, notebook, read(ROOT / name))
+        elif not findings:
+            save(name, notebook, {**noted, "versions": noted["versions"] or versions()})
+        for finding in findings:
+            print(finding)
+        print(f"{name}: {len(digests(notebook))} outputs, {len(text_of(notebook)) / 1000:.0f} kB", flush=True)
+        all_findings += findings
+    print(f"{len(all_findings)} finding(s)" if all_findings else "No findings" if given.check else "Saved")
+    return 1 if all_findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

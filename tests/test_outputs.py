@@ -1,0 +1,201 @@
+"""The command that runs notebooks and saves their outputs, on small notebooks made for the purpose."""
+
+import base64
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+
+REPO = Path(__file__).parent.parent
+NAME = "nbs/tools/00_small.ipynb"
+
+PICTURE = """
+import base64
+import io
+from IPython.display import HTML
+from PIL import Image
+
+Image.new("L", (20, 10), 90).save(buffer := io.BytesIO(), format="PNG")
+HTML(f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"> <b>a card</b>')
+"""
+FIGURE = """
+from matplotlib.figure import Figure
+
+figure = Figure(figsize=(2, 1), dpi=50)
+figure.add_axes((0, 0, 1, 1)).plot([1, 2, 3])
+figure.savefig(buffer := io.BytesIO())
+Image.open(buffer)
+"""
+PLAYER = """
+class Player(ipywidgets.IntSlider):
+    def _repr_mimebundle_(self, **kwargs):
+        return {**super()._repr_mimebundle_(**kwargs), "text/plain": "<Player>", "text/html": "<b>a sheet</b>"}
+
+
+Player()
+"""
+BAR = "from tqdm.auto import tqdm\n\nfor _ in tqdm(range(3)):\n    print('frame')\nprint('end')"
+SHOWN = [
+    ("#| hide\nprint('a test')", []),
+    ("import os\nimport tempfile\nfrom pathlib import Path\n\nimport ipywidgets", []),
+    ("work = Path(tempfile.mkdtemp())\nwork / 'extracted'", [{"text/plain": "PosixPath('.../extracted')"}]),
+    ("print(work)", [{"stdout": "...\n"}]),
+    ("[name for name in os.environ if name.startswith('NSW_')]", [{"text/plain": "['NSW_CACHE_DIR']"}]),
+    ("object()", [{"text/plain": "<object>"}]),
+    (PICTURE, [{"text/html": "...", "text/plain": "<IPython.core.display.HTML object>"}]),
+    (FIGURE, [{"image/png": "...", "text/plain": "<PIL.PngImagePlugin.PngImageFile image mode=RGBA size=100x50>"}]),
+    (PLAYER, [{"text/html": "<b>a sheet</b>", "text/plain": "<Player>"}]),
+    (BAR, [{"stdout": "frame\nframe\nframe\nend\n"}]),
+    ("#| slow\n1 + 1", [{"text/plain": "2"}]),
+    ("#| hide\n#| slow\nslow = 1", []),
+    ("#| eval: false\nraise SystemExit", []),
+    ("'slow' in globals()", [{"text/plain": "False"}]),
+]
+
+
+def write(path: Path, *sources: str) -> Path:
+    """Write a notebook in the form that nbdev_clean leaves behind."""
+    cells = [new_markdown_cell("# small"), *map(new_code_cell, sources)]
+    nb = new_notebook(cells=[nbformat.from_dict(cell | {"id": f"{i:08x}"}) for i, cell in enumerate(cells)])
+    for cell in nb.cells:
+        cell["source"] = cell["source"].splitlines(keepends=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with the command, and no notebook yet."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(REPO / ".ci/outputs.py", tmp_path / ".ci")
+    shutil.copy(REPO / "settings.ini", tmp_path)
+    return tmp_path
+
+
+def command(project: Path, *arguments: str, status: int = 0) -> list[str]:
+    """Run the command where real data is at hand, and return the lines that it prints."""
+    done = subprocess.run(
+        [sys.executable, ".ci/outputs.py", *arguments],
+        cwd=project,
+        env={**os.environ, "NSW_REAL_DATA": str(project)},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def saved(path: Path) -> list[list[dict[str, Any]]]:
+    """Return what each code cell of a notebook shows; bytes of pictures are left out."""
+    found = []
+    for cell in json.loads(path.read_text())["cells"][1:]:
+        assert cell["execution_count"] is None
+        shown = []
+        for output in cell["outputs"]:
+            data = output.get("data") or {output["name"]: output["text"]}
+            texts = {kind: "".join(value) for kind, value in data.items()}
+            shown.append(
+                {kind: "..." if "base64" in text or "image/" in kind else text for kind, text in texts.items()}
+            )
+        found.append(shown)
+    return found
+
+
+def test_outputs_are_saved_once_and_for_all(project: Path) -> None:
+    path = write(project / NAME, *(source for source, _ in SHOWN))
+    command(project)
+    assert saved(path) == [shown for _, shown in SHOWN]
+    assert "widget" not in path.read_text().replace("ipywidgets", "")
+    once = path.read_bytes(), (project / "nbs/outputs.json").read_bytes()
+    subprocess.run([Path(sys.executable).with_name("nbdev_clean")], cwd=project, check=True)
+    assert path.read_bytes() == once[0]
+    command(project, NAME)
+    assert (path.read_bytes(), (project / "nbs/outputs.json").read_bytes()) == once
+    assert command(project, "--check")[-1] == "No findings"
+    assert f"numpy=={np.__version__}" in command(project, "--versions")
+
+
+def test_what_cannot_be_repeated_is_refused(project: Path) -> None:
+    path = write(
+        project / NAME,
+        "import sys\nimport os\nimport tempfile",
+        "#| hide\nprint('a warning', file=sys.stderr)",
+        "print('24 frames in 0.7 s')",
+        "'12.5 MB/s'",
+        "print('written at 2026-01-31 12:30')",
+        "os.getcwd()",
+        "tempfile.gettempdir()[5:]",
+        "print('24 hours, 3 stages, 2 steps')",
+        "'x' * 1_000_001",
+        "print(undefined)",
+    )
+    before = path.read_bytes()
+    *findings, _, last = command(project, status=1)
+    assert last == f"{len(findings)} finding(s)"
+    assert path.read_bytes() == before
+    assert not (project / "nbs/outputs.json").exists()
+    for number, text in {
+        3: "writes to standard error, which JupyterLab shows in red: avoid or capture 'a warning'",
+        4: "shows a duration or a speed, '0.7 s'",
+        5: "shows a duration or a speed, '12.5 MB/s'",
+        6: "shows a time stamp, '2026-01-31 12:30'",
+        7: "shows a path of this machine",
+        8: "shows a path of this machine",
+        11: "fails: NameError: name 'undefined' is not defined",
+    }.items():
+        assert sum(f"cell {number} " in line and text in line for line in findings) == 1, (number, findings)
+    assert sum("1,000,000 are too many" in line for line in findings) == 1
+    assert len(findings) == 8
+
+
+def test_a_difference_is_found(project: Path) -> None:
+    path = write(project / NAME, PICTURE.replace("<b>", "<i>"), FIGURE, "print('one')", "2")
+    command(project)
+    nb = json.loads(path.read_text())
+    html, figure, text, value = nb["cells"][1:]
+    data = figure["outputs"][0]["data"]
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data["image/png"])))).astype(int)
+
+    def compare(change: int, size: int = 50) -> list[str]:
+        picture = Image.fromarray(np.clip(pixels[:size] + change, 0, 255).astype(np.uint8))
+        picture.save(buffer := io.BytesIO(), format="PNG")
+        data["image/png"] = base64.b64encode(buffer.getvalue()).decode()
+        path.write_text(json.dumps(nb))
+        return [line for line in command(project, "--check", status=1) if "cell" in line]
+
+    text["outputs"][0]["text"] = ["two\n"]
+    assert compare(-1) == [f"{NAME}, cell 4 (id 00000003) shows other text: run python .ci/outputs.py {NAME}"]
+    text["outputs"][0]["text"] = ["one\n"]
+    value["outputs"] = []
+    html["outputs"][0]["data"]["text/html"] = ["".join(html["outputs"][0]["data"]["text/html"]).replace("card", "cart")]
+    first, second, third = compare(-30)
+    assert "cell 2 (id 00000001) shows other text/html" in first
+    assert "cell 3 (id 00000002) the pixels of a picture differ by" in second
+    assert "cell 5 (id 00000004) has 1 outputs of other kinds than the 0 saved" in third
+    assert "a picture has 100 x 50 pixels, saved are 100 x 20" in compare(0, 20)[1]
+
+
+QUICK = ["nbs/common/04_html.ipynb", "nbs/common/05_findings.ipynb", "nbs/dataset_util/10_images.ipynb"]
+
+
+def test_quick_notebooks_still_show_what_is_saved() -> None:
+    """The workflow compares all notebooks, with the versions that saved them."""
+    code = "import outputs; print(outputs.versions() == outputs.read_digests()['versions'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPO / ".ci", text=True, capture_output=True, check=True)
+    if done.stdout.strip() != "True":
+        pytest.skip("text is compared exactly, and the outputs were saved with other versions of the libraries")
+    assert command(REPO, "--check", *QUICK)[-1] == "No findings"
