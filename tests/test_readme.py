@@ -92,6 +92,7 @@ def test_links_lead_to_files() -> None:
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if "://" not in target]
     assert len(targets) > 5
     assert [target for target in targets if not (ROOT / target).exists()] == []
+    assert "/blob/" not in text  # a link to a branch leads out of a fork or a release
 
 
 def test_every_notebook_of_the_library_is_told() -> None:
