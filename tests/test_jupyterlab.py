@@ -98,7 +98,8 @@ def test_notebook_runs_from_top_to_bottom(open_notebook: Callable[..., Any], nam
 
 def test_what_is_red_is_reported(open_notebook: Callable[..., Any], tmp_path: Path) -> None:
     late = "from tqdm.auto import tqdm\nbar = tqdm(total=3)\nbar.update(2)\nbar.close()"
-    page = open_notebook(notebook(tmp_path / "red.ipynb", "print(1)", "import sys\nprint(2, file=sys.stderr)", late))
+    ours = late.replace("from tqdm.auto", "from nsw_da_medical_image.dataset_util.util").replace("tqdm", "progress")
+    page = open_notebook(notebook(tmp_path / "red.ipynb", ours, "import sys\nprint(2, file=sys.stderr)", late))
     assert run_all(page)
     page.locator(".widget-hprogress").wait_for()
     standard, bar = red(page)
