@@ -1,5 +1,6 @@
 """Test the whole validation: every check finds only its own defect, nothing raises, any executor works."""
 
+import json
 import os
 import random
 import shutil
@@ -229,12 +230,8 @@ def test_real_frames_have_nothing_above_info_but_for_the_known(real_data: Path) 
     """CF946-6 is ten single frames; RUN331 shows an empty well, and RUN300 is out of focus."""
     report = validate(real_data, pixels=True)
     found = grave(report)
-    assert {check for check, video in found if video == "CF946-6"} == {
-        "run-gap",
-        "first-run",
-        "empty-well",
-        "defocused-frames",
-    }
+    assert {check for check, video in found if video == "CF946-6"} == {"empty-well", "defocused-frames"}
+    assert rows(report, "sampled-video") == [("info", "CF946-6", "", "")]
     assert {video for _, video in found} == {"CF946-6"}
     assert [row[3] for row in rows(report, "empty-well") + rows(report, "defocused-frames")] == ["331", "300"]
 
@@ -358,6 +355,13 @@ def three_siblings(tree: Path) -> list[Row]:
     return [("info", "", "", "")]
 
 
+def some_frames(tree: Path) -> list[Row]:
+    for path in tree.glob(f"embryo_dataset*/{VIDEO}/*.jpeg"):
+        if int(path.stem.rpartition("RUN")[2]) not in (3, 9, 10, 20):
+            path.unlink()
+    return [("info", VIDEO, "", "")]
+
+
 def published(tree: Path) -> list[Row]:
     rename_video(tree, "SAM2-4", "LP284-3")  # tier B, embryo removed at 71.2 hpi
     times = [float(row.split(",")[1]) for row in (tree / TIMES / "LP284-3_timeElapsed.csv").read_text().split()[1:]]
@@ -396,6 +400,7 @@ BY_HAND: dict[str, list[Callable[[Path], list[Row]]]] = {
     "unknown-video": [misspelt_video],
     "missing-video": [nearly_all_videos],
     "unreadable": [twice_a_run, broken_link],
+    "sampled-video": [some_frames],
     "linked-entry": [linked_entries],
     "linked-file": [linked_files, linked_everywhere, linked_video, linked_within],
     "missing-plane": [without_plane],
@@ -410,6 +415,8 @@ def test_defect_planted_by_hand_is_found(check: str, plant: Callable[[Path], lis
     assert want
     report = validate(tree)
     assert rows(report, check) == want
+    if check == "sampled-video":
+        assert {name for name, video in grave(report) if video == VIDEO} == set()
     assert_switched_off(check, report, validate(tree, set(CHECKS) - {check}))
 
 
@@ -580,6 +587,56 @@ def test_exclusions_may_name_released_videos_that_are_missing(tree: Path) -> Non
     out = validate(tree).exclude("warning")
     assert released_videos()[0] in set(out["video"])
     assert not len(EmbryoDataset(tree).table(exclude=out))
+
+
+# --- what could not be checked -------------------------------------------------------------------
+
+
+def not_run(report: Report) -> dict[str, set[str]]:
+    """Return the checks that did not run, or not in all videos, by the reason."""
+    return {why: set(found["check"]) for why, found in report.not_run.groupby("why")}
+
+
+CLOCK = {"missing-time", "time-decreasing", "uniform-clock", "time-step", "images-without-time", "annotation-past-time"}
+OF_GRADES = {"missing-grade", "unknown-grade", "duplicate-grade"}
+
+
+def test_full_copy_of_the_sample_lacks_only_released_names(clean: Path) -> None:
+    assert not_run(validate(clean)) == {
+        "no name of the release in this copy": {"missing-video", "known-issue"},
+    }
+
+
+def test_checks_that_could_not_look_do_not_count_as_clean(tree: Path) -> None:
+    """A copy with plane F0 and annotations only, without the annotation of one video, and with four frames of another."""
+    for path in tree.iterdir():
+        if path.name not in ("embryo_dataset", ANNOTATIONS):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    some_frames(tree)
+    (tree / ANNOTATIONS / "SAM1-2_phases.csv").unlink()
+    report = validate(tree)
+    found = not_run(report)
+    assert found["no time files in this copy"] == CLOCK | {"doubled-frames"}
+    assert found["no grades in this copy"] == OF_GRADES
+    assert found["no second plane in this copy"] == {"plane-mismatch"}
+    assert found[f"only a sample of the runs in 1 of 3 videos ({VIDEO})"] == {
+        *("run-gap", "first-run", "annotation-past-images"),
+    }
+    assert "phase-order" in found["no labels in 1 of 3 videos (SAM1-2)"]
+    assert grave(report) == {("missing-annotation", "SAM1-2")}
+    [told] = report.findings.query("check == 'sampled-video'")["message"]
+    assert told == "a sample of 4 of 24 runs"
+    silent = report.to_html(pictures=0).partition("Checks that found nothing")[2]
+    assert "frame-name" in silent
+    assert not [check for check in report.not_run["check"] if f"<li>{check}</li>" in silent]
+    assert json.loads(report.to_json())["not_run"] == report.not_run.to_dict("records")
+    assert "not run  no grades in this copy: missing-grade, unknown-grade, duplicate-grade" in report.summary()
+
+
+def test_checks_of_pixels_do_not_run_without_a_measured_frame(tree: Path) -> None:
+    shutil.rmtree(frames(tree, "_F15"))
+    report = validate(tree, ["dark-frames", "run-gap"], pixels=True, planes="F15")
+    assert report.not_run.values.tolist() == [["dark-frames", f"no measured frame in 1 of 3 videos ({VIDEO})"]]
 
 
 # --- the table of the whole release ---------------------------------------------------------------

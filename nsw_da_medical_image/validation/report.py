@@ -89,6 +89,19 @@ def _group_lines(group: Group, most: int, width: int) -> list[str]:
     return [f"{start}{remedy[0]}".rstrip(), *(" " * len(start) + line for line in remedy[1:])]
 
 
+def _not_run_lines(report: "Report", most: int = 5) -> list[str]:
+    """Return the checks that could not run in at most `most` lines, one per reason."""
+    reasons: dict[str, list[str]] = {}
+    pairs = sorted(report.not_run.values.tolist(), key=lambda pair: not pair[1].endswith("in this copy"))
+    for check, why in pairs:
+        reasons.setdefault(why, []).append(check)
+    lines = [f"{'not run':<8} {printable(why)}: {', '.join(map(printable, names))}" for why, names in reasons.items()]
+    if len(lines) > most:
+        rest = {name for names in list(reasons.values())[most - 1 :] for name in names}
+        lines[most - 1 :] = [f"{'not run':<8} for other reasons: {', '.join(sorted(map(printable, rest)))}"]
+    return [shortened(line, SUMMARY_WIDTH) for line in lines]
+
+
 def _excluded_text(whole: int, part: int) -> str:
     """Return how many videos to exclude as a whole, and how many in part, in words."""
     others = f"some runs or planes of {plural(part, 'other video' if whole else 'video')}"
@@ -101,7 +114,11 @@ def report_text(report: "Report") -> str:
     whole = out.loc[(out["plane"] == "") & (out["runs"] == ""), "video"].nunique()
     part = out["video"].nunique() - whole
     looked, counted = headline(report)
-    room, width = SUMMARY_LINES - 5, max((len(group.part) for group in report.groups), default=0)
+    skipped = _not_run_lines(report)
+    room, width = (
+        SUMMARY_LINES - 5 - len(skipped) - bool(skipped),
+        max((len(group.part) for group in report.groups), default=0),
+    )
     for most in (3, 1):  # whole remedies if they fit, otherwise one line each
         kinds = [line for group in report.groups for line in _group_lines(group, most, width)]
         if len(kinds) <= room:
@@ -114,6 +131,8 @@ def report_text(report: "Report") -> str:
         f"{', '.join(counted)}; {plural(len(report.valid), 'video')} without error or warning",
         heads.rstrip() if kinds else "",
         *(kinds or ["no check found anything"]),
+        *([""] * bool(skipped)),
+        *skipped,
         "",
         f"to exclude because of errors: {_excluded_text(whole, part)}",
     ]
@@ -135,7 +154,8 @@ class Report:
     `findings` (check, severity, video, plane, runs, message, remedy) may be findings or their table. `frames` are the
     measurements, one row per frame, or None if pixels were not checked; `dataset` is the source of pictures, `checks`
     the names of the checks that ran, `videos` the checked ones (by default all of the data set), `path` the text
-    for titles. Raises `ValueError` if a column is missing.
+    for titles. `not_run` is a table check, why, or such pairs: the checks that could not run, or not in all videos.
+    Raises `ValueError` if a column is missing.
     """
 
     def __init__(
@@ -146,6 +166,7 @@ class Report:
         checks: Iterable[str] = (),
         videos: Iterable[str] | None = None,
         path: str | os.PathLike = "",
+        not_run: pd.DataFrame | Iterable[tuple[str, str]] = (),
     ):
         if isinstance(findings, pd.DataFrame):
             if lacking := [name for name in FINDING_COLUMNS if name not in findings]:
@@ -159,6 +180,8 @@ class Report:
         self.checks = tuple(checks)
         known = dataset.videos if dataset is not None else {each.video for each in self.found} - {""}
         self.videos = tuple(sorted(known, key=natural_key) if videos is None else videos)
+        pairs = not_run.values.tolist() if isinstance(not_run, pd.DataFrame) else not_run
+        self.not_run = pd.DataFrame(list(pairs), columns=["check", "why"], dtype=str)
         self.path = os.fspath(path) or (dataset.path if dataset is not None else "")
 
     @property
@@ -208,6 +231,7 @@ class Report:
             "path": self.path,
             "videos": self.videos,
             "checks": self.checks,
+            "not_run": self.not_run.to_dict("records"),
             "frames_measured": None if self.frames is None else len(self.frames),
             "counts": self.counts,
             "findings": self.findings[list(FINDING_COLUMNS)].to_dict("records"),

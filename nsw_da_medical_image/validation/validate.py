@@ -10,12 +10,13 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import get_context
 from signal import SIG_IGN, SIGINT, signal
 from threading import current_thread, main_thread
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pandas as pd
@@ -23,11 +24,11 @@ import pandas as pd
 # %% ../../nbs/validation/06_validate.ipynb #4046475c
 from ..common.files import new_file, refuse_inside
 from ..common.findings import Finding, Severity
-from ..common.text import DataError, nearest, one_line, show
+from ..common.text import DataError, first_few, nearest, one_line, plural, show
 from ..dataset_util.contents import Planes, require_dataset
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.util import FocalPlane, UnknownName, cores, one_or_several, progress
-from .checks import CHECKS, VideoFacts, read_dataset, read_video
+from .checks import CHECKS, DatasetFacts, VideoFacts, read_dataset, read_video
 from .pixels import PixelFacts, measure_video
 from .report import Report
 
@@ -65,10 +66,11 @@ class VideoTask(NamedTuple):
 
 
 class VideoResult(NamedTuple):
-    """The findings in one video, and the measures of its frames if pixels were checked."""
+    """The findings in one video, the measures of its frames if pixels were checked, and what the checks that did not run lacked."""
 
     found: list[Finding]
     frames: pd.DataFrame | None = None
+    lacking: Mapping[str, str] = MappingProxyType({})  # by check: 'no times'
 
 
 def _read(task: VideoTask) -> tuple[VideoFacts, pd.DataFrame | None]:
@@ -88,25 +90,44 @@ def _read(task: VideoTask) -> tuple[VideoFacts, pd.DataFrame | None]:
 
 
 def check_video(task: VideoTask) -> VideoResult:
-    """Return the findings of a task's checks in its video."""
+    """Return the findings of a task's checks in its video; those that lack data do not run."""
     facts, frames = _read(task)
     seen = None
     if frames is not None and len(frames):
         seen = PixelFacts(facts.name, list(facts.annotation.rows), frames)
-    scopes = {name: CHECKS[name].scope for name in task.checks}
+    scopes = {name: CHECKS[name].scope for name in task.checks if CHECKS[name].scope != "dataset"}
+    lacking = {name: CHECKS[name].lacks(facts) for name in scopes}
+    lacking |= {name: "no measured frame" for name, scope in scopes.items() if scope == "pixels" and seen is None}
+    lacking = {name: lack for name, lack in lacking.items() if lack}
     found: list[Finding] = []
     for name, scope in scopes.items():
-        given = {"video": facts, "pixels": seen}.get(scope)
-        if given is not None:
-            found += CHECKS[name].find(given)
+        if scope in ("video", "pixels") and name not in lacking:
+            found += CHECKS[name].find(facts if scope == "video" else seen)
     middle = frames is not None and frames.loc[frames["plane"] == FocalPlane.F0, "mean"].notna().mean() > 0.5
-    ran = frozenset(name for name, scope in scopes.items() if scope != "pixels" or middle)
+    ran = frozenset(name for name, scope in scopes.items() if name not in lacking and (scope != "pixels" or middle))
     facts = facts._replace(found=tuple(found), ran=ran)
-    for name in (name for name, scope in scopes.items() if scope == "findings"):
+    for name in (name for name, scope in scopes.items() if scope == "findings" and name not in lacking):
         found += CHECKS[name].find(facts)
-    return VideoResult(found, frames)
+    return VideoResult(found, frames, lacking)
 
 # %% ../../nbs/validation/06_validate.ipynb #24eea781
+def _not_run(facts: DatasetFacts, results: list[VideoResult], checks: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the checks that did not run, or not in all videos, and why: ('time-step', 'no times in this copy')."""
+    for name in checks:
+        if CHECKS[name].scope == "dataset" or not results:
+            missing = CHECKS[name].lacks(facts) if CHECKS[name].scope == "dataset" else "no video"
+            if missing:
+                yield name, f"{missing} in this copy"
+            continue
+        videos: dict[str, list[str]] = {}
+        for video, result in zip(facts.videos, results, strict=True):
+            if lack := result.lacking.get(name, ""):
+                videos.setdefault(lack, []).append(video)
+        for lack, lacking in videos.items():
+            some = f"{len(lacking):,} of {plural(len(results), 'video')} ({first_few(lacking, 3)})"
+            yield name, f"{lack} in {'this copy' if len(lacking) == len(results) else some}"
+
+
 def _check_here(tasks: list[VideoTask], workers: int | None) -> Iterator[VideoResult]:
     """Yield the result of each video, in turn or in `workers` threads, by default several if the first video had to wait."""
     began, worked = time.perf_counter(), time.thread_time()
@@ -158,7 +179,8 @@ def validate(
     frames = [video.frames for video in results if video.frames is not None]
     table = pd.concat(frames, ignore_index=True) if frames else None
     whole = not {entry for entry, _ in facts.refused} & {plane.folder for plane in dataset.planes}  # else: no pictures
-    return Report(found, table, dataset if whole else None, chosen, facts.videos, dataset.path)
+    skipped = list(_not_run(facts, results, chosen))
+    return Report(found, table, dataset if whole else None, chosen, facts.videos, dataset.path, skipped)
 
 # %% ../../nbs/validation/06_validate.ipynb #191ecb78
 from ..common.command import Parser, Several, begin_worker, run_command, undisturbed
