@@ -15,11 +15,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import Shared
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from nsw_da_medical_image.common.text import DataError, runs_text
 from nsw_da_medical_image.dataset_util.contents import list_frames
@@ -234,6 +236,10 @@ def test_real_frames_have_nothing_above_info_but_for_the_known(real_data: Path) 
     assert rows(report, "sampled-video") == [("info", "CF946-6", "", "")]
     assert {video for _, video in found} == {"CF946-6"}
     assert [row[3] for row in rows(report, "empty-well") + rows(report, "defocused-frames")] == ["331", "300"]
+    [told] = report.findings.query("check == 'defocused-frames'")[
+        "message"
+    ]  # not its sharpness, which is that of the others
+    assert told == "1 frame out of focus: the rim of the well is not visible, 0.15 (a well has 0.25 or more)"
 
 
 # --- defects planted by hand ---------------------------------------------------------------------
@@ -536,6 +542,21 @@ def test_ordinary_copy_confirms_nothing(tree: Path) -> None:
     (tree / TIMES / "AL884-2_timeElapsed.csv").unlink()
     [told] = validate(tree).findings.query("check == 'known-issue' and video == 'AL884-2'")["message"]
     assert told == "published by the CLEAVE audit (tier A): timeline mismatch (not checked)"
+
+
+@pytest.mark.slow
+def test_empty_well_throughout_confirms_that_a_video_is_blank(tree: Path) -> None:
+    """Published for EJ393-3: a bright well without an embryo from the first frame to the last."""
+    rename_video(tree, VIDEO, "EJ393-3")
+    y, x = np.mgrid[:250, :250]
+    rng = np.random.default_rng(0)
+    well = np.where(np.hypot(x - 125, y - 125) < 105, 130.0, 60.0)
+    for path in tree.glob("embryo_dataset/EJ393-3/*.jpeg"):
+        pixels = np.clip(well + rng.normal(0, 1, well.shape), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(path, quality=90)
+    report = validate(tree, pixels=True, planes="F0")
+    [told] = report.findings.query("check == 'known-issue'")["message"]
+    assert "blank throughout (confirmed by empty-well)" in told
 
 
 def test_published_finding_is_confirmed_by_this_copy(planted: Tree, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ __all__ = ['Scope', 'CHECKS', 'NEEDS', 'NO_VIDEO', 'Check', 'check', 'PlaneFacts
            'missing_annotation', 'unknown_phase', 'malformed_row', 'phase_order', 'from_zero', 'phase_overlap',
            'phase_gap', 'annotation_past_images', 'images_past_annotation', 'annotation_past_time', 'missing_time',
            'time_decreasing', 'uniform_clock', 'images_without_time', 'time_step', 'missing_grade', 'unknown_grade',
-           'duplicate_grade', 'siblings', 'KnownIssue', 'known_issues', 'known_issue']
+           'duplicate_grade', 'siblings', 'KnownIssue', 'known_issues', 'cutoff_run', 'known_issue']
 
 # %% ../../nbs/validation/01_checks.ipynb #8f24f1d1
 import io
@@ -1088,12 +1088,17 @@ class _Sign(NamedTuple):
 
     check: str
     least: Severity
-    throughout: bool = False  # the finding must be about all runs in all planes
+    throughout: float = 0.0  # the share of the runs that the finding must be about, in all planes or, for pixels, in F0
 
-    def is_shown(self, finding: Finding) -> bool:
+    def is_shown(self, finding: Finding, facts: VideoFacts) -> bool:
         """Return whether this is such a finding."""
-        part = self.throughout and bool(finding.plane or finding.runs)
-        return finding.check == self.check and finding.severity.rank <= self.least.rank and not part
+        if finding.check != self.check or finding.severity.rank > self.least.rank:
+            return False
+        pixels = self.check in CHECKS and CHECKS[self.check].scope == "pixels"
+        if self.throughout and finding.plane and not (pixels and finding.plane == FocalPlane.F0):
+            return False
+        about = sum(int(((facts.runs >= first) & (facts.runs <= last)).sum()) for first, last in finding.runs)
+        return not finding.runs or about >= self.throughout * len(facts.runs)
 
     def was_looked_for(self, facts: VideoFacts) -> bool:
         """Return whether the check ran and had the data that it needs."""
@@ -1108,31 +1113,47 @@ _SIGNS: dict[str, tuple[_Sign, ...]] = {
     "embryo_removed": (_Sign("empty-well", Severity.warning),),
     "dark_frames": (_Sign("dark-frames", Severity.warning),),
     "out_of_focus": (_Sign("defocused-frames", Severity.warning),),
-    "blank_throughout": (_Sign("blank-video", Severity.error),),
+    "blank_throughout": (_Sign("blank-video", Severity.error, 0.95), _Sign("empty-well", Severity.warning, 0.95)),
     "annotation_truncated": (_Sign("images-past-annotation", Severity.info),),
-    "truncated_jpeg": (_Sign("truncated-jpeg", Severity.error, throughout=True),),
+    "truncated_jpeg": (_Sign("truncated-jpeg", Severity.error, 1.0),),
 }
 
 
 def _verdict(defect: str, facts: VideoFacts) -> str:
     """Return whether this copy shows a published defect."""
     signs = _SIGNS.get(defect, ())
-    if seen := sorted({sign.check for sign in signs if any(map(sign.is_shown, facts.found))}):
+    if seen := sorted({sign.check for sign in signs if any(sign.is_shown(each, facts) for each in facts.found)}):
         return f"confirmed by {' and '.join(seen)}"
     looked = signs and all(sign.was_looked_for(facts) for sign in signs)
     return "not seen in this copy" if looked else "not checked"
 
 
-def _late_runs(facts: VideoFacts, hour: float) -> tuple[np.ndarray, bool] | None:
-    """Return the runs after the last one known to be at `hour` (hpi) or before, and whether any of them is used.
+#: Hours between two images, 0.25 to 0.2525 in the release; the videos on a grid of 0.2 h were recorded in the same way.
+_CAMERA_STEP = 0.251
 
-    A run is used if it has a time or a label; without an annotation any run may have one. Return None without times.
+
+def cutoff_run(facts: VideoFacts, hour: float) -> int | None:
+    """Return the last RUN at `hour` (hpi) or before: 0 if there is none, None without times.
+
+    If the times are on a grid of 0.2 h (see `uniform-clock`), they count rows instead of images: RUN = row x 0.2 / 0.251, within 3 runs.
     """
     runs, hours = facts.clock
     if not len(runs):
         return None
     before = int(np.argmax(hours > hour)) if (hours > hour).any() else len(runs)
-    late = facts.runs[facts.runs > runs[before - 1]] if before else facts.runs
+    last = int(runs[before - 1]) if before else 0
+    return int(last * 0.2 / _CAMERA_STEP) if any(uniform_clock(facts)) else last
+
+
+def _late_runs(facts: VideoFacts, hour: float) -> tuple[np.ndarray, bool] | None:
+    """Return the runs after the `cutoff_run`, and whether any of them is used; None without times.
+
+    A run is used if it has a time or a label; without an annotation any run may have one.
+    """
+    last, runs = cutoff_run(facts, hour), facts.clock[0]
+    if last is None:
+        return None
+    late = facts.runs[facts.runs > last]
     rows = facts.annotation.rows
     labelled = phase_ranks(rows, late) >= 0 if rows else np.ones(len(late), bool)
     return late, bool((np.isin(late, runs) | labelled).any())
@@ -1153,7 +1174,9 @@ def known_issue(facts: VideoFacts) -> Iterator[Finding]:
     told = "; ".join(f"{defect.replace('_', ' ')} ({_verdict(defect, facts)})" for defect in known.defects)
     late = None if known.cutoff is None else _late_runs(facts, known.cutoff)
     if known.cutoff is not None:
+        last = cutoff_run(facts, known.cutoff)
         told += f"; labels have no meaning after {known.cutoff:.1f} hpi"
+        told += f", which is RUN{last}" if last else ""
     if severity == "warning" and late is not None:
         severity, runs = ("warning", late[0]) if late[1] else ("info", runs)
         told += "" if late[1] else "; this copy has no label or time after that"

@@ -362,6 +362,10 @@ def _stretches(flags: np.ndarray) -> list[tuple[int, int]]:
     return [(a, b) for a, b in np.flatnonzero(np.diff(flags, prepend=False, append=False)).reshape(-1, 2).tolist()]
 
 
+#: The reasons why a frame counts as blurred: fine details, rim, texture, or embryo are missing, the last for one or two frames.
+_BLURRED = ("soft", "no rim", "bare", "brief")
+
+
 def _lit_states(lit: pd.DataFrame, blurred_below: float) -> np.ndarray:
     """Return the words for frames that were measured and are neither dark nor blank."""
     rim, texture, shade, sharpness = (lit[name].to_numpy() for name in ("rim", "texture", "shade", "sharpness"))
@@ -374,8 +378,8 @@ def _lit_states(lit: pd.DataFrame, blurred_below: float) -> np.ndarray:
     for first, end in _stretches(empty):
         lasting[first:end] = end - first >= 3 or first == 0 or end == len(empty)
     soft = sharpness < np.fmax(0.5 * own_sharpness, blurred_below)
-    blurred = (bare & (shade >= SHADE)) | (soft & ~empty) | ~well | (empty & ~lasting)
-    return np.select([lasting, blurred], ["empty", "blurred"], "embryo")
+    blurred = [soft & ~empty, ~well, bare & (shade >= SHADE), empty & ~lasting]
+    return np.select([lasting, *blurred], ["empty", *_BLURRED], "embryo")
 
 
 def frame_states(frames: pd.DataFrame) -> np.ndarray:
@@ -383,6 +387,13 @@ def frame_states(frames: pd.DataFrame) -> np.ndarray:
 
     `frames` are those of one video in one plane, by run, as `measure_video` returns them.
     """
+    states = _detailed_states(frames)
+    states[np.isin(states, _BLURRED)] = "blurred"
+    return states
+
+
+def _detailed_states(frames: pd.DataFrame) -> np.ndarray:
+    """Return the same with one of `_BLURRED`, the reason, instead of 'blurred'."""
     states = np.full(len(frames), "", dtype="U8")
     mean, rim, texture, shade = (frames[name].to_numpy() for name in ("mean", "rim", "texture", "shade"))
     measured = np.isfinite(mean)
@@ -562,9 +573,20 @@ def _dark_frames(facts: PixelFacts) -> Iterable[Finding]:
 def _defocused_frames(facts: PixelFacts) -> Iterable[Finding]:
     """A lit frame shows the well, and an embryo at least half as sharp as the best quarter of its video. Published for 4 videos (CLEAVE)."""
 
-    def describe(soft: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
-        numbers = ", ".join(f"{name} {_median(soft, name, others)}" for name in ("sharpness", "texture", "rim"))
-        return Severity.warning, f"{plural(len(soft), 'frame')} out of focus: {numbers} elsewhere"
+    def describe(blurred: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
+        every = pd.concat([blurred, others]).sort_values("run")
+        reasons = pd.Series(_detailed_states(every), every.index)[blurred.index]
+        told = []
+        for reason in reasons.unique():
+            own = blurred[reasons == reason]
+            words = {
+                "soft": f"sharpness {_median(own, 'sharpness', others)} elsewhere",
+                "no rim": f"the rim of the well is not visible, {_median(own, 'rim')} (a well has {RIM} or more)",
+                "bare": f"shade, but texture {_median(own, 'texture', others)} % elsewhere",
+                "brief": f"no embryo for one or two frames, texture {_median(own, 'texture', others)} % elsewhere",
+            }
+            told.append(words[reason] + (f" in {len(own):,}" if len(own) < len(blurred) else ""))
+        return Severity.warning, f"{plural(len(blurred), 'frame')} out of focus: {'; '.join(told)}"
 
     return _find(facts, lambda rows: frame_states(rows) == "blurred", describe)
 
