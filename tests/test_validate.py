@@ -29,6 +29,7 @@ from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.sample_defects import Planted
+from nsw_da_medical_image.dataset_util.split import make_split
 from nsw_da_medical_image.dataset_util.textfiles import TimeRow, parse_phases
 from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, FocalPlane, released_videos
 from nsw_da_medical_image.validation.checks import (
@@ -1167,7 +1168,7 @@ def test_stopped_by_hand_it_keeps_what_was_measured(
 def test_command_reports_and_tells_by_its_status(tree: Path, planted: Tree, tmp_path: Path) -> None:
     """Call it as a user does, with a file for each form."""
     files = {kind: tmp_path / f"report.{kind}" for kind in ("json", "csv", "html")}
-    options = [text for kind, path in files.items() for text in (f"--{kind}", str(path))]
+    options = [text for kind, path in files.items() for text in (f"--{kind}".replace("json", "json-file"), str(path))]
     command = [sys.executable, "-m", "nsw_da_medical_image.validation.validate"]
     done = subprocess.run(
         [*command, str(planted.root), *options], capture_output=True, text=True, timeout=120, check=False
@@ -1181,7 +1182,7 @@ def test_command_reports_and_tells_by_its_status(tree: Path, planted: Tree, tmp_
 
 def test_command_refuses_before_it_works(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "old.json").write_text("mine")
-    assert main([str(tree), "--json", str(tmp_path / "old.json"), "--csv", str(tmp_path / "new.csv")]) == 1
+    assert main([str(tree), "--json-file", str(tmp_path / "old.json"), "--csv", str(tmp_path / "new.csv")]) == 1
     out, err = capsys.readouterr()
     assert not out
     assert err.count("\n") == 1
@@ -1198,7 +1199,7 @@ def test_command_stopped_by_hand_leaves_no_file(
 
     monkeypatch.setattr("nsw_da_medical_image.validation.validate.check_video", stop)
     before = set(tmp_path.iterdir())
-    assert main([str(tree), "--json", str(tmp_path / "new.json")]) == 130
+    assert main([str(tree), "--json-file", str(tmp_path / "new.json")]) == 130
     assert "no report was written" in capsys.readouterr().err
     assert set(tmp_path.iterdir()) == before
 
@@ -1208,8 +1209,9 @@ def test_command_stopped_by_hand_leaves_no_file(
     [
         (["--checks", "run-gapp"], "nearest: run-gap"),
         (["--workers", "0"], "--workers is 0"),
-        (["--json", "a", "--html", "a"], "one file"),
-        (["--json", ""], "--json has an empty file name"),
+        (["--json-file", "a", "--html", "a"], "one file"),
+        (["--json-file", ""], "--json-file has an empty file name"),
+        (["--json", "a"], "unrecognized arguments: a"),
         (["--checks", "dark-frames"], "pixels"),
         (["--checks", "run-gap,dark-frames"], "--pixels"),
     ],
@@ -1221,6 +1223,45 @@ def test_command_tells_wrong_usage(
         main([str(tree), *options])
     assert stopped.value.code == 2
     assert told in capsys.readouterr().err
+
+
+def test_json_is_printed_and_read_again(planted: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A report that is read again is the same; it is refused where it is applied to other data."""
+    file = tmp_path / "report.json"
+    assert main([str(planted.root), "--json", "--json-file", str(file)]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err) == (file.read_text(), "")
+    report = Report.read(file)
+    pd.testing.assert_frame_equal(report.findings, planted.report.findings)
+    pd.testing.assert_frame_equal(report.not_run, planted.report.not_run)
+    assert report.made == planted.report.made
+    assert report.made["version"]
+    assert report.made["options"] == {"pixels": False, "planes": []}
+    assert report.to_json() == out
+    assert report.summary() == planted.report.summary()
+    ds = EmbryoDataset(planted.root)
+    assert len(ds.table(exclude=report)) == len(ds.table(exclude=planted.report))
+    assert Report.read(file, ds).dataset is ds
+
+
+def test_report_of_other_data_is_refused(clean: Path, tree: Path, tmp_path: Path) -> None:
+    path = frame(tree, 5)
+    path.write_bytes(b"")
+    report = Report.read(validate(tree).to_json(tmp_path / "report.json"))
+    assert len(EmbryoDataset(clean).table(exclude=report))  # the same videos
+    for each in tree.glob(f"embryo_dataset*/{VIDEO}/*.jpeg"):  # another slide
+        each.rename(each.with_name(each.name.replace("_S", "_S9")))
+    with pytest.raises(DataError, match=f"about other data: the frames of {VIDEO} are "):
+        EmbryoDataset(tree).table(exclude=report)
+    rename_video(tree, VIDEO, "AA83-4")
+    with pytest.raises(DataError, match="about other data, without AA83-4; validate this data set"):
+        EmbryoDataset(tree).table(exclude=report)
+    with pytest.raises(DataError, match="about other data"):
+        make_split(EmbryoDataset(tree), exclude=report)
+    for text in "{}", "[1]", "not json", '{"findings": 3}', "[" * 100_000:
+        (tmp_path / "other.json").write_text(text)
+        with pytest.raises(DataError, match=r"other.json is not a report of validate"):
+            Report.read(tmp_path / "other.json")
 
 
 def test_command_says_in_one_line_that_there_is_no_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,13 +10,14 @@ import json
 import os
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from ..common.files import expanded, new_file
+from ..common.files import expanded, new_file, read_utf8
 from nsw_da_medical_image.common.findings import (
     FINDING_COLUMNS,
     Finding,
@@ -26,7 +27,16 @@ from nsw_da_medical_image.common.findings import (
     as_findings,
     findings_table,
 )
-from ..common.text import plural, printable, runs_text, shortened, spreadsheet_safe
+from nsw_da_medical_image.common.text import (
+    DataError,
+    first_few,
+    one_line,
+    plural,
+    printable,
+    runs_text,
+    shortened,
+    spreadsheet_safe,
+)
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.util import FocalPlane, natural_key
 from .checks import NO_VIDEO
@@ -148,13 +158,23 @@ def _written(text: str, path: str | os.PathLike | None) -> Any:
     return expanded(path)
 
 
+def _prefix(contents: Any, video: str) -> str:
+    """Return date, slide, instrument and well in the names of a video's frames; '' if there are none that can be read."""
+    with suppress(DataError, OSError, KeyError, ValueError):
+        for plane in sorted(contents.planes, key=lambda plane: abs(plane.micrometres)):
+            if video in contents.folders(plane) and len((listing := contents.listing(video, plane)).runs):
+                return listing.prefix
+    return ""
+
+
 class Report:
     """The findings in a data set, as `found`, a list of `Finding`, and as the table `findings`; and what was checked.
 
     `findings` (check, severity, video, plane, runs, message, remedy) may be findings or their table. `frames` are the
     measurements, one row per frame, or None if pixels were not checked; `dataset` is the source of pictures, `checks`
     the names of the checks that ran, `videos` the checked ones (by default all of the data set), `path` the text
-    for titles. `not_run` is a table check, why, or such pairs: the checks that could not run, or not in all videos.
+    for titles. `not_run` is a table check, why, or such pairs: the checks that could not run, or not in all videos. `made`
+    is the provenance: version, options, and as `data` the start of the names of each video's frames, which identifies it.
     Raises `ValueError` if a column is missing.
     """
 
@@ -167,6 +187,7 @@ class Report:
         videos: Iterable[str] | None = None,
         path: str | os.PathLike = "",
         not_run: pd.DataFrame | Iterable[tuple[str, str]] = (),
+        made: Mapping[str, Any] | None = None,
     ):
         if isinstance(findings, pd.DataFrame):
             if lacking := [name for name in FINDING_COLUMNS if name not in findings]:
@@ -176,7 +197,9 @@ class Report:
             self.found = sorted(as_findings(findings), key=lambda each: each.severity.rank)
             self._findings = findings_table(self.found)
         self.frames = frames
+        self.measured: int | None = None if frames is None else len(frames)
         self.dataset = dataset
+        self.made: dict[str, Any] = dict(made or {})
         self.checks = tuple(checks)
         known = dataset.videos if dataset is not None else {each.video for each in self.found} - {""}
         self.videos = tuple(sorted(known, key=natural_key) if videos is None else videos)
@@ -225,14 +248,52 @@ class Report:
         """Return what to exclude: video, plane ('' for all), runs ('' for every); see `exclusions`."""
         return exclusions(self.found, severity)
 
+    def refuse_other_data(self, data: Any) -> None:
+        """Raise `DataError` if the report is about other data: a data set, its contents, or names of videos.
+
+        A part of the validated videos is accepted. Frames of the videos to exclude must have the same date, slide and well.
+        """
+        here, known = getattr(data, "contents", data), self.made.get("data", {})
+        names: list[str] = list(known)
+        with suppress(DataError, OSError):  # what cannot be listed cannot be compared
+            names = list(getattr(here, "videos", here))
+        new = [name for name in names if name not in known]
+        if known and new:
+            raise DataError(f"this report is about other data, without {first_few(new, 3)}; validate this data set")
+        for name in set(self.exclude("info")["video"]) & set(names) if hasattr(here, "listing") else ():
+            found = _prefix(here, name)
+            if found and known.get(name) and found != known[name]:
+                differ = f"the frames of {name} are {found}_..., here and {known[name]}_... there"
+                raise DataError(f"this report is about other data: {differ}; validate this data set")
+
+    @classmethod
+    def read(cls, path: str | os.PathLike, dataset: EmbryoDataset | None = None) -> "Report":
+        """Return the report in a file that `to_json` or the command wrote, without the measurements of its frames.
+
+        `dataset` is the source of pictures. Raises `DataError` if the file is not a report, or is about other data.
+        """
+        try:
+            told = json.loads(read_utf8(path))
+            found = as_findings(pd.DataFrame(told["findings"], columns=list(FINDING_COLUMNS), dtype=str))
+            pairs = [(row["check"], row["why"]) for row in told["not_run"]]
+            own: dict[str, Any] = {"path": told["path"], "not_run": pairs, "made": told["made"]}
+            report = cls(found, None, dataset, told["checks"], told["videos"], **own)
+            report.measured = told["frames_measured"]
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise DataError(f"{os.fspath(path)} is not a report of validate ({one_line(error)})") from error
+        if dataset is not None:
+            report.refuse_other_data(dataset)
+        return report
+
     def to_json(self, path: str | os.PathLike | None = None) -> Any:
-        """Return the report as JSON: the text, or the new file `path` that contains it."""
+        """Return the report as JSON: the text, or the new file `path` that contains it, which `read` reads."""
         told = {
             "path": self.path,
+            "made": self.made,
             "videos": self.videos,
             "checks": self.checks,
             "not_run": self.not_run.to_dict("records"),
-            "frames_measured": None if self.frames is None else len(self.frames),
+            "frames_measured": self.measured,
             "counts": self.counts,
             "findings": self.findings[list(FINDING_COLUMNS)].to_dict("records"),
             "exclude": self.exclude().to_dict("records"),

@@ -172,6 +172,7 @@ class Reported(Protocol):
 
     found: list[Finding]
     frames: pd.DataFrame | None
+    measured: int | None  # frames, None if pixels were not checked
     dataset: EmbryoDataset | None
     checks: tuple[str, ...]
     videos: tuple[str, ...]
@@ -191,7 +192,7 @@ class Reported(Protocol):
 
 def headline(report: Reported) -> tuple[str, list[str]]:
     """Return the extent of the validation, and the number of findings of each severity, in words."""
-    pixels = "pixels not checked" if report.frames is None else f"{plural(len(report.frames), 'frame')} measured"
+    pixels = "pixels not checked" if report.measured is None else f"{plural(report.measured, 'frame')} measured"
     skipped = report.not_run["check"].nunique()
     checks = plural(len(report.checks), "check") + (f" ({skipped} not run, or not in all videos)" if skipped else "")
     looked = f"{plural(len(report.videos), 'video')}, {checks}, {pixels}"

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import pandas as pd
 
 # %% ../../nbs/validation/06_validate.ipynb #4046475c
+from .. import __version__
 from ..common.files import new_file, refuse_inside
 from ..common.findings import Finding, Severity
 from ..common.text import DataError, first_few, nearest, one_line, plural, show
@@ -66,11 +67,12 @@ class VideoTask(NamedTuple):
 
 
 class VideoResult(NamedTuple):
-    """The findings in one video, the measures of its frames if pixels were checked, and what the checks that did not run lacked."""
+    """The findings in one video, the measures of its frames if pixels were checked, what checks lacked, and what identifies it."""
 
     found: list[Finding]
     frames: pd.DataFrame | None = None
-    lacking: Mapping[str, str] = MappingProxyType({})  # by check: 'no times'
+    lacking: Mapping[str, str] = MappingProxyType({})  # by check that did not run: 'no times'
+    prefix: str = ""  # date, slide, instrument and well in the names of its frames
 
 
 def _read(task: VideoTask) -> tuple[VideoFacts, pd.DataFrame | None]:
@@ -108,7 +110,9 @@ def check_video(task: VideoTask) -> VideoResult:
     facts = facts._replace(found=tuple(found), ran=ran)
     for name in (name for name, scope in scopes.items() if scope == "findings" and name not in lacking):
         found += CHECKS[name].find(facts)
-    return VideoResult(found, frames, lacking)
+    full = sorted(facts.planes, key=lambda each: abs(FocalPlane(each).micrometres))
+    prefixes = [facts.planes[plane].listing.prefix for plane in full if len(facts.planes[plane].listing.runs)]
+    return VideoResult(found, frames, lacking, next(iter(prefixes), ""))
 
 # %% ../../nbs/validation/06_validate.ipynb #24eea781
 def _not_run(facts: DatasetFacts, results: list[VideoResult], checks: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -180,7 +184,10 @@ def validate(
     table = pd.concat(frames, ignore_index=True) if frames else None
     whole = not {entry for entry, _ in facts.refused} & {plane.folder for plane in dataset.planes}  # else: no pictures
     skipped = list(_not_run(facts, results, chosen))
-    return Report(found, table, dataset if whole else None, chosen, facts.videos, dataset.path, skipped)
+    names = {video: result.prefix for video, result in zip(facts.videos, results, strict=True)}
+    options = {"pixels": pixels, "planes": [str(plane) for plane in measured] if pixels else []}
+    made = {"version": __version__, "options": options, "data": names}
+    return Report(found, table, dataset if whole else None, chosen, facts.videos, dataset.path, skipped, made)
 
 # %% ../../nbs/validation/06_validate.ipynb #191ecb78
 from ..common.command import Parser, Several, begin_worker, run_command, undisturbed
@@ -214,9 +221,10 @@ def _processes(videos: int, workers: int) -> Iterator[Executor | None]:
 
 def _files(parser: Parser, args: argparse.Namespace) -> dict[str, str]:
     """Return the files to write by their kind, 'json', 'csv' or 'html'; exit with status 2 if they cannot be meant."""
-    files = {kind: path for kind in ("json", "csv", "html") if (path := getattr(args, kind)) is not None}
-    if unnamed := [kind for kind, path in files.items() if not path]:
-        parser.error(f"--{unnamed[0]} has an empty file name; is a variable unset?")
+    options = {"json": "json_file", "csv": "csv", "html": "html"}
+    files = {kind: path for kind, name in options.items() if (path := getattr(args, name)) is not None}
+    if unnamed := [options[kind] for kind, path in files.items() if not path]:
+        parser.error(f"--{unnamed[0].replace('_', '-')} has an empty file name; is a variable unset?")
     if len({os.path.realpath(os.path.expanduser(path)) for path in files.values()}) < len(files):
         parser.error("two reports cannot be written to one file; give each its own name")
     return files
@@ -236,7 +244,7 @@ def _validate(args: argparse.Namespace, checks: tuple[str, ...], files: dict[str
         for kind, path in hidden.items():
             text = getattr(report, f"to_{kind}")()
             path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-    show(report.summary())
+    show(report.to_json().rstrip("\n") if args.json else report.summary())
     return int(any(finding.severity != Severity.info for finding in report.found))
 
 
@@ -256,9 +264,9 @@ def main(argv: list[str] | None = None) -> int:
         "--pixels", action="store_true", help="decode and measure every frame too (hours for the whole data set)"
     )
     parser.add_argument("--checks", action=Several, metavar="CHECK", help="run only these checks")
-    for kind in ("json", "csv", "html"):
-        written = f"write the report as {kind.upper()} to a new file"
-        parser.add_argument(f"--{kind}", type=str, metavar="FILE", help=written)
+    parser.add_argument("--json", action="store_true", help="print the report as JSON instead of the summary")
+    for option, kind in ("--json-file", "JSON"), ("--csv", "CSV"), ("--html", "HTML"):
+        parser.add_argument(option, type=str, metavar="FILE", help=f"write the report as {kind} to a new file")
     workers = "number of threads, or of processes if pixels of many videos are measured (default: one per core)"
     parser.add_number("--workers", metavar="N", help=workers)
     args = parser.parse_args(argv)
