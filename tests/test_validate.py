@@ -223,6 +223,14 @@ def test_nothing_grave_in_pixels_beyond_what_was_planted(pictured: Tree) -> None
     assert grave(pictured.report) == grave_of(PIXELS, pictured)
 
 
+def test_remedy_is_a_sentence_about_this_severity(planted: Tree) -> None:
+    texts = planted.report.findings[["check", "severity", "remedy"]].drop_duplicates()
+    assert all(text[0].isupper() and text.endswith(".") and "info:" not in text for text in texts["remedy"])
+    past = texts.query("check == 'annotation-past-images'").set_index("severity")["remedy"]
+    assert past["info"] == "Ignore this."
+    assert past["error"] == "Exclude the video, because its labels do not fit its images."
+
+
 def test_clean_sample_has_nothing_above_info(clean: Path) -> None:
     report = validate(clean)
     assert not grave(report)
@@ -435,7 +443,8 @@ def test_every_check_has_a_planted_defect() -> None:
 def test_every_check_names_its_rule_its_source_and_a_remedy(check: str) -> None:
     assert CHECKS[check].scope == "pixels" or " Source: " in CHECKS[check].rule
     assert CHECKS[check].rule
-    assert CHECKS[check].remedy
+    assert CHECKS[check].remedy[0].isupper()
+    assert CHECKS[check].remedy.endswith(".")
     assert check == CHECKS[check].name
 
 

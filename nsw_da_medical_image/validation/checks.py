@@ -102,16 +102,20 @@ CHECKS: dict[str, Check] = {}
 
 
 def check(
-    name: str, remedy: str, scope: Scope = "video", needs: tuple[str, ...] = ()
+    name: str, remedy: str | dict[str, str], scope: Scope = "video", needs: tuple[str, ...] = ()
 ) -> Callable[[Callable], Callable]:
-    """Add the decorated function, whose docstring is the rule, to the checks."""
+    """Add the decorated function, whose docstring is the rule, to the checks; the remedy is a sentence, or one per severity."""
 
     def enter(find: Callable[[Any], Iterable[Finding]]) -> Callable[[Any], Iterator[Finding]]:
         @wraps(find)
         def find_named(facts: Any) -> Iterator[Finding]:
-            return (finding._replace(check=name, remedy=remedy) for finding in find(facts))
+            for finding in find(facts):
+                yield finding._replace(
+                    check=name, remedy=remedy if isinstance(remedy, str) else remedy[finding.severity]
+                )
 
-        CHECKS[name] = Check(name, find_named, remedy, scope, needs)
+        every = remedy if isinstance(remedy, str) else " ".join(remedy.values())
+        CHECKS[name] = Check(name, find_named, every, scope, needs)
         return find_named
 
     return enter
@@ -464,7 +468,7 @@ NEEDS: dict[str, Need] = {
 }
 
 # %% ../../nbs/validation/01_checks.ipynb #f4d74fcf
-@check("missing-folder", "ignore, or extract the other archives if you need them", "dataset")
+@check("missing-folder", "Ignore this, or extract the other archives if you need them.", "dataset")
 def missing_folder(facts: DatasetFacts) -> Iterator[Finding]:
     """The data set has all ten entries. Source: the ten files of the release (Zenodo 10.5281/zenodo.7912264)."""
     planes = {plane.folder: str(plane) for plane in FocalPlane}
@@ -473,7 +477,7 @@ def missing_folder(facts: DatasetFacts) -> Iterator[Finding]:
             yield facts.finding("info", f"this copy has no {entry}", plane=planes.get(entry, ""))
 
 # %% ../../nbs/validation/01_checks.ipynb #6c2e4345
-@check("unreadable-entry", "repair the file, grant access, or extract it again", "dataset")
+@check("unreadable-entry", "Repair the file, grant access, or extract it again.", "dataset")
 def unreadable_entry(facts: DatasetFacts) -> Iterator[Finding]:
     """Each entry can be listed and understood. Source: what `EmbryoDataset` refuses."""
     planes = {plane.folder: plane for plane in FocalPlane}
@@ -484,14 +488,14 @@ def unreadable_entry(facts: DatasetFacts) -> Iterator[Finding]:
             yield facts.finding("error", sentence, video, plane or "")
 
 # %% ../../nbs/validation/01_checks.ipynb #6c8971b5
-@check("unexpected-entry", "ignore, or move it out of the data set", "dataset")
+@check("unexpected-entry", "Ignore this, or move it out of the data set.", "dataset")
 def unexpected_entry(facts: DatasetFacts) -> Iterator[Finding]:
     """Nothing else is beside the ten entries or directly inside them. Source: the layout of the release."""
     if facts.others:
         yield facts.finding("info", f"not part of a data set: {first_few(facts.others, 4)}")
 
 # %% ../../nbs/validation/01_checks.ipynb #b2c07f4e
-@check("linked-entry", "ignore if this part is meant to be on another disk", "dataset")
+@check("linked-entry", "Ignore this if this part is meant to be on another disk.", "dataset")
 def linked_entry(facts: DatasetFacts) -> Iterator[Finding]:
     """The ten entries are not links to places outside the data set. Source: the layout of the release."""
     planes = {plane.folder: str(plane) for plane in FocalPlane}
@@ -506,7 +510,12 @@ def linked_entry(facts: DatasetFacts) -> Iterator[Finding]:
 NO_VIDEO = "no-video"
 
 
-@check(NO_VIDEO, "ignore system folders; copy other folders again, or remove them", "dataset", needs=("planes",))
+@check(
+    NO_VIDEO,
+    {"info": "Ignore this system folder.", "warning": "Copy the folder again, or remove it."},
+    "dataset",
+    needs=("planes",),
+)
 def no_video(facts: DatasetFacts) -> Iterator[Finding]:
     """Each folder in a plane contains a frame, or its video has an annotation. Source: the layout of the release; '@eaDir', 'lost+found' and '.zfs' come from storage systems."""
     for name, planes in facts.no_videos:
@@ -515,7 +524,7 @@ def no_video(facts: DatasetFacts) -> Iterator[Finding]:
         yield facts.finding("info" if _is_hidden(name) else "warning", f"not a video, but {kind}{where}", name)
 
 
-@check("no-frame", "rename the images, or put each video into its own folder", "dataset", needs=("planes",))
+@check("no-frame", "Rename the images, or put each video into its own folder.", "dataset", needs=("planes",))
 def no_frame(facts: DatasetFacts) -> Iterator[Finding]:
     """A data set with focal planes contains frames. Source: the layout of the release."""
     if facts.no_frame:
@@ -524,7 +533,10 @@ def no_frame(facts: DatasetFacts) -> Iterator[Finding]:
 # %% ../../nbs/validation/01_checks.ipynb #c6b251b6
 @check(
     "unknown-video",
-    "correct a misspelt name; ignore this in another data set; otherwise exclude it",
+    {
+        "info": "Ignore this, because it is another data set.",
+        "warning": "Correct the name if it is misspelt; otherwise exclude the video.",
+    },
     "dataset",
     needs=("videos",),
 )
@@ -540,7 +552,12 @@ def unknown_video(facts: DatasetFacts) -> Iterator[Finding]:
         yield facts.finding("warning", f"{video} is not a video of the release{near}", video)
 
 # %% ../../nbs/validation/01_checks.ipynb #b301339f
-@check("missing-video", "ignore if you need only a part; otherwise extract again", "dataset", needs=("released",))
+@check(
+    "missing-video",
+    {"info": "Ignore this if you need only a part.", "warning": "Extract the archives again if you need the video."},
+    "dataset",
+    needs=("released",),
+)
 def missing_video(facts: DatasetFacts) -> Iterator[Finding]:
     """All 704 videos are present, and each annotated video has images. Source: the folders of the release, listed in the package."""
     here, released = frozenset(facts.videos), released_videos()
@@ -566,7 +583,7 @@ def missing_video(facts: DatasetFacts) -> Iterator[Finding]:
             yield facts.finding("warning", f"{video} has an annotation or times, but no images in any plane", video)
 
 # %% ../../nbs/validation/01_checks.ipynb #f96282a7
-@check("unreadable", "exclude the video, or repair the named file")
+@check("unreadable", "Exclude the video, or repair the named file.")
 def unreadable(facts: VideoFacts) -> Iterator[Finding]:
     """Folders can be listed, files opened, and text files understood. Source: what `EmbryoDataset` refuses."""
     for plane, sentence in facts.refused:
@@ -578,7 +595,7 @@ def unreadable(facts: VideoFacts) -> Iterator[Finding]:
             yield facts.finding("error", f"{plural(len(runs), 'frame')} cannot be opened ({why})", runs, plane)
 
 # %% ../../nbs/validation/01_checks.ipynb #9b23c22e
-@check("missing-plane", "extract the plane again, or use the other planes", needs=("folder",))
+@check("missing-plane", "Extract the plane again, or use the other planes.", needs=("folder",))
 def missing_plane(facts: VideoFacts) -> Iterator[Finding]:
     """Each video has frames in each plane of the copy. Source: the layout of the release."""
     for plane in facts.lacking:
@@ -589,7 +606,7 @@ def missing_plane(facts: VideoFacts) -> Iterator[Finding]:
             yield facts.finding("warning", "the video's folder in this plane contains no frame", plane=plane)
 
 # %% ../../nbs/validation/01_checks.ipynb #c95d1e38
-@check("linked-file", "check where the link leads, and replace it by the file")
+@check("linked-file", "Check where the link leads, and replace it by the file.")
 def linked_file(facts: VideoFacts) -> Iterator[Finding]:
     """Frames, video folders and text files are not links to places outside the data set. Source: the layout of the release."""
     for plane, found in facts.planes.items():
@@ -608,7 +625,7 @@ def linked_file(facts: VideoFacts) -> Iterator[Finding]:
         yield facts.finding("warning", f"links to places outside the data set: {first_few(others, 4)}")
 
 # %% ../../nbs/validation/01_checks.ipynb #a8c00e07
-@check("plane-mismatch", "exclude these runs if you compare planes", needs=("second plane",))
+@check("plane-mismatch", "Exclude these runs if you compare planes.", needs=("second plane",))
 def plane_mismatch(facts: VideoFacts) -> Iterator[Finding]:
     """All planes have the same runs. Source: all planes of the release contain the same file names."""
     every = facts.runs
@@ -619,7 +636,7 @@ def plane_mismatch(facts: VideoFacts) -> Iterator[Finding]:
             yield facts.finding("warning", told, lacks, plane)
 
 # %% ../../nbs/validation/01_checks.ipynb #f345ebad
-@check("run-gap", "find frames by RUN number, as this library does, never by position", needs=("frames", "series"))
+@check("run-gap", "Find frames by RUN number, as this library does, never by position.", needs=("frames", "series"))
 def run_gap(facts: VideoFacts) -> Iterator[Finding]:
     """All runs between the first and the last exist. Source: the file names of the release, apart from a few single gaps."""
     runs = facts.runs
@@ -629,14 +646,18 @@ def run_gap(facts: VideoFacts) -> Iterator[Finding]:
         yield facts.finding("warning", f"all planes lack {lost:,} of {plural(int(runs[-1]), 'run')}", ranges=holes)
 
 # %% ../../nbs/validation/01_checks.ipynb #9bf1f690
-@check("sampled-video", "ignore if only some frames were copied; otherwise extract the video again", needs=("frames",))
+@check(
+    "sampled-video",
+    "Ignore this if only some frames were copied; otherwise extract the video again.",
+    needs=("frames",),
+)
 def sampled_video(facts: VideoFacts) -> Iterator[Finding]:
     """At least half of the runs exist, up to the last image or label. Source: this library; no video of the release lacks more than one run."""
     if facts.is_sample:
         yield facts.finding("info", f"a sample of {len(facts.runs):,} of {plural(facts.expected, 'run')}")
 
 # %% ../../nbs/validation/01_checks.ipynb #67bf5f3c
-@check("first-run", "find frames by RUN number, as this library does, never by position", needs=("frames", "series"))
+@check("first-run", "Find frames by RUN number, as this library does, never by position.", needs=("frames", "series"))
 def first_run(facts: VideoFacts) -> Iterator[Finding]:
     """A video begins at RUN1. Source: the file names of the release; only PMDPI029-1-8 begins at RUN2."""
     runs = facts.runs
@@ -649,7 +670,11 @@ _IMAGE = re.compile(r"[^.].*\.jpe?g", re.IGNORECASE | re.DOTALL)
 _RUN = re.compile(r"RUN([0-9]{1,6})(?![0-9])", re.IGNORECASE)
 
 
-@check("frame-name", "info: ignore; warning: rename or move the file, it is not read", needs=("folder",))
+@check(
+    "frame-name",
+    {"info": "Ignore this.", "warning": "Rename or move the file, because it is not read."},
+    needs=("folder",),
+)
 def frame_name(facts: VideoFacts) -> Iterator[Finding]:
     """A JPEG among the frames is named like a frame, D_S_I_WELL_RUN, without leading zeros. Source: the file names of the release."""
     for plane, found in facts.planes.items():
@@ -678,7 +703,7 @@ def _by_plane(
         yield facts.finding(severity, text, plane="" if alike else plane, ranges=own)
 
 
-@check("mixed-prefix", "look at these runs; exclude those of another embryo", needs=("frames",))
+@check("mixed-prefix", "Look at these runs, and exclude those of another embryo.", needs=("frames",))
 def mixed_prefix(facts: VideoFacts) -> Iterator[Finding]:
     """All frames of a video share date, slide, instrument and well. Source: the file names of the release."""
     starts = {plane: found.starts() for plane, found in facts.planes.items()}
@@ -699,7 +724,14 @@ def mixed_prefix(facts: VideoFacts) -> Iterator[Finding]:
     )
 
 # %% ../../nbs/validation/01_checks.ipynb #dbffd78e
-@check("wrong-well", "info: ignore; error: exclude the video, it shows another embryo", needs=("frames", "number"))
+@check(
+    "wrong-well",
+    {
+        "info": "Ignore this: the embryo is the right one.",
+        "error": "Exclude the video, because it shows another embryo.",
+    },
+    needs=("frames", "number"),
+)
 def wrong_well(facts: VideoFacts) -> Iterator[Finding]:
     """WELL in the file names is the embryo's number in the video id. Source: the release, except LV683-2-8 (WELL2), and FE14-020, for which WELL1 is right."""
     try:
@@ -720,7 +752,14 @@ def wrong_well(facts: VideoFacts) -> Iterator[Finding]:
     )
 
 # %% ../../nbs/validation/01_checks.ipynb #45af29b6
-@check("duplicate-f0", "ignore; but never collect frames from nested folders", needs=("folder",))
+@check(
+    "duplicate-f0",
+    {
+        "info": "Ignore this, but never collect frames from nested folders.",
+        "warning": "Use the frames outside the inner folder, as this library does.",
+    },
+    needs=("folder",),
+)
 def duplicate_f0(facts: VideoFacts) -> Iterator[Finding]:
     """A folder that is named like the plane, inside a video's folder, repeats its frames bit for bit. Source: 211 videos of the release."""
     for plane, found in facts.planes.items():
@@ -738,7 +777,7 @@ def duplicate_f0(facts: VideoFacts) -> Iterator[Finding]:
             yield facts.finding("info", told if copied else empty, plane=plane)
 
 # %% ../../nbs/validation/01_checks.ipynb #9ec0394f
-@check("stray-file", "ignore, or remove it", needs=("folder",))
+@check("stray-file", "Ignore this, or remove the file.", needs=("folder",))
 def stray_file(facts: VideoFacts) -> Iterator[Finding]:
     """A video's folders contain only its frames. Source: the layout of the release; the authors' code left `_targ.csv` files."""
     for plane, found in facts.planes.items():
@@ -755,7 +794,10 @@ _CULTURE = 14 * 24.0  # hours
 
 @check(
     "doubled-frames",
-    "info: ignore; warning: compare a labelled division with the images in the player",
+    {
+        "info": "Ignore this: the images after the last row have no hours.",
+        "warning": "Compare a labelled division with the images in the player.",
+    },
     needs=("frames", "time files", "times", "series"),
 )
 def doubled_frames(facts: VideoFacts) -> Iterator[Finding]:
@@ -783,21 +825,25 @@ def _ended(facts: VideoFacts, wrong: Callable[[FileEnd], bool]) -> dict[str, lis
     }
 
 
-@check("empty-file", "exclude these frames, or extract the archive again", needs=("frames",))
+@check("empty-file", "Exclude these frames, or extract the archive again.", needs=("frames",))
 def empty_file(facts: VideoFacts) -> Iterator[Finding]:
     """The file of a frame is not empty. Source: a full disk or an interrupted copy leaves empty files."""
     empty = _ended(facts, lambda tail: tail.size == 0)
     yield from _by_plane(facts, empty, "error", lambda n: plural(n, "empty file"))
 
 # %% ../../nbs/validation/01_checks.ipynb #7491120a
-@check("truncated-jpeg", "exclude these frames, or read them with tolerant=True", needs=("frames",))
+@check("truncated-jpeg", "Exclude these frames, or read them with tolerant=True.", needs=("frames",))
 def truncated_jpeg(facts: VideoFacts) -> Iterator[Finding]:
     """A JPEG ends with the bytes FF D9. Source: ITU-T T.81, B.1.1.3; in 52 videos, the CLEAVE audit found JPEGs without them."""
     cut = _ended(facts, lambda tail: tail.size > 0 and tail.end != END_OF_IMAGE)
     yield from _by_plane(facts, cut, "error", lambda n: f"{plural(n, 'JPEG')} without an end mark")
 
 # %% ../../nbs/validation/01_checks.ipynb #046ff73d
-@check("missing-annotation", "ignore if you need no labels; otherwise extract again", needs=("annotations",))
+@check(
+    "missing-annotation",
+    "Ignore this if you need no labels; otherwise extract the annotations again.",
+    needs=("annotations",),
+)
 def missing_annotation(facts: VideoFacts) -> Iterator[Finding]:
     """Each video has an annotation with rows. Source: the layout of the release, where all 704 have one."""
     text = facts.annotation
@@ -830,13 +876,15 @@ def _misunderstood(facts: VideoFacts, unknown: bool) -> Iterator[Finding]:
         )
 
 
-@check("unknown-phase", "correct the phase; EmbryoDataset refuses the file", needs=("annotations", "annotation"))
+@check(
+    "unknown-phase", "Correct the phase, because EmbryoDataset refuses the file.", needs=("annotations", "annotation")
+)
 def unknown_phase(facts: VideoFacts) -> Iterator[Finding]:
     """Each phase is one of the sixteen. Source: Gomez et al. 2022, Data in Brief 42:108258."""
     yield from _misunderstood(facts, unknown=True)
 
 # %% ../../nbs/validation/01_checks.ipynb #a1bc6a84
-@check("malformed-row", "correct the row; EmbryoDataset refuses the file", needs=("text",))
+@check("malformed-row", "Correct the row, because EmbryoDataset refuses the file.", needs=("text",))
 def malformed_row(facts: VideoFacts) -> Iterator[Finding]:
     """A row is phase,first,last, or under its header frame_index,time. Source: the files of the release."""
     yield from _misunderstood(facts, unknown=False)
@@ -846,7 +894,7 @@ def malformed_row(facts: VideoFacts) -> Iterator[Finding]:
         yield facts.finding("warning", told, runs)
 
 # %% ../../nbs/validation/01_checks.ipynb #e3655dba
-@check("phase-order", "exclude these runs, or find out which label is right", needs=("annotations", "labels"))
+@check("phase-order", "Exclude these runs, or find out which label is right.", needs=("annotations", "labels"))
 def phase_order(facts: VideoFacts) -> Iterator[Finding]:
     """Each phase occurs at most once, in the order tPB2 to tHB. Source: Gomez et al. 2022."""
     wrong = [pair for pair in pairwise(facts.rows) if pair[0].phase >= pair[1].phase]
@@ -858,7 +906,7 @@ def phase_order(facts: VideoFacts) -> Iterator[Finding]:
         yield facts.finding("error", told, ranges=tuple(spans))
 
 # %% ../../nbs/validation/01_checks.ipynb #b44ab6c1
-@check("from-zero", "add 1 to these run numbers; EmbryoDataset does not do it", needs=("annotations", "labels"))
+@check("from-zero", "Add 1 to these run numbers; EmbryoDataset does not do it.", needs=("annotations", "labels"))
 def from_zero(facts: VideoFacts) -> Iterator[Finding]:
     """The run numbers of an annotation begin at 1, as those of the images do; if they begin at 0, the labels are one run early. Source: the file names of the release."""
     if rows := [row for row in facts.annotation.rows if row.first == 0]:
@@ -866,7 +914,7 @@ def from_zero(facts: VideoFacts) -> Iterator[Finding]:
         yield facts.finding("warning", f"{facts.annotation.path}, {told}")
 
 # %% ../../nbs/validation/01_checks.ipynb #9ddedb03
-@check("phase-overlap", "exclude these runs, or accept the later phase", needs=("annotations", "labels"))
+@check("phase-overlap", "Exclude these runs, or accept the later phase.", needs=("annotations", "labels"))
 def phase_overlap(facts: VideoFacts) -> Iterator[Finding]:
     """A run has one phase. Source: the rows of the release's annotations follow each other without overlap."""
     spans, end = [], None
@@ -879,7 +927,7 @@ def phase_overlap(facts: VideoFacts) -> Iterator[Finding]:
         yield facts.finding("warning", told, ranges=tuple(join_ranges(spans)))
 
 # %% ../../nbs/validation/01_checks.ipynb #cfe6e2c3
-@check("phase-gap", "these runs have no label; find out which row was lost", needs=("annotations", "labels"))
+@check("phase-gap", "Find out which row was lost; these runs have no label.", needs=("annotations", "labels"))
 def phase_gap(facts: VideoFacts) -> Iterator[Finding]:
     """Each run between the first and the last annotated one has a phase. Source: the annotations of the release are contiguous."""
     rows = facts.rows
@@ -899,7 +947,7 @@ def phase_gap(facts: VideoFacts) -> Iterator[Finding]:
 # %% ../../nbs/validation/01_checks.ipynb #3f70a9f8
 @check(
     "annotation-past-images",
-    "info: ignore; error: exclude the video, its labels are wrong",
+    {"info": "Ignore this.", "error": "Exclude the video, because its labels do not fit its images."},
     needs=("frames", "annotations", "labels", "series"),
 )
 def annotation_past_images(facts: VideoFacts) -> Iterator[Finding]:
@@ -918,7 +966,7 @@ def annotation_past_images(facts: VideoFacts) -> Iterator[Finding]:
         )
 
 # %% ../../nbs/validation/01_checks.ipynb #19ac4963
-@check("images-past-annotation", "ignore; these runs have no label", needs=("frames", "annotations", "labels"))
+@check("images-past-annotation", "Ignore this: these runs have no label.", needs=("frames", "annotations", "labels"))
 def images_past_annotation(facts: VideoFacts) -> Iterator[Finding]:
     """The annotation covers the last image. Source: most annotations of the release do."""
     last = max((row.last for row in facts.annotation.rows), default=None)
@@ -930,7 +978,7 @@ def images_past_annotation(facts: VideoFacts) -> Iterator[Finding]:
 # %% ../../nbs/validation/01_checks.ipynb #a80ecc9f
 @check(
     "annotation-past-time",
-    "ignore if you need no hours; these labelled runs have none",
+    "Ignore this if you need no hours; these labelled runs have none.",
     needs=("time files", "times", "annotations", "labels", "frames"),
 )
 def annotation_past_time(facts: VideoFacts) -> Iterator[Finding]:
@@ -943,7 +991,7 @@ def annotation_past_time(facts: VideoFacts) -> Iterator[Finding]:
             yield facts.finding("warning" if len(late) > 1 else "info", told, late)
 
 # %% ../../nbs/validation/01_checks.ipynb #9035736a
-@check("missing-time", "ignore if you need no hours; otherwise extract again", needs=("time files",))
+@check("missing-time", "Ignore this if you need no hours; otherwise extract the times again.", needs=("time files",))
 def missing_time(facts: VideoFacts) -> Iterator[Finding]:
     """Each video has a file of times with rows. Source: the layout of the release."""
     text = facts.times
@@ -953,7 +1001,7 @@ def missing_time(facts: VideoFacts) -> Iterator[Finding]:
         yield facts.finding("warning", f"{text.path} has no rows")
 
 # %% ../../nbs/validation/01_checks.ipynb #f7855664
-@check("time-decreasing", "do not use the hours of these runs", needs=("time files", "times"))
+@check("time-decreasing", "Do not use the hours of these runs.", needs=("time files", "times"))
 def time_decreasing(facts: VideoFacts) -> Iterator[Finding]:
     """Hours do not decrease from run to run; they may repeat. Source: the times of the release."""
     runs, hours = facts.clock
@@ -963,7 +1011,11 @@ def time_decreasing(facts: VideoFacts) -> Iterator[Finding]:
         yield facts.finding("warning", told, runs[back + 1])
 
 # %% ../../nbs/validation/01_checks.ipynb #8e6eaa1b
-@check("uniform-clock", "exclude the video: its labels follow another clock", needs=("time files", "times", "steps"))
+@check(
+    "uniform-clock",
+    "Exclude the video, because its labels follow another clock.",
+    needs=("time files", "times", "steps"),
+)
 def uniform_clock(facts: VideoFacts) -> Iterator[Finding]:
     """At most 95 % of the positive steps of the times are 0.2 h. Source: the CLEAVE audit; 33 videos of the release have more."""
     _, hours = facts.clock
@@ -978,7 +1030,7 @@ def uniform_clock(facts: VideoFacts) -> Iterator[Finding]:
         )
 
 # %% ../../nbs/validation/01_checks.ipynb #b6397551
-@check("images-without-time", "ignore; these runs have no hours", needs=("frames", "time files", "times"))
+@check("images-without-time", "Ignore this: these runs have no hours.", needs=("frames", "time files", "times"))
 def images_without_time(facts: VideoFacts) -> Iterator[Finding]:
     """Each image has a time. Source: the times of the release, where 306 of 652 videos have images without one."""
     if facts.times.rows:
@@ -987,7 +1039,7 @@ def images_without_time(facts: VideoFacts) -> Iterator[Finding]:
             yield facts.finding("info", f"{len(bare):,} of {plural(len(facts.runs), 'image')} without a time", bare)
 
 # %% ../../nbs/validation/01_checks.ipynb #63c67010
-@check("time-step", "do not compute durations across these runs", needs=("time files", "times"))
+@check("time-step", "Do not compute durations across these runs.", needs=("time files", "times"))
 def time_step(facts: VideoFacts) -> Iterator[Finding]:
     """Hours are not negative and increase; no step is longer than 4 times the median step of the video and at the same time more than 2 h longer. Source: this library; the median is 0.25 or 0.33 h in the release."""
     runs, hours = facts.clock
@@ -1007,7 +1059,7 @@ def time_step(facts: VideoFacts) -> Iterator[Finding]:
             yield facts.finding("warning", told, runs[far + 1])
 
 # %% ../../nbs/validation/01_checks.ipynb #6f403cf6
-@check("missing-grade", "ignore if you need no grades", "dataset", needs=("grades",))
+@check("missing-grade", "Ignore this if you need no grades.", "dataset", needs=("grades",))
 def missing_grade(facts: DatasetFacts) -> Iterator[Finding]:
     """Each video has a row in the grades; NA means not graded. Source: the grades' file of the release."""
     named = {row.video for row in facts.grades.rows} | {cells[0] for cells, _ in facts.grades.problems if cells}
@@ -1019,7 +1071,7 @@ def missing_grade(facts: DatasetFacts) -> Iterator[Finding]:
                 yield facts.finding("info", f"{video} has no row in {GRADES}", video)
 
 # %% ../../nbs/validation/01_checks.ipynb #a1a3673f
-@check("unknown-grade", "correct the row; EmbryoDataset refuses the file", "dataset", needs=("grades",))
+@check("unknown-grade", "Correct the row, because EmbryoDataset refuses the file.", "dataset", needs=("grades",))
 def unknown_grade(facts: DatasetFacts) -> Iterator[Finding]:
     """A grade is A, B, C or NA. Source: Gomez et al. 2022 and the grades' file of the release."""
     for cells, sentence in facts.grades.problems:
@@ -1027,7 +1079,7 @@ def unknown_grade(facts: DatasetFacts) -> Iterator[Finding]:
             yield facts.finding("warning", f"{GRADES}, {sentence}", cells[0] if cells[0] in facts.videos else "")
 
 # %% ../../nbs/validation/01_checks.ipynb #e2d40943
-@check("duplicate-grade", "remove the wrong row; EmbryoDataset refuses the file", "dataset", needs=("grades",))
+@check("duplicate-grade", "Remove the wrong row, because EmbryoDataset refuses the file.", "dataset", needs=("grades",))
 def duplicate_grade(facts: DatasetFacts) -> Iterator[Finding]:
     """Each video has one row in the grades. Source: the grades' file of the release."""
     rows: dict[str, list[Any]] = {}
@@ -1040,7 +1092,7 @@ def duplicate_grade(facts: DatasetFacts) -> Iterator[Finding]:
             yield facts.finding("warning", f"{len(grades)} rows for {video}: {told}", named)
 
 # %% ../../nbs/validation/01_checks.ipynb #78e14b1e
-@check("siblings", "split by patient code, never by video", "dataset", needs=("videos",))
+@check("siblings", "Split by patient code, never by video.", "dataset", needs=("videos",))
 def siblings(facts: DatasetFacts) -> Iterator[Finding]:
     """Videos of one patient code belong to one part of a split. Source: the release's 704 videos come from 542 codes.
 
@@ -1161,7 +1213,11 @@ def _late_runs(facts: VideoFacts, hour: float) -> tuple[np.ndarray, bool] | None
 
 @check(
     "known-issue",
-    "tier A: exclude the video; tier B: exclude the runs; tier C: look at the video",
+    {
+        "error": "Exclude the video, because its labels do not describe its images.",
+        "warning": "Exclude the affected runs; if none are named, look at the video.",
+        "info": "Look at the video before you use it.",
+    },
     "findings",
     needs=("name",),
 )

@@ -451,7 +451,7 @@ def _median(frames: pd.DataFrame, name: str, others: pd.DataFrame | None = None)
     return here if others is None else f"{here} against {_median(others, name)}"
 
 # %% ../../nbs/validation/02_pixels.ipynb #11abf445
-@check("undecodable-jpeg", "extract the archive again, or exclude these runs", scope="pixels")
+@check("undecodable-jpeg", "Extract the archive again, or exclude these runs.", scope="pixels")
 def _undecodable_jpeg(facts: PixelFacts) -> Iterable[Finding]:
     """The file of a frame can be decoded. Truncated files can in part; empty files have their own check."""
 
@@ -466,7 +466,14 @@ def _undecodable_jpeg(facts: PixelFacts) -> Iterable[Finding]:
 RELEASED = 500  # pixels
 
 
-@check("frame-size", "scale all frames to one size, or exclude the other runs", scope="pixels")
+@check(
+    "frame-size",
+    {
+        "info": "Ignore this if you scale all frames to one size.",
+        "warning": "Scale all frames to one size, or exclude these runs.",
+    },
+    scope="pixels",
+)
 def _frame_size(facts: PixelFacts) -> Iterable[Finding]:
     """All frames of a video have one size, that of most of them. In the release it is 500 x 500; another size is worth knowing."""
     sizes = facts.frames.loc[facts.frames["width"] > 0, ["width", "height"]].value_counts()
@@ -490,7 +497,7 @@ def _frame_size(facts: PixelFacts) -> Iterable[Finding]:
     yield from _find(facts, marks, describe)
 
 # %% ../../nbs/validation/02_pixels.ipynb #971e6ad5
-@check("frame-mode", "read as grey (tolerant=True), or exclude these runs", scope="pixels")
+@check("frame-mode", "Read these frames as grey (tolerant=True), or exclude these runs.", scope="pixels")
 def _frame_mode(facts: PixelFacts) -> Iterable[Finding]:
     """A frame is 8-bit grey (Pillow's mode L), as all released frames are."""
 
@@ -520,13 +527,13 @@ def _repeats(facts: PixelFacts, single: bool) -> list[Finding]:
     return _find(facts, marks, describe)
 
 
-@check("duplicate-frame", "exclude the repeats; their hours do not fit their pictures", scope="pixels")
+@check("duplicate-frame", "Exclude the repeats, because their hours do not fit their pictures.", scope="pixels")
 def _duplicate_frame(facts: PixelFacts) -> Iterable[Finding]:
     """A frame does not repeat the frame before it bit for bit: the noise of a camera never repeats."""
     return _repeats(facts, single=True)
 
 
-@check("frozen-frames", "exclude the repeats; the embryo was not recorded", scope="pixels")
+@check("frozen-frames", "Exclude the repeats, because the embryo was not recorded.", scope="pixels")
 def _frozen_frames(facts: PixelFacts) -> Iterable[Finding]:
     """No two or more frames in a row repeat the frame before them bit for bit."""
     return _repeats(facts, single=False)
@@ -542,7 +549,7 @@ def _labelled(facts: PixelFacts, frames: pd.DataFrame, message: str) -> tuple[Se
     )
 
 
-@check("blank-video", "exclude these runs, or the video if all its runs are blank", scope="pixels")
+@check("blank-video", "Exclude these runs, or the video if all its runs are blank.", scope="pixels")
 def _blank_video(facts: PixelFacts) -> Iterable[Finding]:
     """A lit frame shows a well or an embryo. Published for all of EJ393-3 (CLEAVE); the bounds are our own."""
 
@@ -556,7 +563,7 @@ def _blank_video(facts: PixelFacts) -> Iterable[Finding]:
     return _find(facts, lambda rows: frame_states(rows) == "blank", describe)
 
 # %% ../../nbs/validation/02_pixels.ipynb #08d70cb2
-@check("dark-frames", "exclude these runs", scope="pixels")
+@check("dark-frames", "Exclude these runs.", scope="pixels")
 def _dark_frames(facts: PixelFacts) -> Iterable[Finding]:
     """A frame has at least a quarter of the light of its video, and a mean grey level of at least 8. Published for 8 videos (CLEAVE)."""
 
@@ -569,7 +576,7 @@ def _dark_frames(facts: PixelFacts) -> Iterable[Finding]:
     return _find(facts, lambda rows: frame_states(rows) == "dark", describe)
 
 # %% ../../nbs/validation/02_pixels.ipynb #04e486ad
-@check("defocused-frames", "exclude these runs, or use a plane that is in focus", scope="pixels")
+@check("defocused-frames", "Exclude these runs, or use a plane that is in focus.", scope="pixels")
 def _defocused_frames(facts: PixelFacts) -> Iterable[Finding]:
     """A lit frame shows the well, and an embryo at least half as sharp as the best quarter of its video. Published for 4 videos (CLEAVE)."""
 
@@ -591,7 +598,7 @@ def _defocused_frames(facts: PixelFacts) -> Iterable[Finding]:
     return _find(facts, lambda rows: frame_states(rows) == "blurred", describe)
 
 # %% ../../nbs/validation/02_pixels.ipynb #dea9dbf0
-@check("empty-well", "exclude these runs; their labels have no meaning", scope="pixels")
+@check("empty-well", "Exclude these runs, because their labels have no meaning.", scope="pixels")
 def _empty_well(facts: PixelFacts) -> Iterable[Finding]:
     """The well contains an embryo as long as a phase is labelled. Published for 19 videos (CLEAVE); the bounds are our own."""
 
