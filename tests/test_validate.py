@@ -29,6 +29,7 @@ from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.sample_defects import Planted
+from nsw_da_medical_image.dataset_util.source import FolderSource
 from nsw_da_medical_image.dataset_util.split import make_split
 from nsw_da_medical_image.dataset_util.textfiles import TimeRow, parse_phases
 from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, FocalPlane, released_videos
@@ -527,6 +528,38 @@ def test_published_findings_say_whether_this_copy_confirms_them(tree: Path) -> N
         [told] = validate(tree, pixels=pixels, planes=[plane]).findings.query("check == 'known-issue'")["message"]
         assert f"embryo removed ({verdict})" in told
         assert "after 120.0 hpi" in told
+
+
+@pytest.mark.parametrize(
+    ("checks", "read", "listed", "ends"),
+    [
+        (["missing-grade", "siblings"], set(), False, False),
+        (["phase-order", "time-step"], {ANNOTATIONS, TIMES}, False, False),
+        (["run-gap"], {ANNOTATIONS, TIMES}, True, False),
+        (["truncated-jpeg"], {ANNOTATIONS, TIMES}, True, True),
+    ],
+)
+def test_only_what_the_checks_need_is_read(
+    clean: Path, monkeypatch: pytest.MonkeyPatch, checks: list[str], read: set[str], listed: bool, ends: bool
+) -> None:
+    dataset, calls = EmbryoDataset(clean), dict[str, set[str]]()
+    assert list(dataset.videos)  # what lists the videos is not counted
+    for name in "read", "tails", "files":
+        real = getattr(FolderSource, name)
+
+        def call(source: FolderSource, path: str, *more: object, name: str = name, real: Callable = real) -> object:
+            calls.setdefault(name, set()).add(path)
+            return real(source, path, *more)
+
+        monkeypatch.setattr(FolderSource, name, call)
+    report = validate(dataset, checks)
+    assert report.not_run.empty
+    assert {path.partition("/")[0] for path in calls["read"]} == read | {GRADES}
+    assert any(path.count("/") for path in (*calls["files"], *calls.get("tails", ()))) == listed
+    assert ("tails" in calls) == ends
+    everything = validate(dataset)
+    same = everything.findings[everything.findings["check"].isin(checks)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(report.findings, same)
 
 
 @pytest.mark.slow

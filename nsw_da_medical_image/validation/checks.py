@@ -17,7 +17,7 @@ __all__ = ['Scope', 'CHECKS', 'NEEDS', 'NO_VIDEO', 'Check', 'check', 'PlaneFacts
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, wraps
 from importlib.resources import files
@@ -172,12 +172,23 @@ def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, Fi
     return found
 
 
+#: The checks that read the ends of files, and the one that compares the copies of frames in inner folders.
+_READ_ENDS = frozenset({"unreadable", "empty-file", "truncated-jpeg", "duplicate-f0"})
+_READ_COPIES = "duplicate-f0"
+_UNREAD = FileEnd(0, b"")
+
+
 def read_plane(
-    source: Source, plane: FocalPlane, video: str, like: PlaneFacts | None = None
+    source: Source,
+    plane: FocalPlane,
+    video: str,
+    like: PlaneFacts | None = None,
+    checks: Collection[str] = (*_READ_ENDS, _READ_COPIES),
 ) -> tuple[PlaneFacts, list[str]]:
     """Return the facts of a video's folder in a plane, and a sentence about each part that cannot be read; never raise.
 
-    `like` are the facts of another plane, whose listing is shared if the names are the same.
+    `like` are the facts of another plane, whose listing is shared if the names are the same. Files are only listed if
+    none of the `checks` needs their ends.
     """
     folder = f"{plane.folder}/{video}"
     tails: dict[str, FileEnd] = {}
@@ -186,9 +197,11 @@ def read_plane(
     links: tuple[tuple[str, ...], bool] = ((), False)
     problems: list[str] = []
     with noted(problems, _why):
-        tails, folders = source.tails(folder), sorted(source.folders(folder))
+        ends = not _READ_ENDS.isdisjoint(checks)
+        tails = source.tails(folder) if ends else dict.fromkeys(source.files(folder), _UNREAD)
+        folders = sorted(source.folders(folder))
         links = tuple(sorted(source.links(folder), key=natural_key)), source.leaves(folder)
-        if plane in folders:
+        if plane in folders and _READ_COPIES in checks:
             copies = _differences(source, folder, plane, tails)
     strays: list[str] = []
     if like and not like.strays and like.tails.keys() == tails.keys() and len(like.listing.runs) == len(tails):
@@ -306,14 +319,27 @@ class VideoFacts(NamedTuple):
         return Finding("", Severity(severity), self.name, plane, named, printable(message))
 
 # %% ../../nbs/validation/01_checks.ipynb #315928c4
+def _reads_frames(checks: Iterable[str]) -> bool:
+    """Return whether a check needs the folders of frames; one that declares no need, or that combines findings, may need all."""
+    text = {"annotations", "annotation", "text", "labels", "time files", "times", "steps"}
+    every = [each for name in checks if (each := CHECKS.get(name)) and each.scope in ("video", "findings")]
+    return any(each.scope == "findings" or not each.needs or not text.issuperset(each.needs) for each in every)
+
+
 def read_video(
-    dataset: EmbryoDataset, video: str, planes: Iterable[FocalPlane], strays: Iterable[str] = ()
+    dataset: EmbryoDataset,
+    video: str,
+    planes: Iterable[FocalPlane],
+    strays: Iterable[str] = (),
+    checks: Collection[str] | None = None,
 ) -> VideoFacts:
-    """Return the facts of a video that has a folder in `planes`; never raise."""
+    """Return the facts of a video that has a folder in `planes`, only those that `checks` need if they are given; never raise."""
+    asked = (*_READ_ENDS, _READ_COPIES) if checks is None else checks
+    planes = planes if checks is None or _reads_frames(checks) else ()
     contents, source = dataset.contents, dataset.contents.source
     found, refused = dict[str, PlaneFacts](), list[tuple[str, str]]()
     for plane in sorted(planes):
-        found[plane], sentences = read_plane(source, plane, video, next(iter(found.values()), None))
+        found[plane], sentences = read_plane(source, plane, video, next(iter(found.values()), None), asked)
         refused += [(str(plane), sentence) for sentence in sentences]
     annotation, times = (
         read_text(source, f"{folder}/{video}{ending}", parse, folder in contents.entries)
@@ -324,7 +350,7 @@ def read_video(
     )
     refused += [("", sentence) for text in (annotation, times) for sentence in text.refusal]
     lacking: list[str] = []
-    for plane in dataset.planes:
+    for plane in dataset.planes if checks is None or "missing-plane" in checks else ():
         with suppress(DataError, OSError):  # a plane that cannot be listed is not lacking
             if plane not in found and contents.folders(plane) is not None:
                 lacking.append(str(plane))

@@ -77,7 +77,7 @@ class VideoResult(NamedTuple):
 
 def _read(task: VideoTask) -> tuple[VideoFacts, pd.DataFrame | None]:
     """Return the facts of a task's video, and the measures of its frames, or None if no frame was measured."""
-    facts = read_video(task.dataset, task.video, task.planes, task.strays)
+    facts = read_video(task.dataset, task.video, task.planes, task.strays, task.checks)
     parts: list[pd.DataFrame] = []
     problems: list[tuple[str, str]] = []
     for plane in task.measured:
@@ -118,7 +118,7 @@ def check_video(task: VideoTask) -> VideoResult:
 def _not_run(facts: DatasetFacts, results: list[VideoResult], checks: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield the checks that did not run, or not in all videos, and why: ('time-step', 'no times in this copy')."""
     for name in checks:
-        if CHECKS[name].scope == "dataset" or not results:
+        if CHECKS[name].scope == "dataset" or not facts.videos:
             missing = CHECKS[name].lacks(facts) if CHECKS[name].scope == "dataset" else "no video"
             if missing:
                 yield name, f"{missing} in this copy"
@@ -171,7 +171,8 @@ def validate(
     facts = read_dataset(dataset)
     threads = 1 if executor is not None else workers or cores()
     tasks = []
-    for video in facts.videos:
+    reads = any(CHECKS[name].scope != "dataset" for name in chosen)
+    for video in facts.videos if reads else ():
         here = tuple(facts.planes_of(video))
         own = tuple(plane for plane in measured if pixels and plane in here)
         tasks.append(VideoTask(dataset, video, here, facts.strays.get(video, ()), chosen, own, threads))
@@ -184,7 +185,9 @@ def validate(
     table = pd.concat(frames, ignore_index=True) if frames else None
     whole = not {entry for entry, _ in facts.refused} & {plane.folder for plane in dataset.planes}  # else: no pictures
     skipped = list(_not_run(facts, results, chosen))
-    names = {video: result.prefix for video, result in zip(facts.videos, results, strict=True)}
+    names = dict.fromkeys(facts.videos, "") | {
+        task.video: each.prefix for task, each in zip(tasks, results, strict=True)
+    }
     options = {"pixels": pixels, "planes": [str(plane) for plane in measured] if pixels else []}
     made = {"version": __version__, "options": options, "data": names}
     return Report(found, table, dataset if whole else None, chosen, facts.videos, dataset.path, skipped, made)
