@@ -21,7 +21,7 @@ import pytest
 from conftest import Shared
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from nsw_da_medical_image.common.text import DataError, runs_text
 from nsw_da_medical_image.dataset_util.contents import list_frames
@@ -250,6 +250,32 @@ def test_real_frames_have_nothing_above_info_but_for_the_known(real_data: Path) 
         "message"
     ]  # not its sharpness, which is that of the others
     assert told == "1 frame out of focus: the rim of the well is not visible, 0.15 (a well has 0.25 or more)"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("check", "change", "found"),
+    [
+        ("frozen-frames", None, 0),
+        ("defocused-frames", lambda image: image.filter(ImageFilter.GaussianBlur(4)), 10),
+        ("defocused-frames", lambda image: image.filter(ImageFilter.GaussianBlur(2)), 0),
+        ("dark-frames", lambda image: image.point(lambda grey: round(grey * 0.22)), 10),
+        ("dark-frames", lambda image: image.point(lambda grey: round(grey * 0.27)), 0),
+    ],
+)
+def test_limits_on_real_frames_are_as_stated(
+    real_data: Path, tmp_path: Path, check: str, change: Callable[[Image.Image], Image.Image] | None, found: int
+) -> None:
+    """Ten frames in the middle are altered, or replaced by the first of them, saved again."""
+    folder = tmp_path / "copy" / "embryo_dataset"
+    shutil.copytree(real_data / "embryo_dataset" / "AB028-6", folder / "AB028-6")
+    paths = [next(folder.glob(f"AB028-6/*_RUN{run}.jpeg")) for run in range(140, 150)]
+    first = Image.open(paths[0]).convert("L")
+    for number, path in enumerate(paths):
+        image = first if change is None else change(Image.open(path).convert("L"))
+        image.save(path, quality=90 - 2 * (number % 2))
+    report = validate(folder.parent, [check, "duplicate-frame"], pixels=True)
+    assert [row[3] for row in rows(report, check)] == ["140-149"] * (found > 0)
 
 
 # --- defects planted by hand ---------------------------------------------------------------------

@@ -535,7 +535,7 @@ def _duplicate_frame(facts: PixelFacts) -> Iterable[Finding]:
 
 @check("frozen-frames", "Exclude the repeats, because the embryo was not recorded.", scope="pixels")
 def _frozen_frames(facts: PixelFacts) -> Iterable[Finding]:
-    """No two or more frames in a row repeat the frame before them bit for bit."""
+    """No two or more frames in a row repeat the frame before them bit for bit. Repeats that were saved again have other bytes and are not found."""
     return _repeats(facts, single=False)
 
 # %% ../../nbs/validation/02_pixels.ipynb #ea777234
@@ -565,7 +565,7 @@ def _blank_video(facts: PixelFacts) -> Iterable[Finding]:
 # %% ../../nbs/validation/02_pixels.ipynb #08d70cb2
 @check("dark-frames", "Exclude these runs.", scope="pixels")
 def _dark_frames(facts: PixelFacts) -> Iterable[Finding]:
-    """A frame has at least a quarter of the light of its video, and a mean grey level of at least 8. Published for 8 videos (CLEAVE)."""
+    """A frame has at least a quarter of the light of its video, and a mean grey level of at least 8. Published for 8 videos (CLEAVE). Real frames with 22 % of their light are all found, with 27 % none."""
 
     def describe(dark: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
         return (
@@ -578,7 +578,8 @@ def _dark_frames(facts: PixelFacts) -> Iterable[Finding]:
 # %% ../../nbs/validation/02_pixels.ipynb #04e486ad
 @check("defocused-frames", "Exclude these runs, or use a plane that is in focus.", scope="pixels")
 def _defocused_frames(facts: PixelFacts) -> Iterable[Finding]:
-    """A lit frame shows the well, and an embryo at least half as sharp as the best quarter of its video. Published for 4 videos (CLEAVE)."""
+    """A lit frame shows the well, and an embryo at least half as sharp as the best quarter of its video. Published for 4 videos (CLEAVE).
+    Real frames blurred by 4 of 500 pixels (standard deviation) are all found, by 3 one in 20, by 2 none."""
 
     def describe(blurred: pd.DataFrame, others: pd.DataFrame) -> tuple[Severity, str]:
         every = pd.concat([blurred, others]).sort_values("run")
