@@ -404,6 +404,14 @@ def some_frames(tree: Path) -> list[Row]:
     return [("info", VIDEO, "", "")]
 
 
+def first_frames(tree: Path) -> list[Row]:
+    """Keep RUN1 to RUN10 of 24; the labels are still those of the whole video."""
+    for path in tree.glob(f"embryo_dataset*/{VIDEO}/*.jpeg"):
+        if int(path.stem.rpartition("RUN")[2]) > 10:
+            path.unlink()
+    return [("info", VIDEO, "", "")]
+
+
 def published(tree: Path) -> list[Row]:
     rename_video(tree, "SAM2-4", "LP284-3")  # tier B, embryo removed at 71.2 hpi
     times = [float(row.split(",")[1]) for row in (tree / TIMES / "LP284-3_timeElapsed.csv").read_text().split()[1:]]
@@ -442,7 +450,7 @@ BY_HAND: dict[str, list[Callable[[Path], list[Row]]]] = {
     "unknown-video": [misspelt_video],
     "missing-video": [nearly_all_videos],
     "unreadable": [twice_a_run, broken_link],
-    "sampled-video": [some_frames],
+    "sampled-video": [some_frames, first_frames],
     "linked-entry": [linked_entries],
     "linked-file": [linked_files, linked_everywhere, linked_video, linked_within],
     "missing-plane": [without_plane],
