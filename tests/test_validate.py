@@ -723,7 +723,7 @@ def test_checks_that_could_not_look_do_not_count_as_clean(tree: Path) -> None:
     assert "phase-order" in found["no labels in 1 of 3 videos (SAM1-2)"]
     assert grave(report) == {("missing-annotation", "SAM1-2")}
     [told] = report.findings.query("check == 'sampled-video'")["message"]
-    assert told == "a sample of 4 of 24 runs"
+    assert told == "a sample of 4 of 24 runs (counted by the labels)"
     silent = report.to_html(pictures=0).partition("Checks that found nothing")[2]
     assert "frame-name" in silent
     assert not [check for check in report.not_run["check"] if f"<li>{check}</li>" in silent]

@@ -383,7 +383,7 @@ def _not_run_html(report: Reported) -> Markup | None:
         for why, rows in report.not_run.groupby("why", sort=False)
     ]
     heads = [tag("th", name, scope="col") for name in ("the data has", "not checked there")]
-    return _scroll("Checks that could not run", table(body, heads, class_="nr-list")) if body else None
+    return _scroll("What could not be checked", table(body, heads, class_="nr-list")) if body else None
 
 
 def _title(report: Reported) -> str:
@@ -410,7 +410,7 @@ def _report_html(
     sections = {
         "Findings": tag("div", kinds, class_="nr-groups") if kinds else tag("p", "No check found anything."),
         "Videos and checks": _heat_html(report, videos, buttons),
-        "Checks that could not run": _not_run_html(report),
+        "What could not be checked": _not_run_html(report),
         "Checks that found nothing": tag("ul", [tag("li", name) for name in silent], class_="nr-silent")
         if silent
         else None,
