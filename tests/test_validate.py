@@ -727,6 +727,8 @@ def test_checks_that_could_not_look_do_not_count_as_clean(tree: Path) -> None:
     silent = report.to_html(pictures=0).partition("Checks that found nothing")[2]
     assert "frame-name" in silent
     assert not [check for check in report.not_run["check"] if f"<li>{check}</li>" in silent]
+    assert "no grades in this copy</th><td>missing-grade" in report._repr_html_()
+    assert "no grades in this copy" in report.view().panel.html
     assert json.loads(report.to_json())["not_run"] == report.not_run.to_dict("records")
     assert "not run  no grades in this copy: missing-grade, unknown-grade, duplicate-grade" in report.summary()
 

@@ -260,7 +260,7 @@ class Report:
         new = [name for name in names if name not in known]
         if known and new:
             raise DataError(f"this report is about other data, without {first_few(new, 3)}; validate this data set")
-        for name in set(self.exclude("info")["video"]) & set(names) if hasattr(here, "listing") else ():
+        for name in set(self.exclude()["video"]) & set(names) if hasattr(here, "listing") else ():
             found = _prefix(here, name)
             if found and known.get(name) and found != known[name]:
                 differ = f"the frames of {name} are {found}_..., here and {known[name]}_... there"
