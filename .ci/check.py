@@ -148,7 +148,10 @@ def clean() -> list[str]:
 
 
 def private() -> list[str]:
-    """Check that notebooks contain no output or picture that .ci/outputs.py did not save: it could show a real frame."""
+    """Check that no notebook and no other tracked file contains what could be a real frame.
+
+    Outputs, pictures and other files that are not text must be in nbs/outputs.json, which .ci/outputs.py writes.
+    """
     return outputs.unknown(ROOT)
 
 

@@ -1,6 +1,7 @@
 """Build the documentation up to the step that needs Quarto, render it without Quarto, and look for what is wrong.
 
-    python .ci/docs.py               build, render, and list the problems; exit status 1 if there is one
+    python .ci/docs.py               build, render, and list the problems; exit status 1 if there is one. Examples
+                                     without a result are problems, too
     python .ci/docs.py --keep DIR    the same, and keep the pages in the new folder DIR, to look at them
     python .ci/docs.py --site DIR    only list the problems of a site that Quarto has made, such as _docs
 
@@ -23,6 +24,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag
+
+import outputs
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "nsw_da_medical_image"
@@ -88,8 +91,7 @@ def notebook_problems(project: Path) -> Iterator[str]:
         title = front_matter(notebook).get("title", "").strip("'\"")
         if not title or title.startswith("#"):
             yield f"{name} has the title {title!r}: begin it with a line such as '# extract_dataset'"
-        outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
-        for output in outputs:
+        for output in (output for cell in notebook["cells"] for output in cell.get("outputs", ())):
             if output["output_type"] == "error":
                 yield f"{name} contains the error {output['ename']}: {output['evalue']}"
         code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
@@ -220,7 +222,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         with tempfile.TemporaryDirectory() as name:
             project = build(Path(name).resolve())
-            problems = [*notebook_problems(project), *navigation_problems(project)]
+            problems = [*outputs.unshown(ROOT), *notebook_problems(project), *navigation_problems(project)]
             site = render(project)
             problems += page_problems(site, quarto_names(project))
             if args.keep:

@@ -8,6 +8,7 @@ environment therefore changes no byte. The digests of all saved outputs are in n
 
 `--check` runs the notebooks and compares: text must be equal, pictures have the same size and nearly the same pixels.
 `--versions` prints the versions with which the outputs were saved, in a form that pip accepts as constraints.
+`--file FILE ...` runs nothing, and lists the digests of these files, such as a picture that README.md shows.
 """
 
 import argparse
@@ -36,6 +37,7 @@ EXEMPT = ("nbs/app.ipynb",)  # an application for the user's own data
 ONE, ALL = 1_000_000, 12_000_000  # bytes that a notebook may have, and all of them together
 CELL_SECONDS = 600  # ends only a cell that hangs
 TOLERANCE = 1.0  # mean absolute difference of two pictures, of 255; other builds of FreeType or libjpeg stay below
+BLOCK, BLOCK_TOLERANCE = 16, 20.0  # the same in any block of 16 x 16 pixels, so that no small part of a picture differs
 
 # Their versions change how an output looks.
 LIBRARIES = ("ipython", "ipywidgets", "matplotlib", "numpy", "pandas", "pillow")
@@ -49,8 +51,14 @@ Output = dict[str, Any]
 
 
 def read(path: Path) -> Notebook:
-    """Return the notebook at `path` as JSON."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Return the notebook at `path` as JSON; raise `ValueError` if a key is repeated, since only its last value counts."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            raise ValueError("a key is repeated")
+        return found
+
+    return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=once)
 
 
 def text_of(notebook: Notebook) -> str:
@@ -133,6 +141,18 @@ def joined(value: Any) -> Any:
     return "".join(value) if isinstance(value, list) and all(isinstance(each, str) for each in value) else value
 
 
+def strings(value: Any) -> Iterator[str]:
+    """Yield all text in a part of a notebook, keys included."""
+    value = joined(value)
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value:
+            yield from strings(each)
+        if isinstance(value, dict):
+            yield from strings(list(value.values()) or "")
+
+
 def parts(output: Output) -> dict[str, Any]:
     """Return the contents of an output by kind: those of its bundle, or {"stdout": text}."""
     if output["output_type"] == "stream":
@@ -141,11 +161,11 @@ def parts(output: Output) -> dict[str, Any]:
 
 
 def digest(output: Output) -> str:
-    """Return the digest of an output. Line breaks in the file and execution counts do not change it."""
-    facts = {
-        **{k: v for k, v in output.items() if k not in ("data", "text", "execution_count")},
-        "parts": parts(output),
-    }
+    """Return the digest of all that an output contains. Line breaks in the file and execution counts do not change it."""
+    read = "text" if output["output_type"] == "stream" else "data"  # what parts() returns
+    count = output.get("execution_count")
+    left_out = {read, "execution_count"} if count is None or isinstance(count, int) else {read}
+    facts = {**{k: v for k, v in output.items() if k not in left_out}, "parts": parts(output)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -155,23 +175,42 @@ def digests(notebook: Notebook) -> list[str]:
 
 
 def read_digests(root: Path = ROOT) -> dict[str, Any]:
-    """Return the contents of nbs/outputs.json: {"versions": {library: version}, "outputs": {notebook: digests}}."""
+    """Return the contents of nbs/outputs.json.
+
+    They are {"versions": {library: version}, "outputs": {notebook: digests}, "files": {file: digest}}.
+    """
     path = root / DIGESTS
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"versions": {}, "outputs": {}}
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {"versions": {}, "outputs": {}, "files": {}} | found
 
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-KINDS = ("text/", "image/png", "image/jpeg", "image/svg+xml")  # what GitHub, nbviewer and the pages show
+KINDS = ("text/", "image/png", "image/jpeg")  # an SVG is left out: matplotlib writes the date and random ids into it
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+(?=[^<]*>)")  # nbdev_clean removes them, too
 PICTURE = re.compile(r"data:image/[a-z+]+;base64,([A-Za-z0-9+/=]+)")
-EMBEDDED = re.compile(r"data:(image|video|audio|application)/")
+EMBEDDED = re.compile(r"data:(image|video|audio|application)/|data:[^,\s]{0,60};base64", re.IGNORECASE)  # in prose
+# In code and in other files: base64 in one line, in several lines, in a data URL, and bytes as Python writes them.
+ENCODED = re.compile(
+    r"[\w+/=-]{400}"
+    r"|(?:[\w+/=-]{50,}+[^\w+/=-]{1,8}+){8}"
+    r"|(?i:data:[^,\s]{0,60};base64,)[\w+/=%-]{40}"
+    r"|(?:\\x[0-9a-fA-F]{2}[^\\]{0,8}){60}",
+    re.ASCII,
+)
+# Pictures, videos, archives and arrays by their names; some of them are text.
+PICTURE_FILE = re.compile(
+    r"\.(svgz?|e?ps|pdf|p[bgnp]m|x[bp]m|a?png|jp[eg2x]|jpeg|jfif|gif|bmp|ico|tiff?|webp|avif|hei[cf]|dcm|nii"
+    r"|m[4ko][av]|mp4|mkv|avi|webm|mpe?g|wmv|ogv|zip|tar|gz|tgz|bz2|xz|zst|7z|rar|np[yz]|h5|hdf5|parquet|pkl|pickle|pth?|mat)$",
+    re.IGNORECASE,
+)
 TAG = re.compile(r"<style.*?</style>|<script.*?</script>|<[^>]*>", re.DOTALL)
 
 # What differs between runs, as (pattern, remedy); the first group is also in the cell's source if it was not measured.
+# For a duration it includes the unit: a small number is often in the source by chance.
 CHANGING = {
     "a duration or a speed": (
-        r"(?<![\w.])(\d[\d,.]*)\s?(?:(?:s|ms|µs|us|ns|seconds?|milliseconds?|min|minutes?)(?![\w'])"  # 0.7 s, 12 ms
-        r"|\S{1,12}/s\b)",  # 12 MB/s
+        r"(?<![\w.])(\d[\d,.]*\s?(?:(?:s|ms|µs|us|ns|seconds?|milliseconds?|min|minutes?)(?![\w'])"  # 0.7 s, 12 ms
+        r"|\S{1,12}/s\b))",  # 12 MB/s
         "show what was done instead",
     ),
     "a time stamp": (r"\b(20\d\d)(?:-\d\d-\d\d[T ]\d\d:\d\d|(?<=datetime\(\d{4}), \d+, \d+, \d+)", "leave it out"),
@@ -196,6 +235,8 @@ def cleaned(outputs: list[Output], scratch: str) -> list[Output]:
                 data = {k: stable(v, scratch) if k.startswith("text/") else v.rstrip() for k, v in data.items()}
                 if "image/png" in data:
                     data["image/png"] = on_paper(data["image/png"])
+                if {"image/png", "image/jpeg"} <= data.keys():  # Pillow offers both
+                    del data[max("image/png", "image/jpeg", key=lambda kind: len(data[kind]))]
                 kept.append({"output_type": output["output_type"], "data": data, "metadata": {}})
     for output in kept:
         if output["output_type"] == "execute_result":
@@ -226,7 +267,7 @@ def stable(text: str, scratch: str) -> str:
 
 
 def written(text: str, source: str) -> bool:
-    """Return whether a number or a name is in the source of a cell."""
+    """Return whether a number, perhaps with its unit, or a name is in the source of a cell."""
     return re.search(rf"(?<![\d.]){re.escape(text)}(?![\d.])", source) is not None
 
 
@@ -345,11 +386,16 @@ def difference(one: str, other: str) -> str:
 
     if one == other:
         return ""
-    first, second = (Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA") for data in (one, other))
+    first, second = (Image.open(io.BytesIO(base64.b64decode(on_paper(data)))).convert("RGB") for data in (one, other))
     if first.size != second.size:
         return f"a picture has {first.width} x {first.height} pixels, saved are {second.width} x {second.height}"
-    mean = np.abs(np.asarray(first, float) - np.asarray(second, float)).mean()
-    return f"the pixels of a picture differ by {mean:.1f} on average" if mean > TOLERANCE else ""
+    differs = np.abs(np.asarray(first, float) - np.asarray(second, float)).mean(axis=2)
+    if (mean := differs.mean()) > TOLERANCE:
+        return f"the pixels of a picture differ by {mean:.1f} on average"
+    height, width = differs.shape
+    differs = np.pad(differs, ((0, -height % BLOCK), (0, -width % BLOCK)), mode="symmetric")
+    blocks = differs.reshape(differs.shape[0] // BLOCK, BLOCK, -1, BLOCK).mean(axis=(1, 3))
+    return f"a part of a picture differs by {blocks.max():.1f} on average" if blocks.max() > BLOCK_TOLERANCE else ""
 
 
 def compared(outputs: list[Output], saved: list[Output]) -> str:
@@ -360,7 +406,7 @@ def compared(outputs: list[Output], saved: list[Output]) -> str:
         for kind, value in parts(output).items():
             before = parts(old)[kind]
             pictures = [value], [before]
-            if not kind.startswith("image/") or kind.endswith("svg+xml"):
+            if not kind.startswith("image/"):
                 pictures = PICTURE.findall(value), PICTURE.findall(before)
                 if PICTURE.sub("picture", value) != PICTURE.sub("picture", before):
                     return f"shows other {'text' if kind.startswith('std') else kind}"
@@ -383,25 +429,92 @@ def changes(name: str, notebook: Notebook, saved: Notebook) -> list[str]:
 # --- what .ci/check.py asks ----------------------------------------------------------------------
 
 
+def tracked(root: Path) -> set[str]:
+    """Return the files that git tracks below `root`, none outside of git; raise `RuntimeError` if git fails."""
+    if not (root / ".git").exists():
+        return set()
+    # in a container, the checkout may belong to another user
+    command = ["git", "-c", f"safe.directory={root}", "ls-files", "-z"]
+    try:
+        done = subprocess.run(command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError as error:
+        raise RuntimeError(f"git: {error.strerror}") from None
+    if done.returncode:
+        raise RuntimeError(f"git ls-files failed: {done.stderr.decode(errors='replace').strip()}")
+    return set(filter(None, os.fsdecode(done.stdout).split("\0")))
+
+
+def file_digest(path: Path) -> str:
+    """Return the digest of a file that is not a notebook."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+
+
 def unknown(root: Path = ROOT) -> list[str]:
-    """Return a finding for each output or picture that this command did not save."""
-    noted, findings = read_digests(root)["outputs"], []
-    for name, notebook in _readable(root):
-        if any("widgets" in holder.get("metadata", {}) for holder in (notebook, *notebook["cells"])):
-            findings.append(f"{name} contains saved widget state: delete metadata.widgets (nbdev_clean keeps it)")
-        for i, cell in enumerate(notebook["cells"], 1):
-            here = place(name, i, cell)
-            if cell.get("attachments"):
-                findings.append(f"{here} contains an attachment: remove it, and draw the picture in a code cell")
-            if cell["cell_type"] != "code" and EMBEDDED.search("".join(cell["source"])):
-                findings.append(
-                    f"{here} contains a picture in its text: remove it, and draw the picture in a code cell"
-                )
-            if any(WIDGET in parts(output) for output in cell.get("outputs", [])):
-                findings.append(f"{here} contains a saved widget: run python .ci/outputs.py {name}")
-            elif any(digest(output) not in noted.get(name, []) for output in cell.get("outputs", [])):
-                findings.append(f"{here} contains an output that is not in {DIGESTS}: run python .ci/outputs.py {name}")
+    """Return a finding for each output, picture or file in which a real frame could be, and which no command has saved.
+
+    Looks at all files that git tracks, and at the notebooks below nbs, tracked or not.
+    """
+    noted = read_digests(root)
+    try:
+        names = tracked(root)
+    except RuntimeError as error:
+        return [str(error)]
+    saved = notebook_paths(root)
+    notebooks = {name for name in {*names, *saved, *EXEMPT} if name.lower().endswith(".ipynb")}
+    findings = []
+    for name in sorted(names | notebooks):
+        path = root / name
+        if path.is_symlink() or not path.is_file():  # git keeps only the target's name, or another repository's commit
+            continue
+        if name not in notebooks:
+            findings += unknown_file(name, path, noted["files"])
+            continue
+        try:
+            remedy = f"run python .ci/outputs.py {name}" if name in saved else "clear the outputs"
+            findings += unknown_parts(name, read(path), noted["outputs"].get(name, []), remedy)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            findings.append(f"{name} cannot be read ({error!r}): repair its JSON, or convert it to format 4")
+    findings += [
+        f"{DIGESTS} lists {name}, which git does not track: delete its entry"
+        for name in noted["files"]
+        if names and name not in names
+    ]
     return findings
+
+
+def unknown_file(name: str, path: Path, noted: dict[str, str]) -> Iterator[str]:
+    """Yield a finding for a file that shows or contains pictures and is not in nbs/outputs.json."""
+    if noted.get(name) == file_digest(path):
+        return
+    remedy = f"remove it, or run python .ci/outputs.py --file {name} if it shows no real frame"
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text or PICTURE_FILE.search(name):
+        yield f"{name} is a picture, an archive or another file that is not text, and is not in {DIGESTS}: {remedy}"
+    elif ENCODED.search(text):
+        yield f"{name} contains encoded data, which could be a picture: {remedy}"
+
+
+def unknown_parts(name: str, notebook: Notebook, noted: list[str], remedy: str) -> Iterator[str]:
+    """Yield a finding for each part of a notebook that could show a real frame."""
+    if any("widgets" in holder.get("metadata", {}) for holder in (notebook, *notebook["cells"])):
+        yield f"{name} contains saved widget state: delete metadata.widgets (nbdev_clean keeps it)"
+    elif any(ENCODED.search(text) for text in strings({k: v for k, v in notebook.items() if k != "cells"})):
+        yield f"{name} contains encoded data in its metadata: run nbdev_clean"
+    for i, cell in enumerate(notebook["cells"], 1):
+        here = place(name, i, cell)
+        if cell.get("attachments"):
+            yield f"{here} contains an attachment: remove it, and draw the picture in a code cell"
+        prose = cell["cell_type"] != "code" and EMBEDDED.search("".join(cell["source"]))
+        rest = {key: value for key, value in cell.items() if key not in ("outputs", "attachments")}
+        if prose or any(map(ENCODED.search, strings(rest))):
+            yield f"{here} contains a picture in its text: remove it, and draw the picture in a code cell"
+        if any(WIDGET in parts(output) for output in cell.get("outputs", [])):
+            yield f"{here} contains a saved widget: {remedy}"
+        elif any(digest(output) not in noted for output in cell.get("outputs", [])):
+            yield f"{here} contains an output that is not in {DIGESTS}: {remedy}"
 
 
 def unshown(root: Path = ROOT) -> list[str]:
@@ -455,6 +568,11 @@ def save(name: str, notebook: Notebook, noted: dict[str, Any]) -> None:
     noted["outputs"].pop(name, None)
     if found := digests(notebook):
         noted["outputs"][name] = found
+    write_digests(noted)
+
+
+def write_digests(noted: dict[str, Any]) -> None:
+    """Write nbs/outputs.json."""
     (ROOT / DIGESTS).write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n", encoding="utf-8", newline="\n")
 
 
@@ -465,20 +583,35 @@ def main(argv: list[str] | None = None) -> int:
         "--check", action="store_true", help="save nothing; status 1 if an output differs from the saved one"
     )
     parser.add_argument("--versions", action="store_true", help="print the versions that saved the outputs, for pip -c")
+    parser.add_argument(
+        "--file", nargs="+", metavar="FILE", help="list these files, such as pictures, as without real frames"
+    )
     parser.add_argument("--processes", type=int, default=2, help="notebooks that run at the same time (2)")
     given = parser.parse_args(argv)
     noted = read_digests()
     if given.versions:
         print(*(f"{name}=={number}" for name, number in noted["versions"].items() if name != "python"), sep="\n")
         return 0
+    if given.file:
+        paths = [Path(each).resolve() for each in given.file]
+        if strangers := [str(path) for path in paths if not path.is_file() or not path.is_relative_to(ROOT)]:
+            parser.error(f"not a file in this repository: {', '.join(strangers)}")
+        noted["files"] |= {path.relative_to(ROOT).as_posix(): file_digest(path) for path in paths}
+        write_digests(noted)
+        return 0
     known = notebook_paths()
     names = [os.path.relpath(Path(each).resolve(), ROOT) for each in given.notebook] or known
     if strangers := [name for name in names if name not in known]:
         parser.error(f"not a notebook below nbs whose outputs are saved: {', '.join(strangers)}")
-    if given.check and versions() != noted["versions"]:
-        print(f"note: saved with {noted['versions']}, compared with {versions()}", flush=True)
-    if not given.check and names == known:
-        noted = {"versions": versions(), "outputs": {k: v for k, v in noted["outputs"].items() if k in known}}
+    if noted["versions"] and versions() != noted["versions"]:
+        then = "compared" if given.check else "to be saved"
+        print(f"note: saved with {noted['versions']}, {then} with {versions()}", flush=True)
+        if not given.check and set(names) != set(known):
+            parser.error(
+                "the other notebooks keep outputs of other versions: install the versions that --versions prints, or save all notebooks"
+            )
+    if not given.check and set(names) == set(known):
+        noted |= {"versions": versions(), "outputs": {k: v for k, v in noted["outputs"].items() if k in known}}
     all_findings = []
     for name, notebook, findings in execute_all(names, given.processes):
         if given.check:

@@ -168,6 +168,53 @@ def plant_attachment(project: Path) -> None:
     write(project / "nbs/a.ipynb", [cell])
 
 
+def plant_added(path: str, content: bytes | list[nbformat.NotebookNode]) -> Callable[[Path], None]:
+    """Plant a file or a notebook, and let git track it."""
+
+    def plant(project: Path) -> None:
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            (project / path).write_bytes(content)
+        else:
+            write(project / path, content)
+        tool("git", "add", "--force", path, cwd=project)
+
+    return plant
+
+
+def plant_changed_picture(project: Path) -> None:
+    plant_added("nbs/images/a.png", b"\x89PNG an invented frame")(project)
+    tool(sys.executable, ".ci/outputs.py", "--file", "nbs/images/a.png", cwd=project)
+    assert check(project, "private") == []
+    (project / "nbs/images/a.png").write_bytes(b"\x89PNG a real frame")
+
+
+def plant_lost_picture(project: Path) -> None:
+    plant_changed_picture(project)
+    tool("git", "rm", "--quiet", "--force", "nbs/images/a.png", cwd=project)
+
+
+def plant_more(key: str, value: object) -> Callable[[Path], None]:
+    """Plant an output that was saved, and that was then given another key."""
+
+    def plant(project: Path) -> None:
+        for output in stream("1\n"), new_output("display_data", data={"text/plain": "1"}):
+            if key in output:
+                continue
+            plant_noted("nbs/a.ipynb", new_code_cell("1", outputs=[output]))(project)
+            nb = json.loads((project / "nbs/a.ipynb").read_text())
+            nb["cells"][1]["outputs"][0][key] = value
+            (project / "nbs/a.ipynb").write_text(json.dumps(nb))
+
+    return plant
+
+
+def plant_repeated_key(project: Path) -> None:
+    write(project / "nbs/a.ipynb", [new_markdown_cell("# A notebook")])
+    text = (project / "nbs/a.ipynb").read_text()
+    (project / "nbs/a.ipynb").write_text(text.replace('{\n "cells"', '{\n "cells": [],\n "cells"', 1))
+
+
 def plant_text(path: str, text: str) -> Callable[[Path], None]:
     return lambda project: (project / path).write_text(text) and None
 
@@ -181,6 +228,11 @@ UNTYPED = 'def wrong() -> int:\n    return "one"\n'
 PICTURE = "image/png"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 EMBEDDED = "data:image/png;base64,iVBORw0="
+BASE64 = "iVBORw0KGgo" * 40  # as long as that of a very small frame
+LINES = "\n".join(f"    '{'/9j/4AAQ' * 9}'" for _ in range(8))
+EMBRYO = [new_code_cell("1", outputs=[new_output("display_data", data={PICTURE: "iVBORw0="})])]
+IN_TEXT = "contains a picture in its text"
+FILE = "is a picture, an archive or another file that is not text, and is not in nbs/outputs.json"
 UNKNOWN = "cell 2 (id 00000001) contains an output that is not in nbs/outputs.json"
 
 PROBLEMS: dict[str, tuple[str, Callable[[Path], None], str]] = {
@@ -229,6 +281,44 @@ PROBLEMS: dict[str, tuple[str, Callable[[Path], None], str]] = {
         "private",
         lambda p: write(p / "nbs/a.ipynb", [new_markdown_cell(f"![]({EMBEDDED})")]),
         "cell 1 (id 00000000) contains a picture in its text",
+    ),
+    "data URL in capitals": (
+        "private",
+        lambda p: write(p / "nbs/a.ipynb", [new_markdown_cell("![](DATA:image/png;base64,iVBORw0=)")]),
+        IN_TEXT,
+    ),
+    "data URL without a type": (
+        "private",
+        lambda p: write(p / "nbs/a.ipynb", [new_markdown_cell("![](data:;base64,/9j/4AAQ)")]),
+        IN_TEXT,
+    ),
+    "data URL of a page": (
+        "private",
+        lambda p: write(p / "nbs/a.ipynb", [new_markdown_cell("![](data:text/html;base64,PGltZz4=)")]),
+        IN_TEXT,
+    ),
+    "base64 in code": ("private", plant_cells(f'#| eval: false\nImage(data=b64decode("{BASE64}"))'), IN_TEXT),
+    "base64 in lines of code": ("private", plant_cells(f"#| eval: false\nframe = (\n{LINES}\n)"), IN_TEXT),
+    "bytes in code": ("private", plant_cells("#| eval: false\nframe = b'" + r"\xff\xd8A" * 60 + "'"), IN_TEXT),
+    "data URL in code": ("private", plant_cells(f"#| eval: false\nHTML('data:;base64,{BASE64[:60]}')"), IN_TEXT),
+    "more in a stream": ("private", plant_more("data", {PICTURE: "iVBORw0="}), UNKNOWN),
+    "more in a display": ("private", plant_more("text", "iVBORw0="), UNKNOWN),
+    "more in a count": ("private", plant_more("execution_count", "iVBORw0="), UNKNOWN),
+    "a key twice": ("private", plant_repeated_key, "nbs/a.ipynb cannot be read (ValueError('a key is repeated'))"),
+    "format 3": ("private", plant_text("nbs/a.ipynb", '{"worksheets": []}'), "nbs/a.ipynb cannot be read"),
+    "notebook of another name": ("private", plant_added("nbs/_a.ipynb", EMBRYO), "clear the outputs"),
+    "notebook in a hidden folder": ("private", plant_added("nbs/_b/.c/a.ipynb", EMBRYO), "clear the outputs"),
+    "notebook elsewhere": ("private", plant_added("Untitled.IPYNB", EMBRYO), "Untitled.IPYNB, cell 1 (id 00000000)"),
+    "picture file": ("private", plant_added("nbs/images/frame.jpeg", b"\xff\xd8\xff"), f"nbs/images/frame.jpeg {FILE}"),
+    "picture that is text": ("private", plant_added("a.PGM", b"P2 1 1 255 7"), f"a.PGM {FILE}"),
+    "file that is not text": ("private", plant_added("tests/frame", b"\x89PNG"), f"tests/frame {FILE}"),
+    "ignored archive": ("private", plant_added("data/embryo_dataset.tar.gz", b""), FILE),
+    "changed picture": ("private", plant_changed_picture, f"nbs/images/a.png {FILE}"),
+    "picture that is gone": ("private", plant_lost_picture, "lists nbs/images/a.png, which git does not track"),
+    "page with a picture": (
+        "private",
+        plant_added("page.html", f"<img src='data:image/png;base64,{BASE64}'>".encode()),
+        "page.html contains encoded data",
     ),
     "value without result": ("shown", plant_cells("x = 2", "x"), "cell 5 (id 00000004) shows no result"),
     "print without result": (

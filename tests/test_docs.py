@@ -90,6 +90,25 @@ def test_navigation_lists_each_notebook_once(tmp_path: Path) -> None:
     ]
 
 
+def test_an_example_without_a_result_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sidebar.yml").touch()
+    monkeypatch.setattr(docs, "build", lambda work: tmp_path)
+    monkeypatch.setattr(docs, "render", lambda project: project)
+    problems(tmp_path, GOOD)
+    assert docs.main([]) == 0
+    cell = {"cell_type": "code", "source": "print(1)", "outputs": []}
+    (tmp_path / "nbs").mkdir()
+    (tmp_path / "nbs/00_a.ipynb").write_text(json.dumps({"cells": [cell]}))
+    monkeypatch.setattr(docs, "ROOT", tmp_path)
+    monkeypatch.setattr(docs, "notebook_problems", lambda project: [])
+    monkeypatch.setattr(docs, "navigation_problems", lambda project: [])
+    capsys.readouterr()
+    assert docs.main([]) == 1
+    assert capsys.readouterr().out.startswith("nbs/00_a.ipynb, cell 1 (id ?) shows no result")
+
+
 @pytest.mark.slow
 def test_the_documentation_builds_without_a_problem() -> None:
     if not shutil.which("smalldocs", path=sysconfig.get_path("scripts")):

@@ -46,6 +46,22 @@ class Player(ipywidgets.IntSlider):
 
 Player()
 """
+PHOTO = """
+import numpy as np
+
+Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8))
+"""
+DRAWING = """
+class Drawing:
+    def _repr_svg_(self):
+        return "<svg xmlns='http://www.w3.org/2000/svg'><!-- 2026-11-28T14:30 --></svg>"
+
+    def __repr__(self):
+        return "a drawing"
+
+
+Drawing()
+"""
 BAR = "from tqdm.auto import tqdm\n\nfor _ in tqdm(range(3)):\n    print('frame')\nprint('end')"
 SHOWN = [
     ("#| hide\nprint('a test')", []),
@@ -56,6 +72,8 @@ SHOWN = [
     ("object()", [{"text/plain": "<object>"}]),
     (PICTURE, [{"text/html": "...", "text/plain": "<IPython.core.display.HTML object>"}]),
     (FIGURE, [{"image/png": "...", "text/plain": "<PIL.PngImagePlugin.PngImageFile image mode=RGBA size=100x50>"}]),
+    (PHOTO, [{"image/jpeg": "...", "text/plain": "<PIL.Image.Image image mode=L size=40x40>"}]),
+    (DRAWING, [{"text/plain": "a drawing"}]),
     (PLAYER, [{"text/html": "<b>a sheet</b>", "text/plain": "<Player>"}]),
     (BAR, [{"stdout": "frame\nframe\nframe\nend\n"}]),
     ("#| slow\n1 + 1", [{"text/plain": "2"}]),
@@ -144,6 +162,7 @@ def test_what_cannot_be_repeated_is_refused(project: Path) -> None:
         "datetime(2023, 1, 2, 3, 4), '2023-01-02 03:04', [2000 + 26, 1, 2, 3]",
         "os.path.basename(tempfile.mkdtemp())",
         "'x' * 1_000_001",
+        "for n in 2, 3:\n    pass\nprint(f'{1 + 1:.0f} s')",
         "print(undefined)",
     )
     before = path.read_bytes()
@@ -160,11 +179,12 @@ def test_what_cannot_be_repeated_is_refused(project: Path) -> None:
         8: "shows a path of this machine",
         10: "shows a time stamp",
         12: "shows the random name of a temporary folder, 'tmp",
-        14: "fails: NameError: name 'undefined' is not defined",
+        14: "shows a duration or a speed, '2 s'",
+        15: "fails: NameError: name 'undefined' is not defined",
     }.items():
         assert sum(f"cell {number} " in line and text in line for line in findings) == 1, (number, findings)
     assert sum("1,000,000 are too many" in line for line in findings) == 1
-    assert len(findings) == 10
+    assert len(findings) == 11
 
 
 def test_a_difference_is_found(project: Path) -> None:
@@ -175,7 +195,7 @@ def test_a_difference_is_found(project: Path) -> None:
     data = figure["outputs"][0]["data"]
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data["image/png"])))).astype(int)
 
-    def compare(change: int, size: int = 50) -> list[str]:
+    def compare(change: int | np.ndarray, size: int = 50) -> list[str]:
         picture = Image.fromarray(np.clip(pixels[:size] + change, 0, 255).astype(np.uint8))
         picture.save(buffer := io.BytesIO(), format="PNG")
         data["image/png"] = base64.b64encode(buffer.getvalue()).decode()
@@ -192,6 +212,30 @@ def test_a_difference_is_found(project: Path) -> None:
     assert "cell 3 (id 00000002) the pixels of a picture differ by" in second
     assert "cell 5 (id 00000004) has 1 outputs of other kinds than the 0 saved" in third
     assert "a picture has 100 x 50 pixels, saved are 100 x 20" in compare(0, 20)[1]
+    corner = np.zeros((50, 100, 1), int)
+    corner[-12:, -12:] = -30
+    assert np.abs(corner).mean() < 1
+    assert "cell 3 (id 00000002) a part of a picture differs by" in compare(corner)[1]
+
+
+def test_one_notebook_is_not_saved_with_other_versions(project: Path) -> None:
+    path = write(project / NAME, "1")
+    write(project / "nbs/01_other.ipynb", "2")
+    command(project)
+    noted = project / "nbs/outputs.json"
+    facts = json.loads(noted.read_text())
+    facts["versions"]["numpy"] = "1.0"
+    noted.write_text(json.dumps(facts | {"files": {"a.png": "0"}}))
+    before = noted.read_bytes()
+    write(path, "3")
+    (line,) = command(project, NAME, status=2)
+    assert line.startswith("note: saved with {")
+    assert "to be saved with" in line
+    assert noted.read_bytes() == before
+    assert command(project)[-1] == "Saved"
+    after = json.loads(noted.read_text())
+    assert after["versions"]["numpy"] == np.__version__
+    assert after["files"] == {"a.png": "0"}
 
 
 QUICK = ["nbs/common/04_html.ipynb", "nbs/common/05_findings.ipynb", "nbs/dataset_util/10_images.ipynb"]
