@@ -200,7 +200,7 @@ ENCODED = re.compile(
 # Pictures, videos, archives and arrays by their names; some of them are text.
 PICTURE_FILE = re.compile(
     r"\.(svgz?|e?ps|pdf|p[bgnp]m|x[bp]m|a?png|jp[eg2x]|jpeg|jfif|gif|bmp|ico|tiff?|webp|avif|hei[cf]|dcm|nii"
-    r"|m[4ko][av]|mp4|mkv|avi|webm|mpe?g|wmv|ogv|zip|tar|gz|tgz|bz2|xz|zst|7z|rar|np[yz]|h5|hdf5|parquet|pkl|pickle|pth?|mat)$",
+    r"|m[4ko][av]|mp4|avi|webm|mpe?g|wmv|ogv|zip|tar|gz|tgz|bz2|xz|zst|7z|rar|np[yz]|h5|hdf5|parquet|pkl|pickle|pth?|mat)$",
     re.IGNORECASE,
 )
 TAG = re.compile(r"<style.*?</style>|<script.*?</script>|<[^>]*>", re.DOTALL)
@@ -268,7 +268,7 @@ def stable(text: str, scratch: str) -> str:
 
 def written(text: str, source: str) -> bool:
     """Return whether a number, perhaps with its unit, or a name is in the source of a cell."""
-    return re.search(rf"(?<![\d.]){re.escape(text)}(?![\d.])", source) is not None
+    return re.search(rf"(?<![\d.]){re.escape(text)}(?!\w|\.\d)", source) is not None
 
 
 def refused(outputs: list[Output], base: str, source: str) -> Iterator[str]:

@@ -157,7 +157,7 @@ def test_what_cannot_be_repeated_is_refused(project: Path) -> None:
         "print(f'written at {2000 + 26}-01-31 12:30')",
         "os.getcwd()",
         "tempfile.gettempdir()[5:]",
-        "print('24 hours, 2 steps, 0.5 s')",
+        "print('24 hours, 2 steps, 0.5 s')\nprint(f'{1 / 4} s')  # a user sets 0.25 s.",
         "from datetime import datetime\n\ndatetime(2000 + 26, 1, 2, 3, 4)",
         "datetime(2023, 1, 2, 3, 4), '2023-01-02 03:04', [2000 + 26, 1, 2, 3]",
         "os.path.basename(tempfile.mkdtemp())",
