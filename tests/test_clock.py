@@ -22,6 +22,7 @@ from nsw_da_medical_image.validation.clock import (
     propose_clock,
     simulate_onsets,
 )
+from nsw_da_medical_image.validation.validate import validate
 
 
 def burst(logs: np.ndarray, run: int, height: float, rng: np.random.Generator) -> None:
@@ -138,6 +139,33 @@ def test_real_labels_on_another_clock_are_mapped_back(rewritten: EmbryoDataset, 
         assert proposal.phases["phase"].tolist() == truth["phase"].tolist()
         assert (proposal.phases[["first", "last"]] - truth[["first", "last"]]).abs().to_numpy().max() <= 2
         assert len(proposal.plot().axes) == 3
+
+
+def test_validate_reports_labels_on_another_clock(rewritten: EmbryoDataset, real_data: Path) -> None:
+    names = ["labels-elsewhere", "first-division-elsewhere"]
+    found = validate(rewritten, checks=names, pixels=True, planes=["F0"]).findings
+    assert found[["check", "video"]].to_numpy().tolist() == [
+        [name, video] for name in names for video in ("AA83-7", "AB028-6")
+    ]
+    assert found.severity.unique().tolist() == ["warning"]
+    assert validate(EmbryoDataset(real_data), checks=names, pixels=True, planes=["F0"]).findings.empty
+
+
+def test_the_command_writes_the_proposed_labels(rewritten: EmbryoDataset, tmp_path: Path, capsys) -> None:
+    before = {path: path.read_bytes() for path in Path(rewritten.root).rglob("*.csv")}
+    assert clock.main([rewritten.root, "--out", str(tmp_path / "repaired")]) == 0
+    told = capsys.readouterr().out
+    assert "3 videos: 2 judged, 2 with a proposed clock, 0 whose labels do not fit" in told
+    assert "not judged: 1 video" in told
+    written = sorted(path.name for path in (tmp_path / "repaired").iterdir())
+    assert written == ["AA83-7_phases.csv", "AB028-6_phases.csv", "provenance.csv"]
+    provenance = pd.read_csv(tmp_path / "repaired" / "provenance.csv", index_col="video")
+    assert provenance["scale"].round(3).tolist() == [0.8, 0.8]
+    assert (provenance["rank"] > 0.5).all()
+    assert (provenance["rank_after"] <= 0.02).all()
+    assert clock.main([rewritten.root, "--out", str(tmp_path / "repaired")]) == 1
+    assert "repaired" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path(rewritten.root).rglob("*.csv")} == before
 
 
 # A published cut-off -------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import pandas as pd
 
 # %% ../../nbs/validation/08_validate.ipynb #4046475c
+import nsw_da_medical_image.validation.clock  # noqa: F401  (it adds its checks)
 from ..common.files import new_file, refuse_inside
 from ..common.findings import Finding, Severity
 from ..common.text import DataError, nearest, one_line, show
