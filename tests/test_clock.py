@@ -168,6 +168,20 @@ def test_the_command_writes_the_proposed_labels(rewritten: EmbryoDataset, tmp_pa
     assert {path: path.read_bytes() for path in Path(rewritten.root).rglob("*.csv")} == before
 
 
+def test_repaired_labels_are_used_and_judged(rewritten: EmbryoDataset, real_data: Path, tmp_path: Path) -> None:
+    clock.repair_clocks(rewritten, tmp_path / "repaired")
+    repaired = EmbryoDataset(rewritten.root, annotations=tmp_path / "repaired")
+    names = ["labels-elsewhere", "first-division-elsewhere", "annotation-past-images"]
+    before = validate(rewritten, checks=names, pixels=True, planes=["F0"])
+    assert set(before.exclude()["video"]) == {"AA83-7", "AB028-6"}
+    report = validate(repaired, checks=names, pixels=True, planes=["F0"])
+    assert report.findings.query("severity != 'info'").empty
+    table = repaired.table(["AA83-7", "AB028-6"], exclude=report)
+    assert table["labels"].eq(str(tmp_path / "repaired")).all()
+    truth = EmbryoDataset(real_data).table(["AA83-7", "AB028-6"])
+    assert (table["phase"].cat.codes - truth["phase"].cat.codes).abs().max() == 0
+
+
 # A published cut-off -------------------------------------------------------------------------------------------------
 
 

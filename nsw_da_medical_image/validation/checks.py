@@ -289,13 +289,9 @@ def read_video(
     for plane in sorted(planes):
         found[plane], sentences = read_plane(source, plane, video, next(iter(found.values()), None))
         refused += [(str(plane), sentence) for sentence in sentences]
-    annotation, times = (
-        read_text(source, f"{folder}/{video}{ending}", parse, folder in contents.entries)
-        for folder, ending, parse in (
-            (ANNOTATIONS, "_phases.csv", parse_phases),
-            (TIMES, "_timeElapsed.csv", _parse_single_times),
-        )
-    )
+    annotation = read_text(*contents.annotation_place(video), parse_phases, ANNOTATIONS in contents.entries)
+    path = f"{TIMES}/{video}_timeElapsed.csv"
+    times = read_text(source, path, _parse_single_times, TIMES in contents.entries)
     refused += [("", sentence) for text in (annotation, times) for sentence in text.refusal]
     lacking: list[str] = []
     for plane in dataset.planes:
