@@ -8,8 +8,11 @@ What exists already is used as it is: the second time, only the summary is print
 """
 
 import os
+import shlex
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -19,13 +22,35 @@ LIBRARY = "nsw_da_medical_image.dataset_util"
 SAMPLE = Path("sample-data")
 
 
-def run(*command):
-    """Show a command and run it in this folder; leave with its exit status if it fails."""
-    shown = " ".join(map(str, command)).replace(sys.executable, "python3").replace(str(ROOT) + os.sep, "")
+def show(*command):
+    """Print a command as a person would type it in this folder."""
+    shown = shlex.join(map(str, command)).replace(sys.executable, "python3").replace(str(ROOT) + os.sep, "")
     print("$ " + shown, flush=True)
-    status = subprocess.run([str(word) for word in command], cwd=ROOT).returncode
+
+
+def end(status):
+    """Leave with this exit status if it is not 0."""
     if status:
         sys.exit(128 - status if status < 0 else status)
+
+
+def run(*command):
+    """Show a command and run it in this folder; leave with its exit status if it fails."""
+    show(*command)
+    end(subprocess.run([str(word) for word in command], cwd=ROOT).returncode)
+
+
+def run_both(first, second):
+    """Run two commands at the same time; print the output of the second when both have ended."""
+    show(*first)
+    show(*second)
+    with tempfile.TemporaryFile("w+") as output, ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(subprocess.run, [str(word) for word in second], cwd=ROOT, stdout=output, stderr=output)
+        status = subprocess.run([str(word) for word in first], cwd=ROOT).returncode
+        status = beside.result().returncode or status
+        output.seek(0)
+        print(output.read(), flush=True)
+    end(status)
 
 
 def install(what):
@@ -63,7 +88,9 @@ def test():
     install(".[dev]")
     run(PYTHON, ".ci/check.py", "sync", "unadded", "clean", "private")
     run(SCRIPTS / "nbdev_test", "--flags", "slow")
-    run(PYTHON, "-m", "pytest")
+    # a browser is slow to start and to answer, so its tests need a core for part of the time only
+    tests = PYTHON, "-m", "pytest", "-m"
+    run_both((*tests, "not browser"), (*tests, "browser"))
 
 
 if __name__ == "__main__":

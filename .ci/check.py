@@ -164,6 +164,13 @@ def readme_md() -> list[str]:
     return readme.findings(ROOT)
 
 
+def sidebar() -> list[str]:
+    """The navigation of the documentation lists each notebook once."""
+    import docs
+
+    return list(docs.navigation_problems(ROOT / "nbs"))
+
+
 def version_everywhere() -> list[str]:
     """Check that the package, CITATION.cff and CHANGELOG.md have the version of settings.ini."""
     import version
@@ -204,6 +211,7 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
     "private": private,
     "shown": shown,
     "readme": readme_md,
+    "sidebar": sidebar,
     "version": version_everywhere,
     "ruff": ruff,
     "types": types,

@@ -167,11 +167,16 @@ PICTURE = re.compile(r"data:image/[a-z+]+;base64,([A-Za-z0-9+/=]+)")
 EMBEDDED = re.compile(r"data:(image|video|audio|application)/")
 TAG = re.compile(r"<style.*?</style>|<script.*?</script>|<[^>]*>", re.DOTALL)
 
-DURATION = re.compile(
-    r"(?<![\w.])\d[\d,.]*\s?(?:s|ms|µs|us|ns|seconds?|milliseconds?|min|minutes?)(?![\w'])"  # 0.7 s, 12 ms
-    r"|(?<![\w.])\d[\d,.]*\s?\S{1,12}/s\b"  # 12 MB/s
-)
-STAMP = re.compile(r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d")
+# What differs between runs, as (pattern, remedy); the first group is also in the cell's source if it was not measured.
+CHANGING = {
+    "a duration or a speed": (
+        r"(?<![\w.])(\d[\d,.]*)\s?(?:(?:s|ms|µs|us|ns|seconds?|milliseconds?|min|minutes?)(?![\w'])"  # 0.7 s, 12 ms
+        r"|\S{1,12}/s\b)",  # 12 MB/s
+        "show what was done instead",
+    ),
+    "a time stamp": (r"\b(20\d\d)(?:-\d\d-\d\d[T ]\d\d:\d\d|(?<=datetime\(\d{4}), \d+, \d+, \d+)", "leave it out"),
+    "the random name of a temporary folder": (r"\b(tmp[a-z0-9_]{8})\b", "use a folder inside it that has a name"),
+}
 
 
 def cleaned(outputs: list[Output], scratch: str) -> list[Output]:
@@ -189,6 +194,8 @@ def cleaned(outputs: list[Output], scratch: str) -> list[Output]:
             bar = WIDGET in output["data"] and output["output_type"] == "display_data" and "text/html" not in data
             if not bar and data:
                 data = {k: stable(v, scratch) if k.startswith("text/") else v.rstrip() for k, v in data.items()}
+                if "image/png" in data:
+                    data["image/png"] = on_paper(data["image/png"])
                 kept.append({"output_type": output["output_type"], "data": data, "metadata": {}})
     for output in kept:
         if output["output_type"] == "execute_result":
@@ -200,14 +207,34 @@ def cleaned(outputs: list[Output], scratch: str) -> list[Output]:
     return kept
 
 
+def on_paper(data: str) -> str:
+    """Return a PNG in base64 on white paper, which is readable in a dark page, too; without an alpha channel it is smaller."""
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(base64.b64decode(data)))
+    if picture.mode == "RGBA":
+        paper = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(paper, picture).convert("RGB")
+    picture.save(buffer := io.BytesIO(), "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
 def stable(text: str, scratch: str) -> str:
     """Return `text` without what differs from run to run: addresses of objects, and where the temporary folders are."""
     # one folder below the scratch folder has a random name, or is the cache
     return re.sub(re.escape(scratch) + r"(/[^/\s'\"<>]*)?", "...", ADDRESS.sub("", text))
 
 
-def refused(outputs: list[Output], base: str) -> Iterator[str]:
-    """Yield why the outputs of a cell cannot be saved, with the remedy; `base` is what no output may name."""
+def written(text: str, source: str) -> bool:
+    """Return whether a number or a name is in the source of a cell."""
+    return re.search(rf"(?<![\d.]){re.escape(text)}(?![\d.])", source) is not None
+
+
+def refused(outputs: list[Output], base: str, source: str) -> Iterator[str]:
+    """Yield why the outputs of a cell cannot be saved, with the remedy.
+
+    `base` is a name that no output may contain. A number that is in the cell's `source` was not measured.
+    """
     for output in outputs:
         for kind, value in parts(output).items():
             if not kind.startswith(("text/", "std")):
@@ -217,10 +244,11 @@ def refused(outputs: list[Output], base: str) -> Iterator[str]:
                 yield f"writes to standard error, which JupyterLab shows in red: avoid or capture {text.strip()[:200]!r}"
             elif base in value or str(ROOT) in value:
                 yield "shows a path of this machine: show a name, or a path relative to the notebook's own folder"
-            elif found := DURATION.search(text):
-                yield f"shows a duration or a speed, {found[0]!r}, which differs in each run: show what was done instead"
-            elif found := STAMP.search(text):
-                yield f"shows a time stamp, {found[0]!r}, which differs in each run: leave it out"
+            else:
+                for what, (pattern, remedy) in CHANGING.items():
+                    found = [each[0] for each in re.finditer(pattern, text) if not written(each[1], source)]
+                    if found:
+                        yield f"shows {what}, {found[0]!r}, which differs between runs: {remedy}"
 
 
 # --- running -------------------------------------------------------------------------------------
@@ -276,9 +304,9 @@ def execute(name: str, base: Path, scratch: Path) -> tuple[Notebook, list[str]]:
             if i not in chosen:
                 continue
             outputs = cleaned(ran.cells[chosen.index(i)].outputs, str(scratch))
+            seen = [output for output in outputs if is_shown(cell) or output.get("name") == "stderr"]
             findings += [
-                f"{place(name, i + 1, cell)} {why}"
-                for why in refused([o for o in outputs if is_shown(cell) or o.get("name") == "stderr"], base.name)
+                f"{place(name, i + 1, cell)} {why}" for why in refused(seen, base.name, "".join(cell["source"]))
             ]
             cell["outputs"] = outputs if is_shown(cell) else []
     notebook["metadata"].pop("widgets", None)
@@ -378,8 +406,6 @@ def unknown(root: Path = ROOT) -> list[str]:
 
 def unshown(root: Path = ROOT) -> list[str]:
     """Return findings for examples without an output, for digests without an output, and for notebooks that are too large."""
-    if not (root / DIGESTS).exists():  # nothing was saved yet
-        return []
     noted, findings, total = read_digests(root)["outputs"], [], 0
     names = notebook_paths(root)
     for name, notebook in _readable(root):

@@ -52,10 +52,16 @@ TEMPLATE = """\
 """
 
 
+# The documentation has no files outside of nbs/, so the notebook links to them on GitHub.
+ON_GITHUB = "https://github.com/nantes-summer-workshop/nsw_da_medical_image/blob/main/"
+
+
 def from_root(match: re.Match[str]) -> str:
-    """Return a link that is relative to nbs/ as one that is relative to the folder of the README."""
+    """Return a link that is relative to nbs/, or to a file on GitHub, as one that is relative to the folder of the README."""
     target = match["target"]
-    if not re.match(r"[a-z][a-z0-9+.-]*:|[#/]", target, re.IGNORECASE):
+    if target.startswith(ON_GITHUB):
+        target = target.removeprefix(ON_GITHUB)
+    elif not re.match(r"[a-z][a-z0-9+.-]*:|[#/]", target, re.IGNORECASE):
         target = posixpath.normpath(posixpath.join(posixpath.dirname(INDEX), target))
     return match["before"] + target
 

@@ -265,7 +265,7 @@ def first_error(page: Any) -> str:
 
 
 def red(page: Any) -> list[str]:
-    """What a reader sees in red in the current notebook: errors, standard error, and bars that ended early."""
+    """Return what is red in the current notebook: errors, standard error, and progress bars that ended early."""
     found = []
     for number, cell in enumerate(saved_cells(page), 1):
         for out in cell.get("outputs", []):

@@ -51,10 +51,10 @@ def library(*cells: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 def correct(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project with this repository's settings and checks, and one small module."""
     root = tmp_path_factory.mktemp("correct")
-    for name in ("settings.ini", "pyproject.toml", ".gitignore"):
+    for name in ("settings.ini", "pyproject.toml", ".gitignore", "CITATION.cff", "CHANGELOG.md"):
         shutil.copy(REPO / name, root)
     (root / ".ci").mkdir()
-    for name in ("check.py", "outputs.py", "readme.py"):
+    for name in ("check.py", "outputs.py", "readme.py", "version.py"):
         shutil.copy(REPO / ".ci" / name, root / ".ci")
     write(root / "nbs/index.ipynb", INDEX)
     write(root / "nbs/tools/00_greeting.ipynb", library(new_code_cell('assert greet("you") == "hello you"')))
@@ -190,6 +190,7 @@ PROBLEMS: dict[str, tuple[str, Callable[[Path], None], str]] = {
         "greeting.py differs from what its notebook exports",
     ),
     "version": ("sync", plant_version, "__init__.py differs from what its notebook exports"),
+    "other version": ("version", plant_text("CITATION.cff", "version: 9.9.9\n"), "CITATION.cff has 9.9.9"),
     "missing module": (
         "sync",
         lambda p: (p / PACKAGE / "tools/greeting.py").unlink(),

@@ -451,7 +451,9 @@ def wait_for(condition, seconds=60):
 
 
 def running_workers(process):
-    return [child for child in psutil.Process(process.pid).children(recursive=True) if child.status() != "zombie"]
+    """Return the workers. From Python 3.14 on, one more process starts them, and another one tracks their resources."""
+    children = [child for child in psutil.Process(process.pid).children(recursive=True) if child.status() != "zombie"]
+    return [child for child in children if not child.children() and "resource_tracker" not in " ".join(child.cmdline())]
 
 
 def under_way(process, hidden, workers):

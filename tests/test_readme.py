@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,6 +93,7 @@ def test_links_lead_to_files() -> None:
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if "://" not in target]
     assert len(targets) > 5
     assert [target for target in targets if not (ROOT / target).exists()] == []
+    assert "/blob/" not in text  # a link to a branch leads out of a fork or a release
 
 
 def test_every_notebook_of_the_library_is_told() -> None:
@@ -128,10 +130,11 @@ $ .venv/bin/python -m nsw_da_medical_image.dataset_util.dataset sample-data/extr
             ["test"],
             """\
 $ python3 -m venv .venv
-$ .venv/bin/python -m pip install --quiet --editable .[dev]
+$ .venv/bin/python -m pip install --quiet --editable '.[dev]'
 $ .venv/bin/python .ci/check.py sync unadded clean private
 $ .venv/bin/nbdev_test --flags slow
-$ .venv/bin/python -m pytest
+$ .venv/bin/python -m pytest -m 'not browser'
+$ .venv/bin/python -m pytest -m browser
 """,
         ),
     ],
@@ -147,7 +150,7 @@ def test_start_shows_and_runs_what_it_promises(
     """In a folder where nothing exists yet; the commands are counted instead of run."""
     ran = []
 
-    def count(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    def count(command: list[str], cwd: Path, **_: Any) -> subprocess.CompletedProcess[str]:
         assert cwd == tmp_path
         ran.append(command)
         return subprocess.CompletedProcess(command, 0)
@@ -170,6 +173,20 @@ def test_start_ends_with_the_status_of_what_failed(tmp_path: Path) -> None:
     (tmp_path / ".venv/bin/python").chmod(0o755)
     done = subprocess.run([sys.executable, start], text=True, capture_output=True, check=False)
     assert done.returncode == 7
+
+
+@pytest.mark.parametrize("failing", ["browser", "not browser"])
+def test_start_runs_both_sets_of_tests_and_reports_a_failure_of_either(failing: str, tmp_path: Path) -> None:
+    start = shutil.copy(ROOT / "start.py", tmp_path)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    for name in "python", "nbdev_test":
+        (tmp_path / ".venv/bin" / name).write_text(
+            f'#!/bin/sh\necho "ran $*"\n[ "$*" != "-m pytest -m {failing}" ] || exit 7\n'
+        )
+        (tmp_path / ".venv/bin" / name).chmod(0o755)
+    done = subprocess.run([sys.executable, start, "test"], text=True, capture_output=True, check=False)
+    assert done.returncode == 7
+    assert done.stdout.splitlines()[-3:-1] == ["ran -m pytest -m not browser", "ran -m pytest -m browser"]
 
 
 @pytest.mark.browser

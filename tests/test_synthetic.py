@@ -536,7 +536,7 @@ def test_the_command_makes_a_batch_and_knows_when_there_is_none(saved: Path, tmp
     assert (done.returncode, done.stderr) == (0, "")
     assert (
         done.stdout
-        == f"{folder / 'v1'}: 12 images adopted, t4 F0\n  not adopted, since not an image: BMW.csv, notes.txt, sub\n"
+        == f"{folder / 'v1'}: 12 images adopted, t4 F0\n  not adopted, because not an image: BMW.csv, notes.txt, sub\n"
     )
     assert command(folder).returncode == 0
     spoil(saved)

@@ -236,7 +236,7 @@ def refuse_existing(path: str | os.PathLike) -> None:
 def lock(fd: int) -> bool | None:
     """Lock an open file or folder for as long as its process lives.
 
-    Return False if another process holds the lock, None if locks do not exist: on Windows, and on file systems without
+    Return False if another process holds the lock, None if locks are not available: on Windows, and on file systems without
     them, as some parallel ones. Raises `OSError` if the lock fails for another reason.
     """
     try:

@@ -908,6 +908,5 @@ def main(argv: list[str] | None = None) -> int:
     return parser.run(extract, argv, stopped="the destination is untouched; run the same command to continue")
 
 # %% ../../nbs/dataset_util/05_extract_dataset.ipynb #dafaeaea
-#| eval: false
-if __name__ == "__main__":
+if __name__ == "__main__" and "__file__" in globals():  # not in a notebook
     sys.exit(main())

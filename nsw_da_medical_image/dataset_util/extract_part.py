@@ -184,6 +184,5 @@ def main(argv: list[str] | None = None) -> int:
     return parser.run(extract, argv, wrong=2)
 
 # %% ../../nbs/dataset_util/15_extract_part.ipynb #6a3d3121
-#| eval: false
-if __name__ == "__main__":
+if __name__ == "__main__" and "__file__" in globals():  # not in a notebook
     sys.exit(main())

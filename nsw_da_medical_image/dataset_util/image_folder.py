@@ -321,6 +321,5 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(lambda: _make(args), wrong=2)
 
 # %% ../../nbs/dataset_util/19_image_folder.ipynb #a931f048
-#| eval: false
-if __name__ == "__main__":
+if __name__ == "__main__" and "__file__" in globals():  # not in a notebook
     sys.exit(main())

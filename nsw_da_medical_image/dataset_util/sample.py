@@ -138,6 +138,7 @@ def _write_all(
                 for plane, data in drawn.items():
                     tarballs[plane.folder].add(f"{plane.folder}/{name}/{file}", data)
                 bar.update()
+            bar.update(runs - len(files))  # a quirk may leave out runs
             _write_tables(video, tarballs)
             grades += video.grades
     (folder / GRADES).write_bytes("".join(",".join(row) + "\n" for row in grades).encode())
@@ -251,6 +252,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     return parser.run(make, argv, wrong=2)
 
 # %% ../../nbs/dataset_util/04_sample.ipynb #8f391b61
-#| eval: false
-if __name__ == "__main__":
+if __name__ == "__main__" and "__file__" in globals():  # not in a notebook
     sys.exit(main())

@@ -578,6 +578,7 @@ def _build_all(paths: Sequence[Path]) -> dict[Path, Index]:
                     bar.update(sum(positions.values()) - bar.n)
                     for job in done:
                         job.result()
+                bar.update(total - bar.n)
                 return {path: job.result() for path, job in jobs.items()}
             finally:
                 stop.set()

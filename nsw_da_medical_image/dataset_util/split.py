@@ -557,6 +557,5 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(lambda: _make(args), wrong=2)
 
 # %% ../../nbs/dataset_util/17_split.ipynb #e65ba874
-#| eval: false
-if __name__ == "__main__":
+if __name__ == "__main__" and "__file__" in globals():  # not in a notebook
     sys.exit(main())

@@ -787,7 +787,7 @@ def _adopt(args: argparse.Namespace) -> int:
         return 0
     lines = [f"{target}: {plural(count, 'image')} adopted, {batch.phase} {batch.plane}"]
     lines += [f"  skipped: {name} {why}" for name, why in told["skipped"].items()]
-    lines += [f"  not adopted, since not an image: {first_few(told['left'])}"] if told["left"] else []
+    lines += [f"  not adopted, because not an image: {first_few(told['left'])}"] if told["left"] else []
     show("\n".join(lines))
     return 0
 
@@ -838,6 +838,5 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(lambda: _adopt(args), wrong=2)
 
 # %% ../../nbs/dataset_util/18_synthetic.ipynb #d4dfd804
-#| eval: false
-if __name__ == "__main__":
+if __name__ == "__main__" and "__file__" in globals():  # not in a notebook
     sys.exit(main())

@@ -282,8 +282,15 @@ def progress(iterable: Iterable | None = None, **options: Any) -> Any:
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     in_notebook = type(shell).__name__ == "ZMQInteractiveShell"
     silent = True if sys.stderr is None else None  # None: tqdm finds out whether it is a terminal
+    shown: Any = tqdm.display
+
+    def display(bar: Any, *args: Any, bar_style: str | None = None, **options: Any) -> None:
+        """Remove the bar where tqdm would colour it red."""
+        style = {"close": True} if bar_style == "danger" else {"bar_style": bar_style} if bar_style else {}
+        shown(bar, *args, **options, **style)
+
     # Without a monitor: that is a thread that outlives the bar, and then Python warns of every fork.
-    quiet = type("tqdm", (tqdm,), {"monitor_interval": 0})
+    quiet = type("tqdm", (tqdm,), {"monitor_interval": 0, "display": display})
     return quiet(iterable, disable=False if in_notebook else silent, dynamic_ncols=True, **options)
 
 # %% ../../nbs/dataset_util/00_util.ipynb #a7a5c29c

@@ -565,6 +565,5 @@ def _play(args: argparse.Namespace) -> None:
                 folder.rmdir()
 
 # %% ../../nbs/viewer/01_player.ipynb #27c8775f
-#| eval: false
-if __name__ == "__main__":
+if __name__ == "__main__" and "__file__" in globals():  # not in a notebook
     sys.exit(main())

@@ -456,6 +456,5 @@ def _compare(args: argparse.Namespace) -> None:
     show(f"{args.out}: {both}, distance {found.distance:.2f} (yardstick {found.yardstick:.2f})")
 
 # %% ../../nbs/viewer/02_realism.ipynb #c50da0e1
-#| eval: false
-if __name__ == "__main__":
+if __name__ == "__main__" and "__file__" in globals():  # not in a notebook
     sys.exit(main())
