@@ -622,6 +622,5 @@ def main(argv: list[str] | None = None) -> int:
     return parser.run(work, argv, wrong=2)
 
 # %% ../../nbs/dataset_util/16_dataset.ipynb #12bb7d90
-#| eval: false
-if __name__ == "__main__":
+if __name__ == "__main__" and "__file__" in globals():  # not in a notebook
     sys.exit(main())

@@ -296,6 +296,5 @@ def main(
     return run_command(lambda: _work(args, generate), wrong=2)
 
 # %% ../../nbs/validation/09_experiment.ipynb #dd964254
-#| eval: false
-if __name__ == "__main__":
+if __name__ == "__main__" and "__file__" in globals():  # not in a notebook
     sys.exit(main())

@@ -255,8 +255,11 @@ def _group_html(group: Group, report: Reported, most: int) -> Markup:
     name = f"{group.videos[0]}{group.extent.removeprefix('1 video')}" if len(group.videos) == 1 else group.extent
     line = [
         tag("span", group.severity, class_="nr-badge"),
+        " ",  # also between words where styles are removed, as on GitHub
         tag("code", printable(group.check)),
+        " ",
         tag("span", tag("span", printable(name), class_="nr-extent"), bar),
+        " ",
         tag("span", printable(group.remedy), class_="nr-soft"),
     ]
     rule = CHECKS[group.check].rule if group.check in CHECKS else ""
@@ -328,11 +331,23 @@ def _trace_html(frames: pd.DataFrame | None, shown: WorstFrame) -> Markup | None
     step = -(-len(runs) // _POINTS)
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[::step], y[::step], strict=True))
     spans = [((a - first - 0.5) * scale, (b - a + 1) * scale) for a, b in shown.runs]
-    bands = [tag("rect", x=f"{start:.2f}", width=f"{width:.2f}", y=0, height=32) for start, width in spans]
+    ink = {"fill": "none", "stroke": "currentColor"}  # the colours and the size where styles are removed
+    bands = [
+        tag("rect", x=f"{start:.2f}", width=f"{width:.2f}", y=0, height=32, fill="silver") for start, width in spans
+    ]
     here = f"{(shown.run - first) * scale:.2f}"
-    drawing = [*bands, tag("polyline", points=points), tag("line", x1=here, x2=here, y1=0, y2=32)]
+    drawing = [*bands, tag("polyline", points=points, **ink), tag("line", x1=here, x2=here, y1=0, y2=32, **ink)]
     label = f"{name} over the runs, found: {shortened(ranges_text(shown.runs) or 'all', 60)}"
-    svg = tag("svg", drawing, viewBox="0 0 100 32", preserveAspectRatio="none", role="img", aria_label=label)
+    svg = tag(
+        "svg",
+        drawing,
+        width=200,
+        height=32,
+        viewBox="0 0 100 32",
+        preserveAspectRatio="none",
+        role="img",
+        aria_label=label,
+    )
     return tag("span", svg, tag("span", name), class_=f"nr-trace nr-{shown.severity}")
 
 
@@ -344,10 +359,12 @@ def _frames_html(report: Reported, most: int, buttons: bool) -> Markup | None:
         traced |= trace is not None
         caption = [
             tag("span", tag("strong", printable(shown.video))),
+            " ",
             tag("span", f"RUN {shown.run}, {shown.plane}"),
+            " ",
             tag("span", printable(shown.check), class_=f"nr-badge nr-{shown.severity}"),
         ]
-        inside = [_picture_html(report.dataset, shown), trace, tag("span", caption, class_="nr-caption")]
+        inside = [_picture_html(report.dataset, shown), " ", trace, " ", tag("span", caption, class_="nr-caption")]
         how = _button(shown) if buttons else {}
         items.append(tag("li", tag("button" if buttons else "div", inside, class_="nr-frame", **how)))
     note = "The curve below a picture is a measure of all runs of its video. The runs with the finding are shaded; the line marks the run of the picture."

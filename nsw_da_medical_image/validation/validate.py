@@ -249,6 +249,5 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(lambda: _validate(args, checks, files), stopped="no report was written")
 
 # %% ../../nbs/validation/08_validate.ipynb #3e28770e
-#| eval: false
-if __name__ == "__main__":
+if __name__ == "__main__" and "__file__" in globals():  # not in a notebook
     sys.exit(main())
