@@ -572,6 +572,7 @@ def _parser() -> Parser:
         epilog="Exit status: 0 done, 1 if the data set or its frames are missing, or if a text file is not understood, 2 wrong usage.",
     )
     parser.add_data_set()
+    parser.add_annotations()
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     table = "write the labelled frames to this .csv or .parquet file, one row per frame"
     parser.add_argument("--table", type=filled, metavar="FILE", help=table)
@@ -590,7 +591,7 @@ def _write_table(args: argparse.Namespace) -> int:
     refuse_inside(args.table, args.folder)
     chosen = {name: given for name in _CHOICES if (given := getattr(args, name)) is not None}
     exclude = None if args.exclude is None else expanded(args.exclude)
-    dataset = EmbryoDataset(args.folder)
+    dataset = EmbryoDataset(args.folder, annotations=args.annotations)
     written = write_ground_truth(dataset, args.table, **chosen, exclude=exclude, form=args.form or "full")
     facts = json.dumps({"table": args.table, "frames": written})
     show(facts if args.json else f"{args.table}: {written:,} labelled frames")
@@ -599,7 +600,7 @@ def _write_table(args: argparse.Namespace) -> int:
 
 def _print_summary(args: argparse.Namespace) -> int:
     """Print the summary, and return the exit status: 1 if a file is not understood or all frames are missing."""
-    facts = EmbryoDataset(args.folder).summary()
+    facts = EmbryoDataset(args.folder, annotations=args.annotations).summary()
     show(json.dumps(facts) if args.json else dataset_text(facts))
     if facts["faults"]:
         report_error(f"error: {plural(len(facts['faults']), 'problem')} with files, listed above")

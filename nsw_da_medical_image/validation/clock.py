@@ -485,6 +485,7 @@ def main(argv: list[str] | None = None) -> int:
         epilog="Exit status: 0 done, 1 the job was refused or failed, 2 wrong usage. The data set is only read.",
     )
     parser.add_data_set()
+    parser.add_annotations()
     parser.add_argument(
         "--out", metavar="DIR", help="the folder to create for the proposed annotations; it must not exist"
     )
@@ -494,7 +495,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
     def judge(args: argparse.Namespace) -> None:
-        table = repair_clocks(EmbryoDataset(args.folder), args.out, args.videos)
+        table = repair_clocks(EmbryoDataset(args.folder, annotations=args.annotations), args.out, args.videos)
         if args.json:
             show(table.to_json(orient="records", indent=1))
             return

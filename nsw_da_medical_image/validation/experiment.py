@@ -263,7 +263,8 @@ def _work(args: argparse.Namespace, generate: Generate) -> None:
             extract_dataset(out / "sample" / "archives", folder := out / "sample" / "extracted")
             show("no data set was given, so sample data of 9 videos were made")
         pixels = args.pixels or args.folder is None
-        run_experiment(EmbryoDataset(folder), out, ",".join(args.weights), args.seed, args.frames, pixels, generate)
+        dataset = EmbryoDataset(folder, annotations=args.annotations)
+        run_experiment(dataset, out, ",".join(args.weights), args.seed, args.frames, pixels, generate)
     show(f"done: open {expanded(args.out) / 'index.html'}")
 
 
@@ -288,7 +289,10 @@ def main(
         "--frames", type=int, default=5, metavar="N", help="use N frames of each phase in each video (default: 5)"
     )
     parser.add_argument("--pixels", action="store_true", help="validate the pixels too (hours for the whole data set)")
+    parser.add_annotations()
     args = parser.parse_args(argv)
+    if args.annotations is not None and args.folder is None:
+        parser.error("--annotations needs a data set; sample data have their own")
     if args.seed < 0 or args.frames < 1:
         parser.error("--seed must be 0 or more, and --frames 1 or more")
     with parser.refusing():

@@ -207,7 +207,7 @@ def _validate(args: argparse.Namespace, checks: tuple[str, ...], files: dict[str
         refuse_inside(file, args.folder)
     with ExitStack() as stack:
         hidden = {kind: stack.enter_context(new_file(path)) for kind, path in files.items()}
-        dataset, videos = EmbryoDataset(args.folder), 0
+        dataset, videos = EmbryoDataset(args.folder, annotations=args.annotations), 0
         with suppress(DataError, OSError):  # that they cannot be listed is a finding later
             videos = len(dataset.videos) if args.pixels else 0
         pool = stack.enter_context(_processes(videos, args.workers or cores()))
@@ -231,6 +231,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     folder = "the folder of an extracted data set, of its archives, or of a part of them"
     parser.add_argument("folder", metavar="DIR", help=folder)
+    parser.add_annotations()
     parser.add_argument(
         "--pixels", action="store_true", help="decode and measure every frame too (hours for the whole data set)"
     )
