@@ -977,7 +977,7 @@ def data_commands(library: Library, path: Path) -> Iterator[Case]:
     yield command(library, "dataset", path)
     yield command(library, "dataset", path, "--json")
     yield command(library, "dataset", path, "--table", "table.csv", "--planes", "F0,F15")
-    reports = ("--json", "report.json", "--csv", "report.csv", "--html", "report.html")
+    reports = ("--json-file", "report.json", "--csv", "report.csv", "--html", "report.html")
     yield command(library, "validate", path, *reports)
     if "quirks" not in path.parts:  # for these, `look_at_report` measures the pixels
         yield command(library, "validate", path, "--pixels", "--workers", "1", *reports)
@@ -1070,7 +1070,7 @@ def option_commands(library: Library, folder: Path) -> Iterator[Case]:
     yield command(library, "split", nine, "--out", "split.json")
     yield command(library, "split", nine, "--out", "split.json", "--seed", "4", "--json")
     yield command(library, "split", nine, "--out", "split.json", "--weights", "3,1,1")
-    yield command(library, "validate", nine, "--pixels", "--workers", "2", "--json", "report.json")
+    yield command(library, "validate", nine, "--pixels", "--workers", "2", "--json-file", "report.json")
     yield command(library, "validate", nine)
     yield command(library, "experiment_1", nine, "--out", "out", "--seed", "2", "--frames", "2")
     yield command(library, "experiment_1", nine, "--out", "out", "--pixels", "--frames", "1")
@@ -1109,7 +1109,13 @@ def option_commands(library: Library, folder: Path) -> Iterator[Case]:
     yield command(library, "image_folder", path, path / "out")
     yield command(library, "image_folder", path, "out", before=lambda: Path("out").mkdir())
     checks = ("--checks", "run-gap,siblings"), ("--checks", "run-gasp"), ("--checks", "empty-well"), ("--checks", "")
-    for wrong in (*checks, ("--workers", "0"), ("--json", ""), ("--json", "a", "--csv", "a"), ("--pixels", "--checks")):
+    for wrong in (
+        *checks,
+        ("--workers", "0"),
+        ("--json-file", ""),
+        ("--json-file", "a", "--csv", "a"),
+        ("--pixels", "--checks"),
+    ):
         yield command(library, "validate", path, *wrong)
     yield command(library, "validate", path, "--html", "r.html", before=lambda: Path("r.html").write_text("mine"))
     yield command(library, "validate", path, "--csv", "nowhere/r.csv")
@@ -1165,7 +1171,7 @@ def archive_commands(library: Library, path: Path) -> Iterator[Case]:
     """Yield the cases of the commands that read archives, of which one may be hostile."""
     yield command(library, "extract_dataset", path, "out", "--workers", "1")  # else chance decides what is finished
     yield command(library, "dataset", path)
-    yield command(library, "validate", path, "--json", "report.json")
+    yield command(library, "validate", path, "--json-file", "report.json")
     yield command(library, "extract_part", path, "out", "--planes", "F15", "--videos", "SAM1-2")
     yield command(library, "extract_part", path, "out", "--planes", "F15", "--tolerant")
 

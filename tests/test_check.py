@@ -54,10 +54,11 @@ def correct(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("settings.ini", "pyproject.toml", ".gitignore", "CITATION.cff", "CHANGELOG.md"):
         shutil.copy(REPO / name, root)
     (root / ".ci").mkdir()
-    for name in ("check.py", "outputs.py", "readme.py", "version.py"):
+    for name in ("check.py", "docs.py", "outputs.py", "readme.py", "version.py"):
         shutil.copy(REPO / ".ci" / name, root / ".ci")
     write(root / "nbs/index.ipynb", INDEX)
     write(root / "nbs/tools/00_greeting.ipynb", library(new_code_cell('assert greet("you") == "hello you"')))
+    (root / "nbs/sidebar.yml").write_text("contents: [index.ipynb, tools/00_greeting.ipynb]\n")
     tool(sys.executable, "-m", "ruff", "format", "--quiet", ".ci", cwd=root)  # the format of .ci is not tested here
     nbdev("nbdev_export", root)
     note_outputs(root, "nbs/index.ipynb")
@@ -204,6 +205,7 @@ PROBLEMS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "orphan": ("sync", plant_text(f"{PACKAGE}/tools/old.py", "x = 1\n"), "old.py is not exported by any notebook"),
     "unadded": ("unadded", plant_text(f"{PACKAGE}/tools/new.py", "x = 1\n"), "run git add"),
     "unadded notebook": ("unadded", lambda p: write(p / "nbs/new.ipynb", []), "run git add nbs/new.ipynb"),
+    "not in the sidebar": ("sidebar", lambda p: write(p / "nbs/new.ipynb", []), "nbs/sidebar.yml lacks new.ipynb"),
     "unclean": ("clean", plant_unclean, "run nbdev_clean --fname nbs/tools/00_greeting.ipynb"),
     "no notebook": ("clean", plant_text("nbs/a.ipynb", '{"cells": ['), "a.ipynb cannot be read"),
     "widget state": ("private", plant_widgets, "nbs/tutorials/a.ipynb contains saved widget state"),

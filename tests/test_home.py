@@ -105,7 +105,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str, str]] = {
     ),
     "validate": (
         validate.main,
-        "~/data --csv ~/2/v.csv --json ~/2/v.json --html ~/2/v.html",
+        "~/data --csv ~/2/v.csv --json-file ~/2/v.json --html ~/2/v.html",
         "2/v.html",
     ),
     "compare": (realism.main, "~/data ~/runs --out ~/2/page.html --exclude ~/exclude.csv", "2/page.html"),

@@ -580,7 +580,7 @@ def test_an_address_is_no_path(
         (dataset_command, extracted, "--table", tmp_path / "t.csv", "--exclude", into),
         (split_command, extracted, "--out", tmp_path / "split.json", "--exclude", into),
         (realism, extracted, tmp_path, "--out", into),
-        *((validate_command, extracted, f"--{kind}", into) for kind in ("html", "csv", "json")),
+        *((validate_command, extracted, f"--{kind}", into) for kind in ("html", "csv", "json-file")),
     ):
         status, out, err = run(command, *args)
         assert (status, out, len(err)) == (1, "", 1), (command, out, err)
@@ -593,7 +593,7 @@ def test_nothing_is_written_into_the_data_set(tree: Path, tmp_path: Path, run: R
     (tmp_path / "link").symlink_to(tree)
     for place in tree, tree / "embryo_dataset", tmp_path / "link":
         for command, *args in (
-            *((validate_command, tree, f"--{kind}", place / "new") for kind in ("html", "csv", "json")),
+            *((validate_command, tree, f"--{kind}", place / "new") for kind in ("html", "csv", "json-file")),
             (play_video, tree, "SAM1-2", "--no-open", "--out", place / "new"),
             (realism, tree, tmp_path, "--out", place / "new"),
         ):

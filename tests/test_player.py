@@ -615,7 +615,9 @@ def test_two_displays_stay_in_step(play: Callable[..., Any], small: Path) -> Non
 
 
 @browser_test
-def test_a_reload_brings_the_player_back(play: Callable[..., Any], small: Path) -> None:
+@pytest.mark.parametrize("subshells", ["disabled", "perCommTarget"])
+def test_a_reload_brings_the_player_back(subshells: str, lab: Any, play: Callable[..., Any], small: Path) -> None:
+    lab.set("apputils-extension", "kernels-settings", {"commsOverSubshells": subshells})
     page = play(small, "player = EmbryoPlayer(v, fps=30)\nplayer")
     page.get_by_label("Seek").fill("41")
     settle(page, f"{PLAYER}[data-run='41']")

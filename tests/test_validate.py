@@ -1,5 +1,6 @@
 """Test the whole validation: every check finds only its own defect, nothing raises, any executor works."""
 
+import json
 import os
 import random
 import shutil
@@ -14,11 +15,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import Shared
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageFilter
 
 from nsw_da_medical_image.common.text import DataError, runs_text
 from nsw_da_medical_image.dataset_util.contents import list_frames
@@ -26,6 +29,8 @@ from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
 from nsw_da_medical_image.dataset_util.sample_defects import Planted
+from nsw_da_medical_image.dataset_util.source import FolderSource
+from nsw_da_medical_image.dataset_util.split import make_split
 from nsw_da_medical_image.dataset_util.textfiles import TimeRow, parse_phases
 from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, FocalPlane, released_videos
 from nsw_da_medical_image.validation.checks import (
@@ -64,7 +69,7 @@ PLANTED = {
     "wrong-well": Case("wrong-well", "error", whole=True),
     "duplicate-f0": Case("different-f0", "warning"),
     "stray-file": Case("stray-file", "info"),
-    "doubled-frames": Case("doubled-frames", "error", whole=True),
+    "doubled-frames": Case("doubled-frames", "info", whole=True),
     "empty-file": Case("empty-file", "error"),
     "truncated-jpeg": Case("truncated-jpeg", "error", whole=True),
     "missing-annotation": Case("missing-annotation", "warning"),
@@ -219,6 +224,14 @@ def test_nothing_grave_in_pixels_beyond_what_was_planted(pictured: Tree) -> None
     assert grave(pictured.report) == grave_of(PIXELS, pictured)
 
 
+def test_remedy_is_a_sentence_about_this_severity(planted: Tree) -> None:
+    texts = planted.report.findings[["check", "severity", "remedy"]].drop_duplicates()
+    assert all(text[0].isupper() and text.endswith(".") and "info:" not in text for text in texts["remedy"])
+    past = texts.query("check == 'annotation-past-images'").set_index("severity")["remedy"]
+    assert past["info"] == "Ignore this."
+    assert past["error"] == "Exclude the video, because its labels do not fit its images."
+
+
 def test_clean_sample_has_nothing_above_info(clean: Path) -> None:
     report = validate(clean)
     assert not grave(report)
@@ -229,14 +242,40 @@ def test_real_frames_have_nothing_above_info_but_for_the_known(real_data: Path) 
     """CF946-6 is ten single frames; RUN331 shows an empty well, and RUN300 is out of focus."""
     report = validate(real_data, pixels=True)
     found = grave(report)
-    assert {check for check, video in found if video == "CF946-6"} == {
-        "run-gap",
-        "first-run",
-        "empty-well",
-        "defocused-frames",
-    }
+    assert {check for check, video in found if video == "CF946-6"} == {"empty-well", "defocused-frames"}
+    assert rows(report, "sampled-video") == [("info", "CF946-6", "", "")]
     assert {video for _, video in found} == {"CF946-6"}
     assert [row[3] for row in rows(report, "empty-well") + rows(report, "defocused-frames")] == ["331", "300"]
+    [told] = report.findings.query("check == 'defocused-frames'")[
+        "message"
+    ]  # not its sharpness, which is that of the others
+    assert told == "1 frame out of focus: the rim of the well is not visible, 0.15 (a well has 0.25 or more)"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("check", "change", "found"),
+    [
+        ("frozen-frames", None, 0),
+        ("defocused-frames", lambda image: image.filter(ImageFilter.GaussianBlur(4)), 10),
+        ("defocused-frames", lambda image: image.filter(ImageFilter.GaussianBlur(2)), 0),
+        ("dark-frames", lambda image: image.point(lambda grey: round(grey * 0.22)), 10),
+        ("dark-frames", lambda image: image.point(lambda grey: round(grey * 0.27)), 0),
+    ],
+)
+def test_limits_on_real_frames_are_as_stated(
+    real_data: Path, tmp_path: Path, check: str, change: Callable[[Image.Image], Image.Image] | None, found: int
+) -> None:
+    """Ten frames in the middle are altered, or replaced by the first of them, saved again."""
+    folder = tmp_path / "copy" / "embryo_dataset"
+    shutil.copytree(real_data / "embryo_dataset" / "AB028-6", folder / "AB028-6")
+    paths = [next(folder.glob(f"AB028-6/*_RUN{run}.jpeg")) for run in range(140, 150)]
+    first = Image.open(paths[0]).convert("L")
+    for number, path in enumerate(paths):
+        image = first if change is None else change(Image.open(path).convert("L"))
+        image.save(path, quality=90 - 2 * (number % 2))
+    report = validate(folder.parent, [check, "duplicate-frame"], pixels=True)
+    assert [row[3] for row in rows(report, check)] == ["140-149"] * (found > 0)
 
 
 # --- defects planted by hand ---------------------------------------------------------------------
@@ -358,6 +397,21 @@ def three_siblings(tree: Path) -> list[Row]:
     return [("info", "", "", "")]
 
 
+def some_frames(tree: Path) -> list[Row]:
+    for path in tree.glob(f"embryo_dataset*/{VIDEO}/*.jpeg"):
+        if int(path.stem.rpartition("RUN")[2]) not in (3, 9, 10, 20):
+            path.unlink()
+    return [("info", VIDEO, "", "")]
+
+
+def first_frames(tree: Path) -> list[Row]:
+    """Keep RUN1 to RUN10 of 24; the labels are still those of the whole video."""
+    for path in tree.glob(f"embryo_dataset*/{VIDEO}/*.jpeg"):
+        if int(path.stem.rpartition("RUN")[2]) > 10:
+            path.unlink()
+    return [("info", VIDEO, "", "")]
+
+
 def published(tree: Path) -> list[Row]:
     rename_video(tree, "SAM2-4", "LP284-3")  # tier B, embryo removed at 71.2 hpi
     times = [float(row.split(",")[1]) for row in (tree / TIMES / "LP284-3_timeElapsed.csv").read_text().split()[1:]]
@@ -396,6 +450,7 @@ BY_HAND: dict[str, list[Callable[[Path], list[Row]]]] = {
     "unknown-video": [misspelt_video],
     "missing-video": [nearly_all_videos],
     "unreadable": [twice_a_run, broken_link],
+    "sampled-video": [some_frames, first_frames],
     "linked-entry": [linked_entries],
     "linked-file": [linked_files, linked_everywhere, linked_video, linked_within],
     "missing-plane": [without_plane],
@@ -410,6 +465,8 @@ def test_defect_planted_by_hand_is_found(check: str, plant: Callable[[Path], lis
     assert want
     report = validate(tree)
     assert rows(report, check) == want
+    if check == "sampled-video":
+        assert {name for name, video in grave(report) if video == VIDEO} == set()
     assert_switched_off(check, report, validate(tree, set(CHECKS) - {check}))
 
 
@@ -422,7 +479,8 @@ def test_every_check_has_a_planted_defect() -> None:
 def test_every_check_names_its_rule_its_source_and_a_remedy(check: str) -> None:
     assert CHECKS[check].scope == "pixels" or " Source: " in CHECKS[check].rule
     assert CHECKS[check].rule
-    assert CHECKS[check].remedy
+    assert CHECKS[check].remedy[0].isupper()
+    assert CHECKS[check].remedy.endswith(".")
     assert check == CHECKS[check].name
 
 
@@ -459,7 +517,10 @@ def by_steps(*steps: float) -> VideoFacts:
         ("annotation-past-images", video_of(20, labelled=23), ["info"]),
         ("annotation-past-images", video_of(20, labelled=24), ["error"]),
         ("doubled-frames", video_of(150, range(100)), []),
-        ("doubled-frames", video_of(151, [20 + 1.5 * row for row in range(100)]), ["error"]),  # would end at 245 hpi
+        ("doubled-frames", video_of(151, [20 + 1.5 * row for row in range(100)]), ["info"]),  # ends at 245 hpi
+        ("doubled-frames", video_of(151, [20 + 2.2 * row for row in range(100)]), ["warning"]),  # would end at 350 hpi
+        ("doubled-frames", video_of(1140, [round(0.6 + 0.2515 * row, 1) for row in range(578)]), ["info"]),  # GE218-3
+        ("doubled-frames", video_of(756, [round(0.6 + 0.2515 * row, 1) for row in range(500)]), ["info"]),  # BS777-8
         ("doubled-frames", video_of(151, [20 + 0.25 * row for row in range(100)]), ["info"]),  # at 57.5 hpi
         ("time-step", by_steps(*[1.0] * 9, 4.0), []),  # over by 3 h, yet not over 4 times
         ("time-step", by_steps(*[1.0] * 9, 4.25), ["warning"]),
@@ -504,6 +565,38 @@ def test_published_findings_say_whether_this_copy_confirms_them(tree: Path) -> N
         assert "after 120.0 hpi" in told
 
 
+@pytest.mark.parametrize(
+    ("checks", "read", "listed", "ends"),
+    [
+        (["missing-grade", "siblings"], set(), False, False),
+        (["phase-order", "time-step"], {ANNOTATIONS, TIMES}, False, False),
+        (["run-gap"], {ANNOTATIONS, TIMES}, True, False),
+        (["truncated-jpeg"], {ANNOTATIONS, TIMES}, True, True),
+    ],
+)
+def test_only_what_the_checks_need_is_read(
+    clean: Path, monkeypatch: pytest.MonkeyPatch, checks: list[str], read: set[str], listed: bool, ends: bool
+) -> None:
+    dataset, calls = EmbryoDataset(clean), dict[str, set[str]]()
+    assert list(dataset.videos)  # what lists the videos is not counted
+    for name in "read", "tails", "files":
+        real = getattr(FolderSource, name)
+
+        def call(source: FolderSource, path: str, *more: object, name: str = name, real: Callable = real) -> object:
+            calls.setdefault(name, set()).add(path)
+            return real(source, path, *more)
+
+        monkeypatch.setattr(FolderSource, name, call)
+    report = validate(dataset, checks)
+    assert report.not_run.empty
+    assert {path.partition("/")[0] for path in calls["read"]} == read | {GRADES}
+    assert any(path.count("/") for path in (*calls["files"], *calls.get("tails", ()))) == listed
+    assert ("tails" in calls) == ends
+    everything = validate(dataset)
+    same = everything.findings[everything.findings["check"].isin(checks)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(report.findings, same)
+
+
 @pytest.mark.slow
 def test_a_validation_needs_no_matplotlib() -> None:
     """A training node may have none; figures import it when they are drawn."""
@@ -527,6 +620,21 @@ def test_ordinary_copy_confirms_nothing(tree: Path) -> None:
     (tree / TIMES / "AL884-2_timeElapsed.csv").unlink()
     [told] = validate(tree).findings.query("check == 'known-issue' and video == 'AL884-2'")["message"]
     assert told == "published by the CLEAVE audit (tier A): timeline mismatch (not checked)"
+
+
+@pytest.mark.slow
+def test_empty_well_throughout_confirms_that_a_video_is_blank(tree: Path) -> None:
+    """Published for EJ393-3: a bright well without an embryo from the first frame to the last."""
+    rename_video(tree, VIDEO, "EJ393-3")
+    y, x = np.mgrid[:250, :250]
+    rng = np.random.default_rng(0)
+    well = np.where(np.hypot(x - 125, y - 125) < 105, 130.0, 60.0)
+    for path in tree.glob("embryo_dataset/EJ393-3/*.jpeg"):
+        pixels = np.clip(well + rng.normal(0, 1, well.shape), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(path, quality=90)
+    report = validate(tree, pixels=True, planes="F0")
+    [told] = report.findings.query("check == 'known-issue'")["message"]
+    assert "blank throughout (confirmed by empty-well)" in told
 
 
 def test_published_finding_is_confirmed_by_this_copy(planted: Tree, tmp_path: Path) -> None:
@@ -578,6 +686,176 @@ def test_exclusions_may_name_released_videos_that_are_missing(tree: Path) -> Non
     out = validate(tree).exclude("warning")
     assert released_videos()[0] in set(out["video"])
     assert not len(EmbryoDataset(tree).table(exclude=out))
+
+
+# --- what could not be checked -------------------------------------------------------------------
+
+
+def not_run(report: Report) -> dict[str, set[str]]:
+    """Return the checks that did not run, or not in all videos, by the reason."""
+    return {why: set(found["check"]) for why, found in report.not_run.groupby("why")}
+
+
+CLOCK = {"missing-time", "time-decreasing", "uniform-clock", "time-step", "images-without-time", "annotation-past-time"}
+OF_GRADES = {"missing-grade", "unknown-grade", "duplicate-grade"}
+
+
+def test_full_copy_of_the_sample_lacks_only_released_names(clean: Path) -> None:
+    assert not_run(validate(clean)) == {
+        "no name of the release in this copy": {"missing-video", "known-issue"},
+    }
+
+
+def test_checks_that_could_not_look_do_not_count_as_clean(tree: Path) -> None:
+    """A copy with plane F0 and annotations only, without the annotation of one video, and with four frames of another."""
+    for path in tree.iterdir():
+        if path.name not in ("embryo_dataset", ANNOTATIONS):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    some_frames(tree)
+    (tree / ANNOTATIONS / "SAM1-2_phases.csv").unlink()
+    report = validate(tree)
+    found = not_run(report)
+    assert found["no time files in this copy"] == CLOCK | {"doubled-frames"}
+    assert found["no grades in this copy"] == OF_GRADES
+    assert found["no second plane in this copy"] == {"plane-mismatch"}
+    assert found[f"only a sample of the runs in 1 of 3 videos ({VIDEO})"] == {
+        *("run-gap", "first-run", "annotation-past-images"),
+    }
+    assert "phase-order" in found["no labels in 1 of 3 videos (SAM1-2)"]
+    assert grave(report) == {("missing-annotation", "SAM1-2")}
+    [told] = report.findings.query("check == 'sampled-video'")["message"]
+    assert told == "a sample of 4 of 24 runs (counted by the labels)"
+    silent = report.to_html(pictures=0).partition("Checks that found nothing")[2]
+    assert "frame-name" in silent
+    assert not [check for check in report.not_run["check"] if f"<li>{check}</li>" in silent]
+    assert "no grades in this copy</th><td>missing-grade" in report._repr_html_()
+    assert "no grades in this copy" in report.view().panel.html
+    assert json.loads(report.to_json())["not_run"] == report.not_run.to_dict("records")
+    assert "not run  no grades in this copy: missing-grade, unknown-grade, duplicate-grade" in report.summary()
+
+
+def test_checks_of_pixels_do_not_run_without_a_measured_frame(tree: Path) -> None:
+    shutil.rmtree(frames(tree, "_F15"))
+    report = validate(tree, ["dark-frames", "run-gap"], pixels=True, planes="F15")
+    assert report.not_run.values.tolist() == [["dark-frames", f"no measured frame in 1 of 3 videos ({VIDEO})"]]
+
+
+# --- the table of the whole release ---------------------------------------------------------------
+
+OTHER_CLOCK = ("MM445-2-2", "RC545-2-5")  # times of the camera's clock, labels on a grid of 0.2 h
+OTHER_LABELS = ("EJ393-3", "EH315-3", "EH315-8")  # times of the camera's clock, labels that end after the images
+#: The videos whose times are on an exact grid of 0.2 h.
+UNIFORM = {
+    *(name for name, known in known_issues().items() if "timeline_mismatch" in known.defects),
+    *("FE14-020", "DHDPI042-7", "DHDPI042-8"),
+} - {*OTHER_CLOCK}
+LACKS = {"AAL839-6": 95, "CAV074-9": 464, "RM126-5": 283, "RM126-8": 283, "RC545-2-8": 78, "PMDPI029-1-8": 1}
+TRUNCATED = {name for name, known in known_issues().items() if "truncated_jpeg" in known.defects}
+
+
+class Released(NamedTuple):
+    """A row of the table of the release: images, rows of times and last annotated run, hours per row."""
+
+    images: int
+    rows: int
+    labelled: int
+    step: float
+
+
+def table_of_release() -> dict[str, Released]:
+    """Return a table like that of the release: drawn at random, except for the videos whose numbers are known."""
+    dice, table = random.Random(0), dict[str, Released]()
+    for number, name in enumerate(released_videos()):
+        images = max(466, dice.randint(310, 820)) if name in LACKS else dice.randint(310, 820)
+        rows = images - (dice.randint(1, 120) if number % 2 else 0)
+        table[name] = Released(images, rows, rows + 1, 1 / 3 if number % 5 == 0 else dice.uniform(0.25, 0.2525))
+    for name in UNIFORM:
+        table[name] = Released(400, 500, 500, 0.2)
+    for name in OTHER_CLOCK:
+        table[name] = Released(400, 400, 500, 0.25)
+    for name in OTHER_LABELS:
+        table[name] = Released(400, 400, 410, 0.25)
+    table["AA83-7"] = Released(136, 136, 137, 0.25)  # as many as the shortest video
+    table["GE218-3"] = Released(1140, 578, 579, 0.2515)
+    table["BS777-8"] = Released(756, 500, 501, 0.2515)
+    return table
+
+
+def write_release(root: Path, names: Iterable[str], copies: int) -> None:
+    """Write the folders of some videos in plane F0 without pictures; the first `copies` contain a second copy in F0/."""
+    table = table_of_release()
+    for folder in "embryo_dataset", ANNOTATIONS, TIMES:
+        (root / folder).mkdir(parents=True)
+    for number, name in enumerate(names):
+        told, folder = table[name], root / "embryo_dataset" / name
+        well = {"LV683-2-8": 2, "FE14-020": 1}.get(name) or int(name.replace("T", "").rpartition("-")[2].strip("_"))
+        file = root / "file"
+        file.write_bytes(b"\xff\xd8" if name in TRUNCATED else b"\xff\xd8\xff\xd9")
+        for inner in (folder, folder / "F0")[: 1 + (number < copies)]:
+            inner.mkdir()
+            for run in range(1, told.images + 1):
+                if run != LACKS.get(name):
+                    os.link(file, inner / f"D2013.01.28_S0717_I132_WELL{well}_RUN{run}.jpeg")
+        file.unlink()
+        phases = f"tPNa,11,90\nt2,91,150\nt4,151,{told.labelled}\n" if told.labelled > 150 else "tPNa,11,137\n"
+        (root / ANNOTATIONS / f"{name}_phases.csv").write_text(phases)
+        hours = "".join(f"{row},{18 * (told.images < 900) + told.step * row:.1f}\n" for row in range(told.rows + 1))
+        (root / TIMES / f"{name}_timeElapsed.csv").write_text(f"frame_index,time\n{hours}\n")
+
+
+def assert_release_is_judged(report: Report, names: Iterable[str]) -> None:
+    """Assert which findings a copy of these videos has: exactly the known ones, and no error for labels that fit by RUN."""
+    here = frozenset(names)
+
+    def found(check: str, severity: str) -> set[str]:
+        return {video for rank, video, *_ in rows(report, check) if rank == severity}
+
+    assert found("uniform-clock", "error") == UNIFORM & here
+    assert found("annotation-past-images", "error") == {*UNIFORM, *OTHER_CLOCK, *OTHER_LABELS} & here
+    assert found("truncated-jpeg", "error") == TRUNCATED & here
+    assert found("wrong-well", "error") == {"LV683-2-8"} & here
+    assert found("wrong-well", "info") == {"FE14-020"} & here
+    gaps = {("warning", name, "", str(run)) for name, run in LACKS.items() if run > 1 and name in here}
+    assert {*rows(report, "run-gap")} == gaps
+    assert rows(report, "first-run") == [("info", "PMDPI029-1-8", "", "1")] * ("PMDPI029-1-8" in here)
+    published = {name for name, known in known_issues().items() if known.tier == "A"}
+    assert found("known-issue", "error") == published & here
+    errors = {
+        check for check, severity in report.findings[["check", "severity"]].values.tolist() if severity == "error"
+    }
+    assert errors <= {"uniform-clock", "annotation-past-images", "truncated-jpeg", "wrong-well", "known-issue"}
+    assert {"GE218-3", "BS777-8"} & here <= found("doubled-frames", "info")
+    assert not found("doubled-frames", "error") | found("doubled-frames", "warning") | found("time-step", "warning")
+
+
+def test_table_of_release_is_that_of_the_data_set() -> None:
+    table = table_of_release()
+    images = sorted(told.images for told in table.values())
+    assert (len(table), images[0], images[-1]) == (704, 136, 1140)
+    assert abs(images[352] - 547) < 15
+    assert (len(UNIFORM), len({*UNIFORM, *OTHER_CLOCK, *OTHER_LABELS}), len(TRUNCATED)) == (33, 38, 52)
+
+
+SOME = ("AA83-7", "BS777-8", "FE14-020", "GE218-3", "LV683-2-8", "MM445-2-2", "PMDPI029-1-8", "RM126-5", "RM126-8")
+
+
+def test_labels_that_fit_by_run_are_no_errors(tmp_path: Path) -> None:
+    names = (*SOME, "EJ393-3", "GC340-1", "ALR493-10", "RC545-2-8")
+    write_release(tmp_path / "copy", names, copies=2)
+    report = validate(tmp_path / "copy")
+    assert_release_is_judged(report, names)
+    told = report.findings.query("check == 'doubled-frames'").set_index("video")["message"]
+    assert "1,140 images for 578 rows of the times (1.97 per row)" in told["GE218-3"]
+    assert told["GE218-3"].partition("; ")[2] == "at the step of the rows, 0.251 h, the last image is at 286.7 hpi"
+    assert rows(report, "duplicate-f0") == [("info", name, "F0", "") for name in ("AA83-7", "BS777-8")]
+
+
+@pytest.mark.slow
+def test_whole_release_has_exactly_the_findings_that_it_should(tmp_path: Path) -> None:
+    write_release(tmp_path / "copy", released_videos(), copies=211)
+    report = validate(tmp_path / "copy")
+    assert_release_is_judged(report, released_videos())
+    assert len(rows(report, "duplicate-f0")) == 211
 
 
 # --- whatever is done to a valid tree ------------------------------------------------------------
@@ -969,7 +1247,7 @@ def test_stopped_by_hand_it_keeps_what_was_measured(
 def test_command_reports_and_tells_by_its_status(tree: Path, planted: Tree, tmp_path: Path) -> None:
     """Call it as a user does, with a file for each form."""
     files = {kind: tmp_path / f"report.{kind}" for kind in ("json", "csv", "html")}
-    options = [text for kind, path in files.items() for text in (f"--{kind}", str(path))]
+    options = [text for kind, path in files.items() for text in (f"--{kind}".replace("json", "json-file"), str(path))]
     command = [sys.executable, "-m", "nsw_da_medical_image.validation.validate"]
     done = subprocess.run(
         [*command, str(planted.root), *options], capture_output=True, text=True, timeout=120, check=False
@@ -983,7 +1261,7 @@ def test_command_reports_and_tells_by_its_status(tree: Path, planted: Tree, tmp_
 
 def test_command_refuses_before_it_works(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "old.json").write_text("mine")
-    assert main([str(tree), "--json", str(tmp_path / "old.json"), "--csv", str(tmp_path / "new.csv")]) == 1
+    assert main([str(tree), "--json-file", str(tmp_path / "old.json"), "--csv", str(tmp_path / "new.csv")]) == 1
     out, err = capsys.readouterr()
     assert not out
     assert err.count("\n") == 1
@@ -1000,7 +1278,7 @@ def test_command_stopped_by_hand_leaves_no_file(
 
     monkeypatch.setattr("nsw_da_medical_image.validation.validate.check_video", stop)
     before = set(tmp_path.iterdir())
-    assert main([str(tree), "--json", str(tmp_path / "new.json")]) == 130
+    assert main([str(tree), "--json-file", str(tmp_path / "new.json")]) == 130
     assert "no report was written" in capsys.readouterr().err
     assert set(tmp_path.iterdir()) == before
 
@@ -1010,8 +1288,9 @@ def test_command_stopped_by_hand_leaves_no_file(
     [
         (["--checks", "run-gapp"], "nearest: run-gap"),
         (["--workers", "0"], "--workers is 0"),
-        (["--json", "a", "--html", "a"], "one file"),
-        (["--json", ""], "--json has an empty file name"),
+        (["--json-file", "a", "--html", "a"], "one file"),
+        (["--json-file", ""], "--json-file has an empty file name"),
+        (["--json", "a"], "unrecognized arguments: a"),
         (["--checks", "dark-frames"], "pixels"),
         (["--checks", "run-gap,dark-frames"], "--pixels"),
     ],
@@ -1023,6 +1302,45 @@ def test_command_tells_wrong_usage(
         main([str(tree), *options])
     assert stopped.value.code == 2
     assert told in capsys.readouterr().err
+
+
+def test_json_is_printed_and_read_again(planted: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A report that is read again is the same; it is refused where it is applied to other data."""
+    file = tmp_path / "report.json"
+    assert main([str(planted.root), "--json", "--json-file", str(file)]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err) == (file.read_text(), "")
+    report = Report.read(file)
+    pd.testing.assert_frame_equal(report.findings, planted.report.findings)
+    pd.testing.assert_frame_equal(report.not_run, planted.report.not_run)
+    assert report.made == planted.report.made
+    assert report.made["version"]
+    assert report.made["options"] == {"pixels": False, "planes": []}
+    assert report.to_json() == out
+    assert report.summary() == planted.report.summary()
+    ds = EmbryoDataset(planted.root)
+    assert len(ds.table(exclude=report)) == len(ds.table(exclude=planted.report))
+    assert Report.read(file, ds).dataset is ds
+
+
+def test_report_of_other_data_is_refused(clean: Path, tree: Path, tmp_path: Path) -> None:
+    path = frame(tree, 5)
+    path.write_bytes(b"")
+    report = Report.read(validate(tree).to_json(tmp_path / "report.json"))
+    assert len(EmbryoDataset(clean).table(exclude=report))  # the same videos
+    for each in tree.glob(f"embryo_dataset*/{VIDEO}/*.jpeg"):  # another slide
+        each.rename(each.with_name(each.name.replace("_S", "_S9")))
+    with pytest.raises(DataError, match=f"about other data: the frames of {VIDEO} are "):
+        EmbryoDataset(tree).table(exclude=report)
+    rename_video(tree, VIDEO, "AA83-4")
+    with pytest.raises(DataError, match="about other data, without AA83-4; validate this data set"):
+        EmbryoDataset(tree).table(exclude=report)
+    with pytest.raises(DataError, match="about other data"):
+        make_split(EmbryoDataset(tree), exclude=report)
+    for text in "{}", "[1]", "not json", '{"findings": 3}', "[" * 100_000:
+        (tmp_path / "other.json").write_text(text)
+        with pytest.raises(DataError, match=r"other.json is not a report of validate"):
+            Report.read(tmp_path / "other.json")
 
 
 def test_command_says_in_one_line_that_there_is_no_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,6 +116,8 @@ def exclusion_list(exclude: Exclude, known: Collection[str] | None = None) -> pd
     if isinstance(exclude, os.PathLike):
         return _read(exclude)
     if callable(ask := getattr(exclude, "exclude", None)):
+        if known is not None and callable(refuse := getattr(exclude, "refuse_other_data", None)):
+            refuse(known)
         return exclusion_list(ask())
     if not isinstance(exclude, Iterable) and not hasattr(exclude, "name"):
         kinds = (

@@ -10,13 +10,14 @@ import json
 import os
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from ..common.files import expanded, new_file
+from ..common.files import expanded, new_file, read_utf8
 from nsw_da_medical_image.common.findings import (
     FINDING_COLUMNS,
     Finding,
@@ -26,7 +27,16 @@ from nsw_da_medical_image.common.findings import (
     as_findings,
     findings_table,
 )
-from ..common.text import plural, printable, runs_text, shortened, spreadsheet_safe
+from nsw_da_medical_image.common.text import (
+    DataError,
+    first_few,
+    one_line,
+    plural,
+    printable,
+    runs_text,
+    shortened,
+    spreadsheet_safe,
+)
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.util import FocalPlane, natural_key
 from .checks import NO_VIDEO
@@ -89,6 +99,19 @@ def _group_lines(group: Group, most: int, width: int) -> list[str]:
     return [f"{start}{remedy[0]}".rstrip(), *(" " * len(start) + line for line in remedy[1:])]
 
 
+def _not_run_lines(report: "Report", most: int = 5) -> list[str]:
+    """Return the checks that could not run in at most `most` lines, one per reason."""
+    reasons: dict[str, list[str]] = {}
+    pairs = sorted(report.not_run.values.tolist(), key=lambda pair: not pair[1].endswith("in this copy"))
+    for check, why in pairs:
+        reasons.setdefault(why, []).append(check)
+    lines = [f"{'not run':<8} {printable(why)}: {', '.join(map(printable, names))}" for why, names in reasons.items()]
+    if len(lines) > most:
+        rest = {name for names in list(reasons.values())[most - 1 :] for name in names}
+        lines[most - 1 :] = [f"{'not run':<8} for other reasons: {', '.join(sorted(map(printable, rest)))}"]
+    return [shortened(line, SUMMARY_WIDTH) for line in lines]
+
+
 def _excluded_text(whole: int, part: int) -> str:
     """Return how many videos to exclude as a whole, and how many in part, in words."""
     others = f"some runs or planes of {plural(part, 'other video' if whole else 'video')}"
@@ -101,7 +124,11 @@ def report_text(report: "Report") -> str:
     whole = out.loc[(out["plane"] == "") & (out["runs"] == ""), "video"].nunique()
     part = out["video"].nunique() - whole
     looked, counted = headline(report)
-    room, width = SUMMARY_LINES - 5, max((len(group.part) for group in report.groups), default=0)
+    skipped = _not_run_lines(report)
+    room, width = (
+        SUMMARY_LINES - 5 - len(skipped) - bool(skipped),
+        max((len(group.part) for group in report.groups), default=0),
+    )
     for most in (3, 1):  # whole remedies if they fit, otherwise one line each
         kinds = [line for group in report.groups for line in _group_lines(group, most, width)]
         if len(kinds) <= room:
@@ -114,6 +141,8 @@ def report_text(report: "Report") -> str:
         f"{', '.join(counted)}; {plural(len(report.valid), 'video')} without error or warning",
         heads.rstrip() if kinds else "",
         *(kinds or ["no check found anything"]),
+        *([""] * bool(skipped)),
+        *skipped,
         "",
         f"to exclude because of errors: {_excluded_text(whole, part)}",
     ]
@@ -129,13 +158,24 @@ def _written(text: str, path: str | os.PathLike | None) -> Any:
     return expanded(path)
 
 
+def _prefix(contents: Any, video: str) -> str:
+    """Return date, slide, instrument and well in the names of a video's frames; '' if there are none that can be read."""
+    with suppress(DataError, OSError, KeyError, ValueError):
+        for plane in sorted(contents.planes, key=lambda plane: abs(plane.micrometres)):
+            if video in contents.folders(plane) and len((listing := contents.listing(video, plane)).runs):
+                return listing.prefix
+    return ""
+
+
 class Report:
     """The findings in a data set, as `found`, a list of `Finding`, and as the table `findings`; and what was checked.
 
     `findings` (check, severity, video, plane, runs, message, remedy) may be findings or their table. `frames` are the
     measurements, one row per frame, or None if pixels were not checked; `dataset` is the source of pictures, `checks`
     the names of the checks that ran, `videos` the checked ones (by default all of the data set), `path` the text
-    for titles. Raises `ValueError` if a column is missing.
+    for titles. `not_run` is a table check, why, or such pairs: the checks that could not run, or not in all videos. `made`
+    is the provenance: version, options, and as `data` the start of the names of each video's frames, which identifies it.
+    Raises `ValueError` if a column is missing.
     """
 
     def __init__(
@@ -146,6 +186,8 @@ class Report:
         checks: Iterable[str] = (),
         videos: Iterable[str] | None = None,
         path: str | os.PathLike = "",
+        not_run: pd.DataFrame | Iterable[tuple[str, str]] = (),
+        made: Mapping[str, Any] | None = None,
     ):
         if isinstance(findings, pd.DataFrame):
             if lacking := [name for name in FINDING_COLUMNS if name not in findings]:
@@ -155,10 +197,14 @@ class Report:
             self.found = sorted(as_findings(findings), key=lambda each: each.severity.rank)
             self._findings = findings_table(self.found)
         self.frames = frames
+        self.measured: int | None = None if frames is None else len(frames)
         self.dataset = dataset
+        self.made: dict[str, Any] = dict(made or {})
         self.checks = tuple(checks)
         known = dataset.videos if dataset is not None else {each.video for each in self.found} - {""}
         self.videos = tuple(sorted(known, key=natural_key) if videos is None else videos)
+        pairs = not_run.values.tolist() if isinstance(not_run, pd.DataFrame) else not_run
+        self.not_run = pd.DataFrame(list(pairs), columns=["check", "why"], dtype=str)
         self.path = os.fspath(path) or (dataset.path if dataset is not None else "")
 
     @property
@@ -202,13 +248,52 @@ class Report:
         """Return what to exclude: video, plane ('' for all), runs ('' for every); see `exclusions`."""
         return exclusions(self.found, severity)
 
+    def refuse_other_data(self, data: Any) -> None:
+        """Raise `DataError` if the report is about other data: a data set, its contents, or names of videos.
+
+        A part of the validated videos is accepted. Frames of the videos to exclude must have the same date, slide and well.
+        """
+        here, known = getattr(data, "contents", data), self.made.get("data", {})
+        names: list[str] = list(known)
+        with suppress(DataError, OSError):  # what cannot be listed cannot be compared
+            names = list(getattr(here, "videos", here))
+        new = [name for name in names if name not in known]
+        if known and new:
+            raise DataError(f"this report is about other data, without {first_few(new, 3)}; validate this data set")
+        for name in set(self.exclude()["video"]) & set(names) if hasattr(here, "listing") else ():
+            found = _prefix(here, name)
+            if found and known.get(name) and found != known[name]:
+                differ = f"the frames of {name} are {found}_..., here and {known[name]}_... there"
+                raise DataError(f"this report is about other data: {differ}; validate this data set")
+
+    @classmethod
+    def read(cls, path: str | os.PathLike, dataset: EmbryoDataset | None = None) -> "Report":
+        """Return the report in a file that `to_json` or the command wrote, without the measurements of its frames.
+
+        `dataset` is the source of pictures. Raises `DataError` if the file is not a report, or is about other data.
+        """
+        try:
+            told = json.loads(read_utf8(path))
+            found = as_findings(pd.DataFrame(told["findings"], columns=list(FINDING_COLUMNS), dtype=str))
+            pairs = [(row["check"], row["why"]) for row in told["not_run"]]
+            own: dict[str, Any] = {"path": told["path"], "not_run": pairs, "made": told["made"]}
+            report = cls(found, None, dataset, told["checks"], told["videos"], **own)
+            report.measured = told["frames_measured"]
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise DataError(f"{os.fspath(path)} is not a report of validate ({one_line(error)})") from error
+        if dataset is not None:
+            report.refuse_other_data(dataset)
+        return report
+
     def to_json(self, path: str | os.PathLike | None = None) -> Any:
-        """Return the report as JSON: the text, or the new file `path` that contains it."""
+        """Return the report as JSON: the text, or the new file `path` that contains it, which `read` reads."""
         told = {
             "path": self.path,
+            "made": self.made,
             "videos": self.videos,
             "checks": self.checks,
-            "frames_measured": None if self.frames is None else len(self.frames),
+            "not_run": self.not_run.to_dict("records"),
+            "frames_measured": self.measured,
             "counts": self.counts,
             "findings": self.findings[list(FINDING_COLUMNS)].to_dict("records"),
             "exclude": self.exclude().to_dict("records"),

@@ -172,10 +172,12 @@ class Reported(Protocol):
 
     found: list[Finding]
     frames: pd.DataFrame | None
+    measured: int | None  # frames, None if pixels were not checked
     dataset: EmbryoDataset | None
     checks: tuple[str, ...]
     videos: tuple[str, ...]
     path: str
+    not_run: pd.DataFrame  # check, why
 
     @property
     def groups(self) -> "list[Group]": ...
@@ -190,8 +192,10 @@ class Reported(Protocol):
 
 def headline(report: Reported) -> tuple[str, list[str]]:
     """Return the extent of the validation, and the number of findings of each severity, in words."""
-    pixels = "pixels not checked" if report.frames is None else f"{plural(len(report.frames), 'frame')} measured"
-    looked = f"{plural(len(report.videos), 'video')}, {plural(len(report.checks), 'check')}, {pixels}"
+    pixels = "pixels not checked" if report.measured is None else f"{plural(report.measured, 'frame')} measured"
+    skipped = report.not_run["check"].nunique()
+    checks = plural(len(report.checks), "check") + (f" ({skipped} not run, or not in all videos)" if skipped else "")
+    looked = f"{plural(len(report.videos), 'video')}, {checks}, {pixels}"
     counted = []
     for severity, count in report.counts.items():
         number = plural(count, severity)
@@ -372,6 +376,16 @@ def _frames_html(report: Reported, most: int, buttons: bool) -> Markup | None:
     return tag("div", told, tag("ul", items, class_="nr-frames")) if items else None
 
 
+def _not_run_html(report: Reported) -> Markup | None:
+    """Return the reasons why checks did not run, or not in all videos, with these checks; None if all ran."""
+    body = [
+        [tag("th", printable(str(why)), scope="row"), tag("td", printable(", ".join(rows["check"])))]
+        for why, rows in report.not_run.groupby("why", sort=False)
+    ]
+    heads = [tag("th", name, scope="col") for name in ("the data has", "not checked there")]
+    return _scroll("What could not be checked", table(body, heads, class_="nr-list")) if body else None
+
+
 def _title(report: Reported) -> str:
     """Return the title of a report, with the name of its data set."""
     return f"Validation of {(os.path.basename(os.path.abspath(report.path)) if report.path else '') or 'a data set'}"
@@ -386,16 +400,17 @@ def _report_html(
     level: int = 1,
     buttons: bool = False,
 ) -> Markup:
-    """Return a report as an element: counts, kinds of findings, heat map, silent checks, the worst frames.
+    """Return a report as an element: counts, kinds of findings, heat map, checks that could not run, silent checks, the worst frames.
 
     Shows at most so many `rows` of a kind, `videos` of the map and `pictures`, without folders of this machine. `level`
     is that of the first heading. With `buttons`, pictures and the names of videos are buttons.
     """
     kinds = [_group_html(group, report, rows) for group in report.groups]
-    silent = sorted(set(report.checks) - {finding.check for finding in report.found})
+    silent = sorted(set(report.checks) - {finding.check for finding in report.found} - {*report.not_run["check"]})
     sections = {
         "Findings": tag("div", kinds, class_="nr-groups") if kinds else tag("p", "No check found anything."),
         "Videos and checks": _heat_html(report, videos, buttons),
+        "What could not be checked": _not_run_html(report),
         "Checks that found nothing": tag("ul", [tag("li", name) for name in silent], class_="nr-silent")
         if silent
         else None,

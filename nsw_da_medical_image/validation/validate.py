@@ -10,25 +10,27 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import get_context
 from signal import SIG_IGN, SIGINT, signal
 from threading import current_thread, main_thread
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pandas as pd
 
 # %% ../../nbs/validation/08_validate.ipynb #4046475c
 import nsw_da_medical_image.validation.clock  # noqa: F401  (it adds its checks)
+from .. import __version__
 from ..common.files import new_file, refuse_inside
 from ..common.findings import Finding, Severity
-from ..common.text import DataError, nearest, one_line, show
+from ..common.text import DataError, first_few, nearest, one_line, plural, show
 from ..dataset_util.contents import Planes, require_dataset
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.util import FocalPlane, UnknownName, cores, one_or_several, progress
-from .checks import CHECKS, VideoFacts, read_dataset, read_video
+from .checks import CHECKS, DatasetFacts, VideoFacts, read_dataset, read_video
 from .pixels import PixelFacts, measure_video
 from .report import Report
 
@@ -66,15 +68,17 @@ class VideoTask(NamedTuple):
 
 
 class VideoResult(NamedTuple):
-    """The findings in one video, and the measures of its frames if pixels were checked."""
+    """The findings in one video, the measures of its frames if pixels were checked, what checks lacked, and what identifies it."""
 
     found: list[Finding]
     frames: pd.DataFrame | None = None
+    lacking: Mapping[str, str] = MappingProxyType({})  # by check that did not run: 'no times'
+    prefix: str = ""  # date, slide, instrument and well in the names of its frames
 
 
 def _read(task: VideoTask) -> tuple[VideoFacts, pd.DataFrame | None]:
     """Return the facts of a task's video, and the measures of its frames, or None if no frame was measured."""
-    facts = read_video(task.dataset, task.video, task.planes, task.strays)
+    facts = read_video(task.dataset, task.video, task.planes, task.strays, task.checks)
     parts: list[pd.DataFrame] = []
     problems: list[tuple[str, str]] = []
     for plane in task.measured:
@@ -89,25 +93,46 @@ def _read(task: VideoTask) -> tuple[VideoFacts, pd.DataFrame | None]:
 
 
 def check_video(task: VideoTask) -> VideoResult:
-    """Return the findings of a task's checks in its video."""
+    """Return the findings of a task's checks in its video; those that lack data do not run."""
     facts, frames = _read(task)
     seen = None
     if frames is not None and len(frames):
         seen = PixelFacts(facts.name, list(facts.annotation.rows), frames)
-    scopes = {name: CHECKS[name].scope for name in task.checks}
+    scopes = {name: CHECKS[name].scope for name in task.checks if CHECKS[name].scope != "dataset"}
+    lacking = {name: CHECKS[name].lacks(facts) for name in scopes}
+    lacking |= {name: "no measured frame" for name, scope in scopes.items() if scope == "pixels" and seen is None}
+    lacking = {name: lack for name, lack in lacking.items() if lack}
     found: list[Finding] = []
     for name, scope in scopes.items():
-        given = {"video": facts, "pixels": seen}.get(scope)
-        if given is not None:
-            found += CHECKS[name].find(given)
+        if scope in ("video", "pixels") and name not in lacking:
+            found += CHECKS[name].find(facts if scope == "video" else seen)
     middle = frames is not None and frames.loc[frames["plane"] == FocalPlane.F0, "mean"].notna().mean() > 0.5
-    ran = frozenset(name for name, scope in scopes.items() if scope != "pixels" or middle)
+    ran = frozenset(name for name, scope in scopes.items() if name not in lacking and (scope != "pixels" or middle))
     facts = facts._replace(found=tuple(found), ran=ran)
-    for name in (name for name, scope in scopes.items() if scope == "findings"):
+    for name in (name for name, scope in scopes.items() if scope == "findings" and name not in lacking):
         found += CHECKS[name].find(facts)
-    return VideoResult(found, frames)
+    full = sorted(facts.planes, key=lambda each: abs(FocalPlane(each).micrometres))
+    prefixes = [facts.planes[plane].listing.prefix for plane in full if len(facts.planes[plane].listing.runs)]
+    return VideoResult(found, frames, lacking, next(iter(prefixes), ""))
 
 # %% ../../nbs/validation/08_validate.ipynb #24eea781
+def _not_run(facts: DatasetFacts, results: list[VideoResult], checks: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the checks that did not run, or not in all videos, and why: ('time-step', 'no times in this copy')."""
+    for name in checks:
+        if CHECKS[name].scope == "dataset" or not facts.videos:
+            missing = CHECKS[name].lacks(facts) if CHECKS[name].scope == "dataset" else "no video"
+            if missing:
+                yield name, f"{missing} in this copy"
+            continue
+        videos: dict[str, list[str]] = {}
+        for video, result in zip(facts.videos, results, strict=True):
+            if lack := result.lacking.get(name, ""):
+                videos.setdefault(lack, []).append(video)
+        for lack, lacking in videos.items():
+            some = f"{len(lacking):,} of {plural(len(results), 'video')} ({first_few(lacking, 3)})"
+            yield name, f"{lack} in {'this copy' if len(lacking) == len(results) else some}"
+
+
 def _check_here(tasks: list[VideoTask], workers: int | None) -> Iterator[VideoResult]:
     """Yield the result of each video, in turn or in `workers` threads, by default several if the first video had to wait."""
     began, worked = time.perf_counter(), time.thread_time()
@@ -147,7 +172,8 @@ def validate(
     facts = read_dataset(dataset)
     threads = 1 if executor is not None else workers or cores()
     tasks = []
-    for video in facts.videos:
+    reads = any(CHECKS[name].scope != "dataset" for name in chosen)
+    for video in facts.videos if reads else ():
         here = tuple(facts.planes_of(video))
         own = tuple(plane for plane in measured if pixels and plane in here)
         tasks.append(VideoTask(dataset, video, here, facts.strays.get(video, ()), chosen, own, threads))
@@ -159,7 +185,13 @@ def validate(
     frames = [video.frames for video in results if video.frames is not None]
     table = pd.concat(frames, ignore_index=True) if frames else None
     whole = not {entry for entry, _ in facts.refused} & {plane.folder for plane in dataset.planes}  # else: no pictures
-    return Report(found, table, dataset if whole else None, chosen, facts.videos, dataset.path)
+    skipped = list(_not_run(facts, results, chosen))
+    names = dict.fromkeys(facts.videos, "") | {
+        task.video: each.prefix for task, each in zip(tasks, results, strict=True)
+    }
+    options = {"pixels": pixels, "planes": [str(plane) for plane in measured] if pixels else []}
+    made = {"version": __version__, "options": options, "data": names}
+    return Report(found, table, dataset if whole else None, chosen, facts.videos, dataset.path, skipped, made)
 
 # %% ../../nbs/validation/08_validate.ipynb #191ecb78
 from ..common.command import Parser, Several, begin_worker, run_command, undisturbed
@@ -193,9 +225,10 @@ def _processes(videos: int, workers: int) -> Iterator[Executor | None]:
 
 def _files(parser: Parser, args: argparse.Namespace) -> dict[str, str]:
     """Return the files to write by their kind, 'json', 'csv' or 'html'; exit with status 2 if they cannot be meant."""
-    files = {kind: path for kind in ("json", "csv", "html") if (path := getattr(args, kind)) is not None}
-    if unnamed := [kind for kind, path in files.items() if not path]:
-        parser.error(f"--{unnamed[0]} has an empty file name; is a variable unset?")
+    options = {"json": "json_file", "csv": "csv", "html": "html"}
+    files = {kind: path for kind, name in options.items() if (path := getattr(args, name)) is not None}
+    if unnamed := [options[kind] for kind, path in files.items() if not path]:
+        parser.error(f"--{unnamed[0].replace('_', '-')} has an empty file name; is a variable unset?")
     if len({os.path.realpath(os.path.expanduser(path)) for path in files.values()}) < len(files):
         parser.error("two reports cannot be written to one file; give each its own name")
     return files
@@ -215,7 +248,7 @@ def _validate(args: argparse.Namespace, checks: tuple[str, ...], files: dict[str
         for kind, path in hidden.items():
             text = getattr(report, f"to_{kind}")()
             path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-    show(report.summary())
+    show(report.to_json().rstrip("\n") if args.json else report.summary())
     return int(any(finding.severity != Severity.info for finding in report.found))
 
 
@@ -236,9 +269,9 @@ def main(argv: list[str] | None = None) -> int:
         "--pixels", action="store_true", help="decode and measure every frame too (hours for the whole data set)"
     )
     parser.add_argument("--checks", action=Several, metavar="CHECK", help="run only these checks")
-    for kind in ("json", "csv", "html"):
-        written = f"write the report as {kind.upper()} to a new file"
-        parser.add_argument(f"--{kind}", type=str, metavar="FILE", help=written)
+    parser.add_argument("--json", action="store_true", help="print the report as JSON instead of the summary")
+    for option, kind in ("--json-file", "JSON"), ("--csv", "CSV"), ("--html", "HTML"):
+        parser.add_argument(option, type=str, metavar="FILE", help=f"write the report as {kind} to a new file")
     workers = "number of threads, or of processes if pixels of many videos are measured (default: one per core)"
     parser.add_number("--workers", metavar="N", help=workers)
     args = parser.parse_args(argv)

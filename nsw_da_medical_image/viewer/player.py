@@ -409,16 +409,16 @@ class EmbryoPlayer(anywidget.AnyWidget):
     def _read(self, frame: Frame) -> tuple[bytes, str]:
         return read_frame(self.videos[frame[0]], *frame[1:])
 
-    def _send(self, msg: Any, buffers: Any = None) -> None:
-        """Send a message to the browser, which may answer through any subshell.
+    def open(self) -> None:
+        """Open the connection to the browser, which may answer through any subshell.
 
-        ipykernel (7.4) remembers the subshell of the request that a message belongs to, and sends the next messages of the
-        browser there. For a message from a thread, that request is the latest one of any page. If its subshell has been
-        closed, as after a reload, the kernel refuses all messages to this widget. So let ipykernel forget it.
+        ipykernel (7.4) sends the browser's messages to the subshell of the request to which the last message belonged. For
+        a message from a thread, this is the latest request of any page. If its subshell has been closed, as after a reload,
+        the kernel refuses all messages to this widget. Without this function, the browser's own choice counts.
         """
-        super()._send(msg, buffers)
-        with contextlib.suppress(AttributeError):
-            del self.comm._reply_subshell_id
+        super().open()
+        if self.comm is not None:
+            self.comm._reply_subshell_for = None
 
     def _push(self) -> None:
         self._delivery.push(needed(self.videos, self.plane, self.value), spare(self.videos, self.plane))
