@@ -148,7 +148,10 @@ def test_validate_reports_labels_on_another_clock(rewritten: EmbryoDataset, real
         [name, video] for name in names for video in ("AA83-7", "AB028-6")
     ]
     assert found.severity.unique().tolist() == ["warning"]
-    assert validate(EmbryoDataset(real_data), checks=names, pixels=True, planes=["F0"]).findings.empty
+    real = validate(EmbryoDataset(real_data), checks=names, pixels=True, planes=["F0"])
+    assert real.findings.empty
+    assert real.not_run["check"].tolist() == names  # ten single frames of one video cannot be judged
+    assert real.not_run["why"].str.contains("100 measured runs .* in 1 of 3 videos .CF946-6").all()
 
 
 def test_the_command_writes_the_proposed_labels(rewritten: EmbryoDataset, tmp_path: Path, capsys) -> None:

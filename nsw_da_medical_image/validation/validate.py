@@ -22,7 +22,6 @@ from typing import NamedTuple
 import pandas as pd
 
 # %% ../../nbs/validation/08_validate.ipynb #4046475c
-import nsw_da_medical_image.validation.clock  # noqa: F401  (it adds its checks)
 from .. import __version__
 from ..common.files import new_file, refuse_inside
 from ..common.findings import Finding, Severity
@@ -31,6 +30,7 @@ from ..dataset_util.contents import Planes, require_dataset
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.util import FocalPlane, UnknownName, cores, one_or_several, progress
 from .checks import CHECKS, DatasetFacts, VideoFacts, read_dataset, read_video
+from .clock import MOVEMENT_CHECKS, why_not_judged
 from .pixels import PixelFacts, measure_video
 from .report import Report
 
@@ -101,6 +101,8 @@ def check_video(task: VideoTask) -> VideoResult:
     scopes = {name: CHECKS[name].scope for name in task.checks if CHECKS[name].scope != "dataset"}
     lacking = {name: CHECKS[name].lacks(facts) for name in scopes}
     lacking |= {name: "no measured frame" for name, scope in scopes.items() if scope == "pixels" and seen is None}
+    if seen is not None and (moving := [name for name in MOVEMENT_CHECKS if name in scopes]):
+        lacking |= dict.fromkeys(moving, why_not_judged(seen))
     lacking = {name: lack for name, lack in lacking.items() if lack}
     found: list[Finding] = []
     for name, scope in scopes.items():
