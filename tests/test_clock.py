@@ -179,6 +179,9 @@ def test_repaired_labels_are_used_and_judged(rewritten: EmbryoDataset, real_data
     assert set(before.exclude()["video"]) == {"AA83-7", "AB028-6"}
     report = validate(repaired, checks=names, pixels=True, planes=["F0"])
     assert report.findings.query("severity != 'info'").empty
+    plain, own = (validate(each, checks=["uniform-clock"]).findings for each in (rewritten, repaired))
+    assert plain.severity.tolist() == ["error", "error"]
+    assert own.severity.tolist() == ["info", "info"]
     table = repaired.table(["AA83-7", "AB028-6"], exclude=report)
     assert table["labels"].eq(str(tmp_path / "repaired")).all()
     truth = EmbryoDataset(real_data).table(["AA83-7", "AB028-6"])
@@ -195,6 +198,20 @@ def test_a_published_cut_off_is_mapped_with_the_phases(
     monkeypatch.setattr(clock, "known_issues", lambda: {"AA83-7": issue})
     assert propose_clock(rewritten["AA83-7"]).cutoff == 200  # hour 50 is row 250
     assert propose_clock(rewritten["AB028-6"]).cutoff is None
+
+
+@pytest.mark.parametrize(
+    ("defects", "severity"), [(("timeline_mismatch",), "info"), (("timeline_mismatch", "no_division"), "error")]
+)
+def test_a_published_clock_is_information_if_the_labels_are_replaced(
+    rewritten: EmbryoDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defects: tuple[str, ...], severity: str
+) -> None:
+    monkeypatch.setattr(checks, "known_issues", lambda: {"AA83-7": checks.KnownIssue("A", defects, None)})
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "AA83-7_phases.csv").write_text("t2,98,171\n")
+    own = EmbryoDataset(rewritten.root, annotations=tmp_path / "own")
+    found = [validate(each, checks=["known-issue"]).findings.severity.tolist() for each in (rewritten, own)]
+    assert found == [["error"], [severity]]
 
 
 # The power of the method ---------------------------------------------------------------------------------------------
