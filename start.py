@@ -1,10 +1,10 @@
-"""Try the library on invented embryos, or run its tests. Nothing outside of this folder changes.
+"""Try the library on invented embryos, or run its tests. Nothing outside of this folder is installed or changed, except caches.
 
     python3 start.py         make the environment .venv, install the library into it, write sample archives into
                              sample-data, extract them, and summarise them
     python3 start.py test    also install what the tests need; run the checks, all notebooks and all tests
 
-What exists already is used as it is: the second time, only the summary is printed.
+What exists already is used as it is: the second time, start.py only updates the installation and prints the summary.
 """
 
 import os
@@ -61,7 +61,7 @@ def install(what):
         )
     if sys.version_info < (3, 11):  # noqa: UP036  # an older Python shall get this sentence, not an error
         sys.exit("start.py: Python 3.11 or newer is needed, this is " + sys.version.split()[0])
-    if not PYTHON.exists():
+    if not (SCRIPTS / "pip").exists():  # also if an earlier attempt was interrupted
         try:
             import ensurepip  # noqa: F401
         except ImportError:
@@ -100,7 +100,8 @@ if __name__ == "__main__":
         elif sys.argv[1:] == ["test"]:
             test()
         else:
-            print(__doc__.strip())
-            sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
+            asked = sys.argv[1:] in (["-h"], ["--help"])
+            print(__doc__.strip(), file=sys.stdout if asked else sys.stderr)
+            sys.exit(0 if asked else 2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,6 +1,7 @@
 """Test that each check of .ci/check.py finds its problem, in a small project made for the purpose."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -177,6 +178,7 @@ def plant_cells(*sources: str) -> Callable[[Path], None]:
     return lambda project: write(project / "nbs/tools/00_greeting.ipynb", cells)
 
 
+DATE = re.search(r"^## \S+ - (\S+)$", (REPO / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)[1]
 UNTYPED = 'def wrong() -> int:\n    return "one"\n'
 PICTURE = "image/png"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -191,7 +193,16 @@ PROBLEMS: dict[str, tuple[str, Callable[[Path], None], str]] = {
         "greeting.py differs from what its notebook exports",
     ),
     "version": ("sync", plant_version, "__init__.py differs from what its notebook exports"),
-    "other version": ("version", plant_text("CITATION.cff", "version: 9.9.9\n"), "CITATION.cff has 9.9.9"),
+    "other version": (
+        "version",
+        plant_text("CITATION.cff", f"version: 9.9.9\ndate-released: {DATE}\n"),
+        "CITATION.cff has 9.9.9",
+    ),
+    "other date": (
+        "version",
+        plant_text("CITATION.cff", "version: 0.1.0\ndate-released: 1999-01-01\n"),
+        "the dates in CITATION.cff and CHANGELOG.md differ",
+    ),
     "missing module": (
         "sync",
         lambda p: (p / PACKAGE / "tools/greeting.py").unlink(),

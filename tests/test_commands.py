@@ -34,6 +34,7 @@ MODULES = {
     "split": f"{PACKAGE}.dataset_util.split",
     "synthetic": f"{PACKAGE}.dataset_util.synthetic",
     "image_folder": f"{PACKAGE}.dataset_util.image_folder",
+    "clock": f"{PACKAGE}.validation.clock",
     "validate": f"{PACKAGE}.validation.validate",
     "compare": f"{PACKAGE}.viewer.realism",
     "experiment_1": "experiment_1",
@@ -106,6 +107,7 @@ def arguments(name: str, top: Path, out: Path) -> list[str]:
         "split": [data, "--out", str(out), "--weights", "1,1,1"],
         "synthetic": [runs],
         "image_folder": [data, str(out), "--planes", "F0", "--tolerant"],
+        "clock": [data, "--out", str(out)],
         "validate": [data, "--pixels", "--workers", "2", "--html", str(out), "--csv", f"{out}.csv"],
         "compare": [data, runs, "--out", str(out)],
         "experiment_1": [data, "--out", str(out), "--frames", "1"],
@@ -157,6 +159,7 @@ TARGETS = {
     "split": ("nsw_da_medical_image.dataset_util.contents.Contents.listing", 4),
     "synthetic": (f"{MODULES['synthetic']}._look", 12),
     "image_folder": (f"{MODULES['image_folder']}._write_image", 40),
+    "clock": (f"{MODULES['clock']}.propose_clock", 3),
     "validate": (f"{MODULES['validate']}.check_video", 3),
     "compare": (f"{MODULES['compare']}.compare", 1),
     "experiment_1": (f"{PACKAGE}.validation.experiment.make_image_folder", 1),
@@ -645,3 +648,29 @@ def test_json_in_a_page_ends_no_script() -> None:
     assert "<" not in text
     assert text.isascii()
     assert json.loads(text) == value
+
+
+# --- other annotations -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["dataset", "split", "image_folder", "validate", "compare", "clock", "experiment_1", "play_video"]
+)
+def test_a_folder_of_annotations_that_does_not_exist_is_refused(
+    work: Path, tmp_path: Path, capsys: Any, name: str
+) -> None:
+    nowhere = str(tmp_path / "nowhere")
+    assert run(name, [*arguments(name, work, tmp_path / "out"), "--annotations", nowhere]) == 1
+    assert f"{nowhere} does not exist" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_command_reads_other_annotations(work: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "SAM1-2_phases.csv").write_text("t4,5,9\n")
+    table = tmp_path / "table.csv"
+    options = ["--table", str(table), "--videos", "SAM1-2", "--planes", "F0"]
+    assert run("dataset", [str(work / "data"), *options, "--annotations", str(tmp_path / "own")]) == 0
+    rows = pd.read_csv(table)
+    assert rows["identifier"].str.rpartition("_")[2].astype(int).tolist() == [5, 6, 7, 8, 9]
+    assert rows["phase"].unique().tolist() == ["t4"]

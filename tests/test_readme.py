@@ -167,10 +167,11 @@ def test_start_shows_and_runs_what_it_promises(
 def test_start_ends_with_the_status_of_what_failed(tmp_path: Path) -> None:
     start = shutil.copy(ROOT / "start.py", tmp_path)  # without setup.py beside it, pip fails
     done = subprocess.run([sys.executable, start, "wrong"], text=True, capture_output=True, check=False)
-    assert (done.returncode, "python3 start.py test" in done.stdout) == (2, True)
+    assert (done.returncode, "python3 start.py test" in done.stderr) == (2, True)
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    (tmp_path / ".venv/bin/python").write_text("#!/bin/sh\nexit 7\n")
-    (tmp_path / ".venv/bin/python").chmod(0o755)
+    for name in "pip", "python":
+        (tmp_path / ".venv/bin" / name).write_text("#!/bin/sh\nexit 7\n")
+        (tmp_path / ".venv/bin" / name).chmod(0o755)
     done = subprocess.run([sys.executable, start], text=True, capture_output=True, check=False)
     assert done.returncode == 7
 
@@ -179,7 +180,7 @@ def test_start_ends_with_the_status_of_what_failed(tmp_path: Path) -> None:
 def test_start_runs_both_sets_of_tests_and_reports_a_failure_of_either(failing: str, tmp_path: Path) -> None:
     start = shutil.copy(ROOT / "start.py", tmp_path)
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    for name in "python", "nbdev_test":
+    for name in "pip", "python", "nbdev_test":
         (tmp_path / ".venv/bin" / name).write_text(
             f'#!/bin/sh\necho "ran $*"\n[ "$*" != "-m pytest -m {failing}" ] || exit 7\n'
         )

@@ -471,7 +471,8 @@ def test_defect_planted_by_hand_is_found(check: str, plant: Callable[[Path], lis
 
 
 def test_every_check_has_a_planted_defect() -> None:
-    assert set(PLANTED) | set(BY_HAND) | set(PIXELS) == set(CHECKS)
+    moved = {"labels-elsewhere", "first-division-elsewhere"}  # planted in test_clock.py
+    assert set(PLANTED) | set(BY_HAND) | set(PIXELS) | moved == set(CHECKS)
 
 
 @pytest.mark.parametrize("check", CHECKS)

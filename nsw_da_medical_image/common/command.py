@@ -78,6 +78,11 @@ class Parser(argparse.ArgumentParser):
         folder = "the folder of an extracted data set or of the archives, complete or in part"
         self.add_argument("folder", type=filled, help=folder)
 
+    def add_annotations(self) -> None:
+        """Add the option `--annotations`: a folder of other annotations."""
+        other = "read annotations, <video>_phases.csv, from this folder; other videos keep the published ones"
+        self.add_argument("--annotations", metavar="DIR", help=other)
+
     def add_number(self, name: str, least: int = 1, **options: Any) -> None:
         """Add an option that takes a whole number of at least `least`."""
         self.least[self.add_argument(name, type=int, **options).dest] = least

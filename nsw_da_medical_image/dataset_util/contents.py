@@ -100,9 +100,20 @@ class Contents:
 
     _last: tuple[frozenset[str], Listing] | None = None  # the names that were listed last, and their listing
 
-    def __init__(self, path: str | os.PathLike, *, planes: Planes = None, tolerant: bool = False):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        *,
+        planes: Planes = None,
+        tolerant: bool = False,
+        annotations: str | os.PathLike | None = None,
+    ):
         path = expanded(path)
         self.path, self.root = str(path), os.path.abspath(path)
+        self.annotations = None if annotations is None else os.path.abspath(expanded(annotations))
+        if self.annotations is not None and not os.path.isdir(self.annotations):
+            what = "is a file" if os.path.exists(self.annotations) else "does not exist"
+            raise DataError(f"{annotations} {what}; give the folder of the other annotations, <video>_phases.csv")
         self.tolerant = tolerant
         self.tolerated: dict[tuple[str, FocalPlane], set[int]] = {}
         self.source = open_source(path, tolerant=tolerant)
@@ -122,7 +133,8 @@ class Contents:
         self._phases: dict[str, list[PhaseRow]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), planes=self.planes, tolerant=self.tolerant), (self.root,)
+        options: dict[str, Any] = {"planes": self.planes, "tolerant": self.tolerant, "annotations": self.annotations}
+        return partial(type(self), **options), (self.root,)
 
     def plane(self, plane: Plane) -> FocalPlane:
         """Return the plane that `plane` names. Raises `UnknownName` if this copy lacks it."""
@@ -178,6 +190,18 @@ class Contents:
     def annotated(self) -> frozenset[str]:
         """Videos with an annotation file."""
         return self._named_files(ANNOTATIONS, "_phases.csv")
+
+    @cached_property
+    def replaced(self) -> frozenset[str]:
+        """Videos whose annotation is read from the folder `annotations`, if one was given."""
+        names = [] if self.annotations is None else FolderSource(self.annotations).files("")
+        return frozenset(n.removesuffix("_phases.csv") for n in names if n.endswith("_phases.csv") and n[0] != ".")
+
+    def annotation_place(self, video: str) -> tuple[Source, str]:
+        """Return the source and the path of a video's annotation, which need not exist: that in `annotations`, or the published one."""
+        if self.annotations is not None and video in self.replaced:
+            return FolderSource(self.annotations), f"{video}_phases.csv"
+        return self.source, f"{ANNOTATIONS}/{video}_phases.csv"
 
     @cached_property
     def timed(self) -> frozenset[str]:
@@ -274,8 +298,12 @@ class Contents:
     def phase_rows(self, video: str) -> list[PhaseRow]:
         """Return the annotation of a video, in the file's order; [] if it has none."""
         if video not in self._phases:
-            path = f"{ANNOTATIONS}/{video}_phases.csv"
-            self._phases[video] = _understood(path, self._parsed(path, video in self.annotated, parse_phases))
+            source, path = self.annotation_place(video)
+            if video in self.replaced:
+                parsed = parse_phases(source.read(path, TEXT_LIMIT))
+            else:
+                parsed = self._parsed(path, video in self.annotated, parse_phases)
+            self._phases[video] = _understood(path, parsed)
             if any(row.first == 0 for row in self._phases[video]):
                 if not self.from_zero:  # one warning is enough; 704 would hide all others
                     more = "the labels are one run early; `validate` lists all such videos"

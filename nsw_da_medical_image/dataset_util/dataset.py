@@ -76,7 +76,10 @@ class Video:
         return type(self), (self.dataset, self.name)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Video) and (self.name, self.dataset.root) == (other.name, other.dataset.root)
+        if not isinstance(other, Video):
+            return False
+        mine, theirs = ((each.name, each.dataset.root, each.dataset.contents.annotations) for each in (self, other))
+        return mine == theirs
 
     def __hash__(self) -> int:
         return hash((self.name, self.dataset.root))
@@ -169,6 +172,14 @@ class Video:
         return None if rank < 0 else list(Phase)[rank]
 
     @property
+    def phases_source(self) -> str:
+        """The origin of the phases: "published", or the folder given as `annotations` of the data set if it has a file of the video."""
+        contents = self.dataset.contents
+        return (
+            "published" if contents.annotations is None or self.name not in contents.replaced else contents.annotations
+        )
+
+    @property
     def hours(self) -> pd.Series:
         """Hours since insemination (hpi) by RUN number, as recorded; empty if the time file is missing."""
         rows = self.dataset.contents.time_rows(self.name)
@@ -252,17 +263,30 @@ class EmbryoDataset(Mapping[str, Video]):
     A part of it is enough; `missing` lists what it lacks. `planes` restricts it to some planes; of archives, only those
     of these planes are then indexed. `tolerant=True` reads truncated images, whose missing rows of pixels are grey, and
     notes them in `tolerated`: {(video, plane): runs}; a pickled copy, as in the workers of a DataLoader, has its own
-    notes. Raises `DataError` if `path` is not a data set.
+    notes. `annotations` is a folder of other annotations, <video>_phases.csv, such as proposed ones; a video without a file there keeps its published
+    phases, and `video.phases_source` and the column `labels` of tables name the origin. Raises `DataError` if `path` is not a data set.
 
     `contents` lists folders and reads text files.
     """
 
     # Annotations in quotes keep help() short: it shows the names of the types, not the unions that they mean.
-    def __init__(self, path: str | os.PathLike, *, planes: "Planes" = None, tolerant: bool = False):
-        self.contents = Contents(path, planes=planes, tolerant=tolerant)
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        *,
+        planes: "Planes" = None,
+        tolerant: bool = False,
+        annotations: str | os.PathLike | None = None,
+    ):
+        self.contents = Contents(path, planes=planes, tolerant=tolerant, annotations=annotations)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), planes=self.planes, tolerant=self.tolerant), (self.root,)
+        options: dict[str, Any] = {
+            "planes": self.planes,
+            "tolerant": self.tolerant,
+            "annotations": self.contents.annotations,
+        }
+        return partial(type(self), **options), (self.root,)
 
     def __getitem__(self, name: str) -> "Video":
         return Video(self, self.contents.named(name.name if isinstance(name, Video) else name))
@@ -319,13 +343,16 @@ class EmbryoDataset(Mapping[str, Video]):
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return False
-        return (self.root, self.planes, self.tolerant) == (other.root, other.planes, other.tolerant)
+        mine, theirs = ((each.root, each.planes, each.tolerant, each.contents.annotations) for each in (self, other))
+        return mine == theirs
 
     def __hash__(self) -> int:
         return hash(self.root)
 
     def __repr__(self) -> str:
         how = ", tolerant" if self.tolerant else ""
+        if self.contents.annotations is not None:
+            how += f", labels of {plural(len(self.contents.replaced), 'video')} from {self.contents.annotations}"
         return printable(
             f"<EmbryoDataset {self.path}: {plural(len(self), 'video')}, {plural(len(self.planes), 'plane')}{how}>"
         )
@@ -545,6 +572,7 @@ def _parser() -> Parser:
         epilog="Exit status: 0 done, 1 if the data set or its frames are missing, or if a text file is not understood, 2 wrong usage.",
     )
     parser.add_data_set()
+    parser.add_annotations()
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     table = "write the labelled frames to this .csv or .parquet file, one row per frame"
     parser.add_argument("--table", type=filled, metavar="FILE", help=table)
@@ -563,7 +591,7 @@ def _write_table(args: argparse.Namespace) -> int:
     refuse_inside(args.table, args.folder)
     chosen = {name: given for name in _CHOICES if (given := getattr(args, name)) is not None}
     exclude = None if args.exclude is None else expanded(args.exclude)
-    dataset = EmbryoDataset(args.folder)
+    dataset = EmbryoDataset(args.folder, annotations=args.annotations)
     written = write_ground_truth(dataset, args.table, **chosen, exclude=exclude, form=args.form or "full")
     facts = json.dumps({"table": args.table, "frames": written})
     show(facts if args.json else f"{args.table}: {written:,} labelled frames")
@@ -572,7 +600,7 @@ def _write_table(args: argparse.Namespace) -> int:
 
 def _print_summary(args: argparse.Namespace) -> int:
     """Print the summary, and return the exit status: 1 if a file is not understood or all frames are missing."""
-    facts = EmbryoDataset(args.folder).summary()
+    facts = EmbryoDataset(args.folder, annotations=args.annotations).summary()
     show(json.dumps(facts) if args.json else dataset_text(facts))
     if facts["faults"]:
         report_error(f"error: {plural(len(facts['faults']), 'problem')} with files, listed above")

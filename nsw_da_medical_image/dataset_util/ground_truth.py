@@ -91,7 +91,7 @@ def frame_table(
     plane = np.repeat(np.array([rank for _, rank, *_ in parts], np.int8), lengths)
     run, phase, hours = (np.concatenate([part[k] for part in parts] or [np.empty(0)]) for k in (2, 3, 4))
     code = pd.Categorical([code_of(name) for name in names])
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "video": pd.Categorical.from_codes(video, pd.Index(names, dtype=str)),
             "code": pd.Categorical.from_codes(code.codes[video], code.categories),
@@ -101,6 +101,10 @@ def frame_table(
             "hours": hours,
         }
     )
+    if contents.annotations is not None:  # whose labels these are
+        places = np.array([name in contents.replaced for name in names], np.int8)
+        table["labels"] = pd.Categorical.from_codes(places[video], pd.Index(["published", contents.annotations]))
+    return table
 
 # %% ../../nbs/dataset_util/14_ground_truth.ipynb #78c949e8
 def _listable(contents: Contents, listed: pd.DataFrame) -> Contents:
@@ -116,7 +120,7 @@ def _listable(contents: Contents, listed: pd.DataFrame) -> Contents:
     if not faults:
         return contents
     planes = tuple(plane for plane in contents.planes if plane not in faults)
-    rest = Contents(contents.root, planes=planes, tolerant=contents.tolerant)
+    rest = Contents(contents.root, planes=planes, tolerant=contents.tolerant, annotations=contents.annotations)
     whole, parts = whole_videos(listed), whole_planes(listed)
     for plane, why in faults.items():
         if not all(name in whole or (name, plane) in parts for name in rest.videos):

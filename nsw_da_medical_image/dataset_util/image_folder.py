@@ -247,7 +247,7 @@ def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | Non
 def _chosen(args: argparse.Namespace) -> Frames:
     """Return the frames that the options mean."""
     refuse_existing(args.out)
-    dataset = EmbryoDataset(args.folder)
+    dataset = EmbryoDataset(args.folder, annotations=args.annotations)
     refuse_inside(args.out, args.folder)
     if dataset.planes and not any(map(dataset.contents.has_frame, dataset.videos)):
         raise DataError(f"{dataset.path}: {why_no_frame(dataset.contents)}")
@@ -286,6 +286,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     add = parser.add_argument
     parser.add_data_set()
+    parser.add_annotations()
     add("out", help="the folder to make; it must not exist")
     add("--videos", action=Several, spaces=True, metavar="VIDEO", help="only these videos, or all (default: all)")
     add("--split", metavar="SPLIT.json", help="only the videos of one part of this split")

@@ -515,7 +515,9 @@ def _make(args: argparse.Namespace) -> int:
     refuse_inside(args.out, args.folder)
     with new_file(args.out) as hidden:
         exclude = None if args.exclude is None else expanded(args.exclude)
-        split = make_split(EmbryoDataset(args.folder), ",".join(args.weights), args.seed, exclude)
+        split = make_split(
+            EmbryoDataset(args.folder, annotations=args.annotations), ",".join(args.weights), args.seed, exclude
+        )
         hidden.write_text(_split_json(split), encoding="utf-8")
     show(_split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
     return 0
@@ -523,7 +525,7 @@ def _make(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     """Check an existing split."""
-    found = check_split(read_split(args.check), EmbryoDataset(args.folder))
+    found = check_split(read_split(args.check), EmbryoDataset(args.folder, annotations=args.annotations))
     as_json = {**found._asdict(), "leaks": [leak._asdict() for leak in found.leaks], "sound": found.valid}
     show(json.dumps(as_json) if args.json else "\n".join(found.lines()))
     if not found.valid:
@@ -539,6 +541,7 @@ def main(argv: list[str] | None = None) -> int:
         epilog="Exit status: 0 done, 1 no split can be made, or the checked split is not valid, 2 wrong usage.",
     )
     parser.add_argument("folder", help="the data set")
+    parser.add_annotations()
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--out", metavar="FILE", help="the file to write, such as split.json; it must not exist")
     task.add_argument("--check", metavar="FILE", help="list the problems of this split, and write nothing")

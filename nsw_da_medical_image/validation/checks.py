@@ -279,6 +279,7 @@ class VideoFacts(NamedTuple):
     strays: tuple[str, ...] = ()  # files named after the video among the text files
     found: tuple[Finding, ...] = ()  # for the scope "findings": the findings of the other checks in this video,
     ran: frozenset[str] = frozenset()  # and the checks that ran; those of pixels only if the middle plane was measured
+    replaced: bool = False  # the annotation is from another folder than the published one
 
     @property
     def runs(self) -> np.ndarray:
@@ -341,20 +342,17 @@ def read_video(
     for plane in sorted(planes):
         found[plane], sentences = read_plane(source, plane, video, next(iter(found.values()), None), asked)
         refused += [(str(plane), sentence) for sentence in sentences]
-    annotation, times = (
-        read_text(source, f"{folder}/{video}{ending}", parse, folder in contents.entries)
-        for folder, ending, parse in (
-            (ANNOTATIONS, "_phases.csv", parse_phases),
-            (TIMES, "_timeElapsed.csv", _parse_single_times),
-        )
-    )
+    annotation = read_text(*contents.annotation_place(video), parse_phases, ANNOTATIONS in contents.entries)
+    path = f"{TIMES}/{video}_timeElapsed.csv"
+    times = read_text(source, path, _parse_single_times, TIMES in contents.entries)
     refused += [("", sentence) for text in (annotation, times) for sentence in text.refusal]
     lacking: list[str] = []
     for plane in dataset.planes if checks is None or "missing-plane" in checks else ():
         with suppress(DataError, OSError):  # a plane that cannot be listed is not lacking
             if plane not in found and contents.folders(plane) is not None:
                 lacking.append(str(plane))
-    return VideoFacts(video, found, tuple(lacking), annotation, times, tuple(refused), tuple(strays))
+    replaced = video in contents.replaced
+    return VideoFacts(video, found, tuple(lacking), annotation, times, tuple(refused), tuple(strays), replaced=replaced)
 
 # %% ../../nbs/validation/01_checks.ipynb #deac8f20
 class DatasetFacts(NamedTuple):
@@ -1052,7 +1050,7 @@ def uniform_clock(facts: VideoFacts) -> Iterator[Finding]:
     if len(forward) >= 10 and even.mean() > 0.95:
         told = f"{even.sum():,} of {len(forward):,} steps of the times are exactly 0.2 h"
         yield facts.finding(
-            "error",
+            "info" if facts.replaced else "error",  # the labels do not follow these times any more
             f"{told} (the instrument takes a picture about every 0.25 h); the video has {plural(len(facts.runs), 'image')}",
         )
 
@@ -1263,5 +1261,7 @@ def known_issue(facts: VideoFacts) -> Iterator[Finding]:
     if severity == "warning" and late is not None:
         severity, runs = ("warning", late[0]) if late[1] else ("info", runs)
         told += "" if late[1] else "; this copy has no label or time after that"
+    if facts.replaced and set(known.defects) <= {"timeline_mismatch", "annotation_ahead"}:
+        severity, told = "info", f"{told}; the published labels, which this is about, are replaced"
     tier = f" (tier {known.tier})" if known.tier else ""
     yield facts.finding(severity, f"published by the CLEAVE audit{tier}: {told}", runs)

@@ -209,6 +209,56 @@ def _measure(pictures: np.ndarray) -> np.ndarray:
     columns = [pictures.mean((1, 2)), spread, *wells.T, rim, *own]
     return np.column_stack(columns).astype(np.float32)
 
+# %% ../../nbs/validation/02_pixels.ipynb #ac71a002
+_JUMP = 0.01  # of the picture's width; between neighbouring real frames a well moves by 0.002 or less, unless the dish jumps
+
+
+@cache
+def _band() -> np.ndarray:
+    """Return what remains of each frequency of 64 x 64 pixels: details between 1 and 4 pixels (standard deviations), float32 (64, 33)."""
+    squared = np.fft.fftfreq(2 * _CELLS)[:, None] ** 2 + np.fft.rfftfreq(2 * _CELLS)[None] ** 2
+    fine, coarse = (np.exp(-2 * (np.pi * sigma) ** 2 * squared) for sigma in (1.0, 4.0))
+    return (fine - coarse).astype(np.float32)
+
+
+class _Views(NamedTuple):
+    """What is compared of neighbouring frames: band-passed pictures inside the well, float32 (n, 4096), each of length 1."""
+
+    runs: np.ndarray
+    wells: np.ndarray  # x, y and radius in parts of the width; not a number if no well was found
+    pictures: np.ndarray
+
+    def at(self, place: int) -> "_Views":
+        """Return a copy of the view at `place` alone."""
+        return _Views(*(array[[place]] for array in self))
+
+
+def _view(runs: np.ndarray, wells: np.ndarray, pictures: Mapping[int, np.ndarray]) -> _Views:
+    """Return the views of frames whose uint8 `pictures` (SIDE, SIDE) are given by their place in `runs` and `wells`."""
+    views = np.full((len(runs), (2 * _CELLS) ** 2), np.nan, np.float32)
+    if pictures:
+        places, over = list(pictures), 4 * _CELLS - SIDE
+        whole = np.pad(np.stack(list(pictures.values())), ((0, 0), (0, over), (0, over)), "edge")
+        waves = np.fft.rfft2(_summed(whole.astype(np.int16)).astype(np.float32), norm="ortho") * _band()
+        band = np.fft.irfft2(waves, s=(2 * _CELLS, 2 * _CELLS), norm="ortho")
+        middle = (np.arange(2 * _CELLS, dtype=np.float32) + np.float32(0.5)) * np.float32(_CELL / 2)
+        x, y, radius = wells[places].T.astype(np.float32)[:, :, None]
+        away = np.sqrt((middle - x)[:, None] ** 2 + (middle - y)[:, :, None] ** 2)
+        inside = np.clip((np.float32(0.78) * radius[..., None] - away) * np.float32(2 / _CELL), 0, 1)
+        level = np.einsum("nij,nij->n", band, inside) / inside.sum((1, 2))
+        seen = ((band - level[:, None, None]) * inside).reshape(len(places), -1)
+        views[places] = seen / np.maximum(np.sqrt(np.einsum("np,np->n", seen, seen)), 1e-6)[:, None]
+    return _Views(runs, wells, views)
+
+
+def _moved(views: _Views) -> np.ndarray:
+    """Return the activity of each frame since the one before; not a number if that is not the run before, or the well has jumped."""
+    activity = np.full(len(views.runs), np.nan, np.float32)
+    shift = np.hypot(*np.diff(views.wells[:, :2], axis=0).T)
+    alike = np.einsum("np,np->n", views.pictures[1:], views.pictures[:-1])
+    activity[1:] = np.where((np.diff(views.runs) == 1) & (shift <= _JUMP), np.maximum(1 - alike, 0), np.nan)
+    return activity
+
 # %% ../../nbs/validation/02_pixels.ipynb #484e7279
 #: The columns of measurements beside `video` and `plane`. Lengths are in pixels of the frame, fractions of grey levels in percent.
 FRAME_ROW = np.dtype(
@@ -221,12 +271,13 @@ FRAME_ROW = np.dtype(
         ("mode", "U8"),  # 'L' is 8-bit grey
         ("fault", "U200"),  # why a strict decoder refuses it, or ''
         *((name, np.float32) for name in _MEASURES),  # not a number if it was not measured, or no well was found
+        ("activity", np.float32),  # since the run before; not a number across gaps and jumps of the well
     ]
 )
 
 
-def _measure_files(source: Source, paths: dict[int, str]) -> np.ndarray:
-    """Return the rows of some frames, given as {run: path}: read, decoded and measured together."""
+def _measure_files(source: Source, paths: dict[int, str], moving: bool = False) -> tuple[np.ndarray, _Views | None]:
+    """Return the rows of some frames, given as {run: path}: read, decoded and measured together; and their views if `moving`."""
     told: list[tuple[int | str, ...]] = []
     pictures: dict[int, np.ndarray] = {}
     for run, path in paths.items():
@@ -247,24 +298,36 @@ def _measure_files(source: Source, paths: dict[int, str]) -> np.ndarray:
     for name, column in zip(_MEASURES, values.T, strict=True):
         rows[name] = column * rows["width"] if name.startswith("well_") else column
     rows["sharpness"][rows["width"] < SIDE] = np.nan  # enlarged, every picture is soft
-    return rows
+    rows["activity"] = np.nan
+    if not moving:
+        return rows, None
+    views = _view(rows["run"], values[:, 2:5], pictures)
+    rows["activity"] = _moved(views)
+    return rows, views
 
 
 _TOGETHER = 12  # frames that a thread measures in one go: enough to amortise calls, few enough for its cache
 
 
-def measure_plane(dataset: EmbryoDataset, video: str, plane: FocalPlane, workers: int) -> np.ndarray:
+def measure_plane(
+    dataset: EmbryoDataset, video: str, plane: FocalPlane, workers: int, activity: bool = True
+) -> np.ndarray:
     """Return the rows (of `FRAME_ROW`) of a video in a plane, measured by `workers` threads whatever the cache contains."""
     listing, folder = dataset.contents.listing(video, plane), f"{plane.folder}/{video}"
     runs = listing.runs.tolist()
     parts = [runs[start : start + _TOGETHER] for start in range(0, len(runs), _TOGETHER)]
     with ThreadPoolExecutor(workers) as pool:
         files = ({run: f"{folder}/{listing.name(run)}" for run in part} for part in parts)
-        rows = list(pool.map(lambda some: _measure_files(dataset.contents.source, some), files))
-    return np.concatenate([np.zeros(0, FRAME_ROW), *rows])
+        measured, before = [], None
+        for rows, views in pool.map(lambda some: _measure_files(dataset.contents.source, some, activity), files):
+            if views and before:  # a part's first frame follows the last one of the part before
+                rows["activity"][0] = _moved(_Views(*map(np.concatenate, zip(before, views.at(0), strict=True))))[1]
+            before = views.at(-1) if views else None
+            measured.append(rows)
+    return np.concatenate([np.zeros(0, FRAME_ROW), *measured])
 
 # %% ../../nbs/validation/02_pixels.ipynb #10138899
-_VERSION = 2  # increase it whenever the row of a frame would change
+_VERSION = 3  # increase it whenever the row of a frame would change
 
 _TEXTS = ("mode", "fault")
 
@@ -302,17 +365,19 @@ def _as_rows(arrays: Mapping[str, np.ndarray], runs: np.ndarray) -> np.ndarray:
 _KIND = "measures"  # of the arrays in the cache
 
 
-def _recalled_plane(dataset: EmbryoDataset, video: str, plane: FocalPlane, workers: int) -> np.ndarray:
+def _recalled_plane(
+    dataset: EmbryoDataset, video: str, plane: FocalPlane, workers: int, activity: bool = True
+) -> np.ndarray:
     """Return the rows of a video in a plane: those of the cache, or measured and kept there."""
     folder, runs = f"{plane.folder}/{video}", dataset.contents.listing(video, plane).runs
     key, stamp = f"{dataset.root}/{folder}", dataset.contents.source.stamp(folder)
-    version = f"{_VERSION} {stamp}"
+    version = f"{_VERSION}{' with activity' if activity else ''} {stamp}"
     if stamp and (arrays := load(_KIND, key, version)):
         try:
             return _as_rows(arrays, runs)
         except (ValueError, LookupError, RecursionError):
             report_damage(_KIND)
-    rows = measure_plane(dataset, video, plane, workers)
+    rows = measure_plane(dataset, video, plane, workers, activity)
     unread = (rows["bytes"] == 0) & (rows["fault"] != _EMPTY)
     if stamp and not unread.any() and dataset.contents.source.stamp(folder) == stamp:
         save(_KIND, key, version, _as_arrays(rows))
@@ -325,11 +390,12 @@ def measure_video(
     planes: Plane | Iterable[Plane] | None = None,
     *,
     workers: int | None = None,
+    activity: Plane | None = None,
 ) -> pd.DataFrame:
     """Return one row per frame, by plane and run: video, plane, the columns of `FRAME_ROW`, and whether a `well` was found.
 
-    Measures the given planes, or all, in `workers` threads, by default one per core, and keeps the result in the cache folder. A frame that
-    cannot be decoded has its reason in `fault` and no measures. Raises `UnknownName` for a video or plane that does not exist,
+    Measures the given planes, or all, in `workers` threads, by default one per core, and keeps the result in the cache folder. `activity` is
+    measured in one plane, by default in the video's nearest to the middle: F0 if the copy has it. A frame that cannot be decoded has its reason in `fault` and no measures. Raises `UnknownName` for a video or plane that does not exist,
     `DataError` if a folder cannot be listed or two files claim one run.
     """
     require_dataset(dataset, 'measure_video(ds, "AA83-7", planes="F0")')
@@ -337,7 +403,9 @@ def measure_video(
     found = dataset[name]
     asked = found.planes if planes is None else one_or_several(planes)
     chosen = [dataset.contents.plane(plane) for plane in asked]
-    parts = [_recalled_plane(dataset, found.name, plane, workers or cores()) for plane in chosen]
+    middle = min(found.planes, key=lambda plane: abs(plane.micrometres), default=FocalPlane.F0)
+    moving = middle if activity is None else dataset.contents.plane(activity)
+    parts = [_recalled_plane(dataset, found.name, plane, workers or cores(), plane == moving) for plane in chosen]
     table = pd.DataFrame.from_records(np.concatenate([np.zeros(0, FRAME_ROW), *parts]))
     ranks = np.repeat(np.array([plane.rank for plane in chosen], np.int8), [len(part) for part in parts])
     named = {"video": found.name, "plane": pd.Categorical.from_codes(ranks, dtype=PLANE_TYPE)}

@@ -532,6 +532,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m nsw_da_medical_im
         epilog="Exit status: 0 done, 1 a video, plane or data set does not exist, or the page exists already, 2 wrong usage.",
     )
     parser.add_data_set()
+    parser.add_annotations()
     video = "a video such as AA83-7; several show side by side"
     parser.add_argument("video", action=Several, spaces=True, help=video)
     parser.add_argument("--plane", default="F0", help="focal plane, F-45 to F45 (default: F0)")
@@ -553,7 +554,9 @@ def _play(args: argparse.Namespace) -> None:
     folder = Path(tempfile.mkdtemp(prefix="embryo-")) if args.out is None else None
     try:
         out = folder / f"{'_'.join(args.video[:4])}.html" if folder else out
-        dataset = EmbryoDataset(args.folder, planes=args.plane)  # only the archive of this plane is opened
+        dataset = EmbryoDataset(
+            args.folder, planes=args.plane, annotations=args.annotations
+        )  # only the archive of this plane is opened
         player = EmbryoPlayer([dataset[name] for name in args.video], plane=args.plane, fps=args.fps)
         player.to_html(out)
         show(f"{out}: {', '.join(args.video)}, plane {player.plane}, {os.path.getsize(out) / 1e6:.1f} MB")

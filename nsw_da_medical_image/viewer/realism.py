@@ -423,6 +423,7 @@ def main(argv: list[str] | None = None) -> int:
         epilog="Exit status: 0 done (damaged frames are skipped), 1 no frames to compare, or the page exists, 2 wrong usage.",
     )
     parser.add_data_set()
+    parser.add_annotations()
     parser.add_argument("batches", help="the folder that contains the synthetic batches")
     out = "the page to write; it must not exist"
     parser.add_argument("--out", required=True, metavar="PAGE.html", help=out)
@@ -445,7 +446,7 @@ def _compare(args: argparse.Namespace) -> None:
         raise DataError(f"there is no synthetic frame to compare: {note}")
     planes, phases = (made.table[name].dropna().unique().tolist() for name in ("plane", "phase"))
     exclude = None if args.exclude is None else expanded(args.exclude)
-    real = EmbryoDataset(args.folder).frames(args.videos, planes, phases, exclude=exclude)
+    real = EmbryoDataset(args.folder, annotations=args.annotations).frames(args.videos, planes, phases, exclude=exclude)
     found = comparison_page(real, made, args.out, most=args.most, tolerant=True)
     if note:
         report_error(f"note: {note}")
