@@ -182,6 +182,7 @@ DATE = re.search(r"^## \S+ - (\S+)$", (REPO / "CHANGELOG.md").read_text(encoding
 UNTYPED = 'def wrong() -> int:\n    return "one"\n'
 PICTURE = "image/png"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+WIDE = "iVBORw0KGgoAAAANSUhEUgAAA+kAAAAB"  # the head of a PNG of 1001 x 1 pixels
 EMBEDDED = "data:image/png;base64,iVBORw0="
 UNKNOWN = "cell 2 (id 00000001) contains an output that is not in nbs/outputs.json"
 
@@ -240,6 +241,11 @@ PROBLEMS: dict[str, tuple[str, Callable[[Path], None], str]] = {
         "private",
         lambda p: write(p / "nbs/a.ipynb", [new_markdown_cell(f"![]({EMBEDDED})")]),
         "cell 1 (id 00000000) contains a picture in its text",
+    ),
+    "wide picture": (
+        "shown",
+        plant_saved("nbs/a.ipynb", **{PICTURE: WIDE}),
+        "nbs/a.ipynb, cell 2 (id 00000001) shows a picture 1,001 pixels wide, and 1,000 are the most",
     ),
     "value without result": ("shown", plant_cells("x = 2", "x"), "cell 5 (id 00000004) shows no result"),
     "print without result": (
