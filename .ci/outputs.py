@@ -35,6 +35,7 @@ DIGESTS = "nbs/outputs.json"
 EXEMPT = ("nbs/app.ipynb",)  # an application for the user's own data
 
 ONE, ALL = 1_000_000, 12_000_000  # bytes that a notebook may have, and all of them together
+WIDTH = 1_000  # pixels that a picture may have; it must be readable at 700, to which narrow pages scale it
 CELL_SECONDS = 600  # ends only a cell that hangs
 TOLERANCE = 1.0  # mean absolute difference of two pictures, of 255; other builds of FreeType or libjpeg stay below
 BLOCK, BLOCK_TOLERANCE = 16, 20.0  # the same in any block of 16 x 16 pixels, so that no small part of a picture differs
@@ -517,8 +518,17 @@ def unknown_parts(name: str, notebook: Notebook, noted: list[str], remedy: str) 
             yield f"{here} contains an output that is not in {DIGESTS}: {remedy}"
 
 
+def png_width(data: str) -> int:
+    """Return the width of a PNG in base64, 0 if it is not one."""
+    try:
+        head = base64.b64decode("".join(data.split())[:32])
+    except ValueError:
+        return 0
+    return int.from_bytes(head[16:20], "big") if head.startswith(b"\x89PNG") else 0
+
+
 def unshown(root: Path = ROOT) -> list[str]:
-    """Return findings for examples without an output, for digests without an output, and for notebooks that are too large."""
+    """Return findings for examples without an output, digests without an output, and pictures and notebooks that are too large."""
     noted, findings, total = read_digests(root)["outputs"], [], 0
     names = notebook_paths(root)
     for name, notebook in _readable(root):
@@ -530,6 +540,12 @@ def unshown(root: Path = ROOT) -> list[str]:
             f"{place(name, i, cell)} shows no result: run python .ci/outputs.py {name}"
             for i, cell in enumerate(notebook["cells"], 1)
             if name in names and is_example(cell) and not cell.get("outputs")
+        ]
+        findings += [
+            f"{place(name, i, cell)} shows a picture {width:,} pixels wide, and {WIDTH:,} are the most: draw it smaller"
+            for i, cell in enumerate(notebook["cells"], 1)
+            for output in cell.get("outputs", [])
+            if (width := png_width(parts(output).get("image/png", ""))) > WIDTH
         ]
         if set(noted.get(name, [])) - set(digests(notebook)):
             findings.append(f"{DIGESTS} lists outputs that {name} does not have: run python .ci/outputs.py {name}")

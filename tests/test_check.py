@@ -229,6 +229,7 @@ DATE = re.search(r"^## \S+ - (\S+)$", (REPO / "CHANGELOG.md").read_text(encoding
 UNTYPED = 'def wrong() -> int:\n    return "one"\n'
 PICTURE = "image/png"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+WIDE = "iVBORw0KGgoAAAANSUhEUgAAA+kAAAAB"  # the head of a PNG of 1001 x 1 pixels
 EMBEDDED = "data:image/png;base64,iVBORw0="
 BASE64 = "iVBORw0KGgo" * 40  # as long as that of a very small frame
 LINES = "\n".join(f"    '{'/9j/4AAQ' * 9}'" for _ in range(8))
@@ -330,6 +331,11 @@ PROBLEMS: dict[str, tuple[str, Callable[[Path], None], str]] = {
         "private",
         plant_added("page.html", f"<img src='data:image/png;base64,{BASE64}'>".encode()),
         "page.html contains encoded data",
+    ),
+    "wide picture": (
+        "shown",
+        plant_saved("nbs/a.ipynb", **{PICTURE: WIDE}),
+        "nbs/a.ipynb, cell 2 (id 00000001) shows a picture 1,001 pixels wide, and 1,000 are the most",
     ),
     "value without result": ("shown", plant_cells("x = 2", "x"), "cell 5 (id 00000004) shows no result"),
     "print without result": (

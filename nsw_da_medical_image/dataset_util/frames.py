@@ -58,7 +58,7 @@ def check_options(pick: Any = "all", as_: Any = "pil") -> None:
     if operator.index(pick) < 1 if number else pick not in _PICKS:
         near = nearest(pick, _PICKS)
         raise ValueError(
-            f'pick is {pick!r}; give "all", "median", "onset", or a number of frames per phase, at least 1{near}'
+            f"pick is {pick!r}; give 'all', 'median', 'onset', or a number of frames per phase, at least 1{near}"
         )
     if as_ not in _FORMS:
         raise ValueError(f"as_ is {as_!r}; choose from {', '.join(_FORMS)}{nearest(as_, _FORMS)}")
