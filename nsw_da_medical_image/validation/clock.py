@@ -255,7 +255,7 @@ def _why_no_rank(series: pd.Series, own: np.ndarray) -> str:
     if np.isnan(own).all():
         return "no division is annotated"
     if (count := int(series.notna().sum())) < LEAST_RUNS:
-        return f"{plural(count, 'run')} with an embryo in the run before too; at least {LEAST_RUNS} are needed"
+        return f"{plural(count, 'run')} follow a run with an embryo; at least {LEAST_RUNS} are needed"
     bursts = find_bursts(series)
     return "" if (bursts["height"] >= WEAK).any() else "no burst of movement"
 
@@ -373,7 +373,7 @@ def why_not_judged(facts: PixelFacts) -> str:
     if np.isnan(onsets_of(pd.DataFrame(facts.phases, columns=["phase", "first", "last"]))).all():
         return "no annotated division"
     if activity_of(facts.frames).notna().sum() < LEAST_RUNS:
-        return f"no {LEAST_RUNS} measured runs with an embryo in the run before too"
+        return f"fewer than {LEAST_RUNS} measured runs in a row with an embryo"
     return ""
 
 

@@ -100,7 +100,7 @@ def _group_lines(group: Group, most: int, width: int) -> list[str]:
 
 
 def _not_run_lines(report: "Report", most: int = 5) -> list[str]:
-    """Return the checks that could not run in at most `most` lines, one per reason."""
+    """Return the checks that could not run one per reason, for at most `most` reasons."""
     reasons: dict[str, list[str]] = {}
     pairs = sorted(report.not_run.values.tolist(), key=lambda pair: not pair[1].endswith("in this copy"))
     for check, why in pairs:
@@ -109,7 +109,8 @@ def _not_run_lines(report: "Report", most: int = 5) -> list[str]:
     if len(lines) > most:
         rest = {name for names in list(reasons.values())[most - 1 :] for name in names}
         lines[most - 1 :] = [f"{'not run':<8} for other reasons: {', '.join(sorted(map(printable, rest)))}"]
-    return [shortened(line, SUMMARY_WIDTH) for line in lines]
+    shape: dict[str, Any] = {"subsequent_indent": " " * 9, "max_lines": 2, "placeholder": " ..."}
+    return [part for line in lines for part in textwrap.wrap(line, SUMMARY_WIDTH, **shape)]
 
 
 def _excluded_text(whole: int, part: int) -> str:
