@@ -126,7 +126,7 @@ def test_the_labels_of_real_embryos_fit_their_images(real_data: Path, own_cache:
         pd.testing.assert_frame_equal(proposal.phases, dataset[name].phases)
     single = propose_clock(dataset["CF946-6"])
     assert np.isnan(single.rank)
-    assert "0 runs with an embryo" in single.reason
+    assert "0 runs follow a run with an embryo" in single.reason
 
 
 def test_real_labels_on_another_clock_are_mapped_back(rewritten: EmbryoDataset, real_data: Path) -> None:
