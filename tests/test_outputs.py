@@ -248,3 +248,18 @@ def test_quick_notebooks_still_show_what_is_saved() -> None:
     if done.stdout.strip() != "True":
         pytest.skip("text is compared exactly, and the outputs were saved with other versions of the libraries")
     assert command(REPO, "--check", *QUICK)[-1] == "No findings"
+
+
+def test_every_command_is_quiet_in_a_notebook() -> None:
+    """In JupyterLab `__name__` is "__main__" too: a cell that calls `main` there ends in a red SystemExit."""
+    guards = {
+        f"{path.name}: {line.strip()}"
+        for path in (Path(__file__).parent.parent / "nbs").rglob("*.ipynb")
+        if "checkpoints" not in str(path)
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if cell["cell_type"] == "code"
+        for line in "".join(cell["source"]).splitlines()
+        if line.startswith("if __name__ ==")
+    }
+    assert len(guards) >= 12
+    assert [guard for guard in sorted(guards) if '"__file__" in globals()' not in guard] == []

@@ -519,6 +519,5 @@ def main(argv: list[str] | None = None) -> int:
     return parser.run(judge, argv, wrong=2)
 
 # %% ../../nbs/validation/04_clock.ipynb #ac71c040
-#| eval: false
-if __name__ == "__main__":
+if __name__ == "__main__" and "__file__" in globals():  # not in a notebook
     sys.exit(main())
