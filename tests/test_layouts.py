@@ -756,3 +756,22 @@ def test_one_or_several_planes_videos_phases_and_runs(extracted: Path) -> None:
     assert validate(ds, "siblings").checks == ("siblings",)
     page = EmbryoPlayer(v, plane="F0").to_html(planes="F0")
     assert page == EmbryoPlayer(v, plane="F0").to_html()
+
+
+def test_other_annotations_that_name_no_video_are_reported(
+    shared: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The published labels would be used without a word, although others were asked for."""
+    extracted = shared().extracted
+    name = EmbryoDataset(extracted).videos[0]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "XX1-1_phases.csv").write_text("t2,1,9\n")
+    for folder in tmp_path / "other", shared().archives:
+        with pytest.warns(UserWarning, match="names a video of this data set, so the published labels are used"):
+            assert len(EmbryoDataset(extracted, annotations=folder)[name].phases) > 1
+    assert dataset_command.main([str(extracted), "--annotations", str(tmp_path / "other")]) == 0
+    assert "the published labels are used" in capsys.readouterr().err
+    (tmp_path / "other" / f"{name}_phases.csv").write_text("t2,1,9\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert EmbryoDataset(extracted, annotations=tmp_path / "other")[name].phases["phase"].tolist() == ["t2"]

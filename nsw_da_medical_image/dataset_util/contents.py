@@ -195,7 +195,11 @@ class Contents:
     def replaced(self) -> frozenset[str]:
         """Videos whose annotation is read from the folder `annotations`, if one was given."""
         names = [] if self.annotations is None else FolderSource(self.annotations).files("")
-        return frozenset(n.removesuffix("_phases.csv") for n in names if n.endswith("_phases.csv") and n[0] != ".")
+        found = frozenset(n.removesuffix("_phases.csv") for n in names if n.endswith("_phases.csv") and n[0] != ".")
+        if self.annotations is not None and not any(name in self for name in found):
+            why = "no file <video>_phases.csv in it names a video of this data set, so the published labels are used"
+            warnings.warn(one_line(f"{self.annotations}: {why}"), stacklevel=2)
+        return found
 
     def annotation_place(self, video: str) -> tuple[Source, str]:
         """Return the source and the path of a video's annotation, which need not exist: that in `annotations`, or the published one."""

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['DIVISIONS', 'STEP', 'WEAK', 'RELEASED', 'LEAST_RUNS', 'ELSEWHERE', 'FITS', 'CLEARLY', 'OTHERS', 'MOVEMENT_CHECKS',
            'METHOD', 'PROPOSAL_COLUMNS', 'simulate_onsets', 'fit_bursts', 'onsets_of', 'ClockMap', 'hours_per_row',
-           'camera_step', 'candidate_maps', 'FirstDivision', 'ClockProposal', 'judge_clock', 'other_onsets',
-           'propose_clock', 'why_not_judged', 'repair_clocks', 'clock_text', 'main']
+           'camera_step', 'candidate_maps', 'FirstDivision', 'ClockProposal', 'first_division', 'judge_clock',
+           'other_onsets', 'propose_clock', 'why_not_judged', 'repair_clocks', 'clock_text', 'main']
 
 # %% ../../nbs/validation/04_clock.ipynb #ac71c003
 import argparse
@@ -219,6 +219,7 @@ class ClockProposal:
 
     `rank` is NaN if it cannot be judged, and `reason` is then why. `candidates` (name, scale, offset, rank, t2, gain) begin with the
     labels as released; t2 is the mapped first division, gain the log-likelihood above that of the release. `phases` are mapped by `proposed`, and unchanged if it is None.
+    `cutoff` is the RUN after which labels have no meaning, if a published defect names an hour and the time file has it.
     """
 
     video: str
@@ -230,9 +231,7 @@ class ClockProposal:
     released: pd.DataFrame
     activity: pd.Series
     reason: str = ""
-    cutoff: int | None = (
-        None  # the RUN after which labels have no meaning, if a published defect names an hour and the file has it
-    )
+    cutoff: int | None = None
 
     def plot(self) -> "PlotFigure":
         """Draw activity, bursts, and phases as released and as proposed on one axis of RUN numbers."""
@@ -260,6 +259,13 @@ def _why_no_rank(series: pd.Series, own: np.ndarray) -> str:
     return "" if (bursts["height"] >= WEAK).any() else "no burst of movement"
 
 
+def first_division(series: pd.Series, phases: pd.DataFrame) -> FirstDivision:
+    """Return where the first division is seen in an activity by RUN, and where it is annotated in `phases`."""
+    own, bursts = onsets_of(phases), find_bursts(series)
+    strong = bursts["run"][bursts["strong"]].tolist()
+    return FirstDivision(strong[0] if strong else None, None if np.isnan(own).all() else int(np.nanmin(own)))
+
+
 def judge_clock(
     video: str,
     series: pd.Series,
@@ -272,10 +278,8 @@ def judge_clock(
 
     `others` are the onset RUNs of other embryos, float (n, 8), by default simulated for a camera with `step` hours per RUN.
     """
-    own, bursts = onsets_of(phases), find_bursts(series)
-    strong = bursts["run"][bursts["strong"]].tolist()
-    annotated = None if np.isnan(own).all() else int(np.nanmin(own))
-    division = FirstDivision(strong[0] if strong else None, annotated)
+    own, division = onsets_of(phases), first_division(series, phases)
+    annotated = division.annotated
     reason = _why_no_rank(series, own)
     table = pd.DataFrame(maps, columns=["name", "scale", "offset"]).assign(rank=np.nan, t2=np.nan, gain=np.nan)
     if annotated is not None:
@@ -362,15 +366,13 @@ def _plot_proposal(proposal: ClockProposal) -> "PlotFigure":
 _APART = 12  # RUNs: 3 hours
 
 
-def _judged(facts: PixelFacts) -> ClockProposal:
-    """Return the labels of a video as released, judged by its measured frames."""
-    phases = pd.DataFrame(facts.phases, columns=["phase", "first", "last"])
-    return judge_clock(facts.video, activity_of(facts.frames), phases)
+def _phases_of(facts: PixelFacts) -> pd.DataFrame:
+    return pd.DataFrame(facts.phases, columns=["phase", "first", "last"])
 
 
 def why_not_judged(facts: PixelFacts) -> str:
     """Return what a video lacks to compare its labels with movement, or ''."""
-    if np.isnan(onsets_of(pd.DataFrame(facts.phases, columns=["phase", "first", "last"]))).all():
+    if np.isnan(onsets_of(_phases_of(facts))).all():
         return "no annotated division"
     if activity_of(facts.frames).notna().sum() < LEAST_RUNS:
         return f"fewer than {LEAST_RUNS} measured runs in a row with an embryo"
@@ -388,7 +390,7 @@ MOVEMENT_CHECKS = ("labels-elsewhere", "first-division-elsewhere")
 )
 def _labels_elsewhere(facts: PixelFacts) -> Iterator[Finding]:
     """At most a fifth of other embryos' annotations fit the movement in the images as well as the video's own. The bound is our own."""
-    proposal = _judged(facts)
+    proposal = judge_clock(facts.video, activity_of(facts.frames), _phases_of(facts))
     if proposal.rank > ELSEWHERE:
         message = f"{100 * proposal.rank:.0f} of 100 other embryos' annotations fit the movement in these images at least as well"
         yield Finding("", Severity.warning, facts.video, message=message)
@@ -399,8 +401,7 @@ def _labels_elsewhere(facts: PixelFacts) -> Iterator[Finding]:
 )
 def _first_division_elsewhere(facts: PixelFacts) -> Iterator[Finding]:
     """The first annotated division is within 12 runs, 3 hours, of the first strong burst of movement. The bound is our own."""
-    proposal = _judged(facts)
-    seen, annotated = proposal.first_division
+    seen, annotated = first_division(activity_of(facts.frames), _phases_of(facts))
     if why_not_judged(facts) or annotated is None:
         return
     if seen is None:
