@@ -924,7 +924,7 @@ export class View {
     this.phaseText = makeElement("span", { class: "ep-phase-now" });
     this.live = makeElement("span", { class: "ep-unseen", role: "status" });
     const goto = makeElement("input", {
-      type: "text", class: "ep-goto", placeholder: "go to run or 62.4 h", "aria-label": "Go to run or hour", size: "18",
+      type: "text", class: "ep-goto", placeholder: "run or 62.4 h", "aria-label": "Go to run or hour", size: "18",
       onkeydown: (event) => event.key === "Enter" && this.goTo(goto),
       onchange: () => this.goTo(goto),
     });
