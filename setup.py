@@ -11,7 +11,7 @@ config = ConfigParser(delimiters=["="])
 config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
-OPTIONAL = ("archives", "download")
+OPTIONAL = ("archives", "download", "completion")
 extras = {name: cfg[f"{name}_requirements"].split() for name in (*OPTIONAL, "dev")}
 extras["all"] = sorted({requirement for name in OPTIONAL for requirement in extras[name]})
 
@@ -64,6 +64,9 @@ setup(
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require=extras,
-    entry_points={"nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]},
+    entry_points={
+        "console_scripts": cfg["console_scripts"].split(),
+        "nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"],
+    },
     zip_safe=False,
 )

@@ -621,17 +621,21 @@ def add_hours(parser: Parser, help: str) -> None:
     parser.add_argument("--hours", type=hours, metavar="FROM-TO", help=help)
 
 
-def _parser() -> Parser:
+_SUMMARISE = "Summarise a data set, extracted or as archives: videos, frames by plane and phase, hours, grades, and what is missing."
+_WRITE = "Write the labelled frames of a data set, extracted or as archives, as a table, one row per frame."
+
+
+def _parser(only_table: bool) -> Parser:
     parser = Parser(
         prog="python -m nsw_da_medical_image.dataset_util.dataset",
-        description="Summarise a data set, extracted or as archives: videos, frames by plane and phase, hours, grades, and what is missing.",
+        description=_WRITE if only_table else _SUMMARISE,
         epilog="Exit status: 0 done, 1 if the data set or its frames are missing, or if a text file is not understood, 2 wrong usage.",
     )
     parser.add_data_set()
+    table = "write the labelled frames to this .csv or .parquet file, one row per frame"
+    parser.add_argument("table" if only_table else "--table", type=filled, metavar="FILE", help=table)
     parser.add_annotations()
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
-    table = "write the labelled frames to this .csv or .parquet file, one row per frame"
-    parser.add_argument("--table", type=filled, metavar="FILE", help=table)
     form = "full, or the columns of the original project: identifier, phase-label, phase-index (default: full)"
     parser.add_argument("--form", choices=get_args(TableForm), help=form)
     for name, example in _CHOICES.items():
@@ -671,9 +675,12 @@ def _print_summary(args: argparse.Namespace) -> int:
     return 1 if facts["faults"] or facts["no_frame"] else 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 done, 1 if the data set or its frames are missing or a file is not understood, 2 wrong usage."""
-    parser = _parser()
+def main(argv: list[str] | None = None, only_table: bool = False) -> int:
+    """Run the command and return its exit status: 0 done, 1 if the data set or its frames are missing or a file is not understood, 2 wrong usage.
+
+    With `only_table`, the file of the table is an argument, not an option, as in `nsw-embryo table DIR FILE`.
+    """
+    parser = _parser(only_table)
 
     def work(args: argparse.Namespace) -> int:
         if args.table:
