@@ -53,6 +53,7 @@ setup(
         "Framework :: Jupyter :: JupyterLab",
         f"Intended Audience :: {cfg['audience']}",
         "Operating System :: MacOS",
+        "Operating System :: Microsoft :: Windows",
         "Operating System :: POSIX :: Linux",
         *(f"Programming Language :: Python :: {v}" for v in ("3.11", "3.12", "3.13", "3.14")),
         "Topic :: Scientific/Engineering :: Medical Science Apps.",

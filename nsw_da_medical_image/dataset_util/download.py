@@ -26,7 +26,15 @@ from typing import Any, NamedTuple
 
 from .. import __version__
 from ..common.command import Parser, Several, run_command
-from ..common.files import expanded, lock, new_file, open_regular
+from nsw_da_medical_image.common.files import (
+    BY_DESCRIPTOR,
+    expanded,
+    is_own,
+    lock,
+    new_file,
+    open_flags,
+    open_regular,
+)
 from ..common.text import DataError, first_few, nearest, one_line, plural, show
 from .util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, FocalPlane, progress
 
@@ -238,7 +246,7 @@ class ResumingDownloader:
             raise _Retry("the server sends a web page instead of the file")
         if length is not None and length != str(file.size - count):
             raise _Retry(f"the server announces {length} bytes, but {file.size - count} are expected")
-        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        flags = open_flags("O_WRONLY", "O_CREAT", "O_NOFOLLOW")
         with open(os.open(self.partial, flags, 0o666), "wb") as target:
             target.truncate(count)
             target.seek(count)
@@ -308,19 +316,22 @@ def _unfinished(folder: Path) -> Iterator[Path]:
     with suppress(FileExistsError):
         hidden.mkdir(mode=0o700)
     facts = os.lstat(hidden)
-    if not stat.S_ISDIR(facts.st_mode) or (hasattr(os, "geteuid") and facts.st_uid != os.geteuid()):
+    if not stat.S_ISDIR(facts.st_mode) or not is_own(facts):
         raise DataError(f"{hidden} is not a folder of yours; remove it, or choose another folder")
-    held = os.open(hidden / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    held = os.open(hidden / "lock", open_flags("O_RDWR", "O_CREAT", "O_NOFOLLOW"), 0o600)
     try:
         if lock(held) is False:
             raise DataError(f"another process is downloading to {folder}; wait until it has ended")
         yield hidden
     finally:
+        if not BY_DESCRIPTOR:
+            os.close(held)  # Windows removes no open file
         with suppress(OSError):
             if set(os.listdir(hidden)) <= {"lock"}:
                 os.unlink(hidden / "lock")
                 hidden.rmdir()
-        os.close(held)
+        if BY_DESCRIPTOR:
+            os.close(held)
 
 
 class Download(NamedTuple):
