@@ -158,6 +158,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Any:
         """Exit with status 2 and the message in one printable line."""
+        global _next_is_quiet
+        _next_is_quiet = None
         super().error(one_line(message))
 
     def _print_message(self, message: str, file: Any = None) -> None:  # help, usage, version and errors

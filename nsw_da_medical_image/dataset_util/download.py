@@ -35,7 +35,7 @@ from nsw_da_medical_image.common.files import (
     open_flags,
     open_regular,
 )
-from ..common.text import DataError, first_few, nearest, one_line, plural, show
+from ..common.text import DataError, first_few, nearest, one_line, plural, report_error, show
 from .util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, FocalPlane, progress
 
 # %% ../../nbs/dataset_util/20_download.ipynb #65a9cbfe
@@ -164,7 +164,9 @@ def _patiently(work: Callable[[], Any], gained: Callable[[], int], wait: Callabl
                 raise DataError(
                     f"{problem} and asks to wait {asked / 60:.0f} minutes; run the same command again then"
                 ) from None
-            wait(min(60.0, 2.0 ** (failed - 1)) if asked is None else max(1.0, asked))
+            seconds = min(60.0, 2.0 ** (failed - 1)) if asked is None else max(1.0, asked)
+            report_error(f"note: {problem}; waiting {seconds:.0f} s")
+            wait(seconds)
 
 # %% ../../nbs/dataset_util/20_download.ipynb #42ed0525
 _AGENT = f"nsw_da_medical_image/{__version__} (+https://github.com/nantes-summer-workshop/nsw_da_medical_image)"
