@@ -32,7 +32,16 @@ from nsw_da_medical_image.dataset_util.sample_defects import Planted
 from nsw_da_medical_image.dataset_util.source import FolderSource
 from nsw_da_medical_image.dataset_util.split import make_split
 from nsw_da_medical_image.dataset_util.textfiles import TimeRow, parse_phases
-from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, FocalPlane, released_videos
+from nsw_da_medical_image.dataset_util.util import (
+    ANNOTATIONS,
+    ARCHIVES,
+    GRADES,
+    TIMES,
+    FocalPlane,
+    VideoId,
+    code_of,
+    released_videos,
+)
 from nsw_da_medical_image.validation.checks import (
     CHECKS,
     DatasetFacts,
@@ -57,6 +66,7 @@ class Case(NamedTuple):
     whole: bool = False  # the finding is about all runs, whichever were touched
     video: bool = True  # False: the finding names no video
     also: tuple[str, ...] = ()  # other checks that have something grave to say of the same defect
+    both: bool = False  # the first video, which is repeated, has the finding too
 
 
 #: The checks whose defect `make_archives` plants.
@@ -67,7 +77,10 @@ PLANTED = {
     "frame-name": Case("frame-name", "warning"),
     "mixed-prefix": Case("mixed-prefix", "warning"),
     "wrong-well": Case("wrong-well", "error", whole=True),
+    "shared-well": Case("shared-well", "error", whole=True, also=("wrong-well",), both=True),
     "duplicate-f0": Case("different-f0", "warning"),
+    "repeated-video": Case("repeated-video", "error", whole=True, both=True),
+    "repeated-plane": Case("repeated-plane", "error", whole=True),
     "stray-file": Case("stray-file", "info"),
     "doubled-frames": Case("doubled-frames", "info", whole=True),
     "empty-file": Case("empty-file", "error"),
@@ -190,7 +203,11 @@ def test_planted_defect_is_found(check: str, planted: Tree) -> None:
     """Exactly the video, the plane and the runs are found; without the check, everything else is found."""
     case = PLANTED[check]
     defect = planted.planted[case.quirk]
-    assert rows(planted.report, check, defect.video) == [wanted(case, defect)]
+    found = rows(planted.report, check, defect.video)
+    if check == "repeated-plane":  # the other plane has the same finding
+        assert found == [wanted(case, defect._replace(plane=FocalPlane.F0)), wanted(case, defect)]
+    else:
+        assert found == [wanted(case, defect)]
     assert_switched_off(check, planted.report, validate(planted.root, set(CHECKS) - {check}))
 
 
@@ -206,7 +223,8 @@ def test_defect_planted_in_pixels_is_found(check: str, pictured: Tree) -> None:
 
 def grave_of(cases: dict[str, Case], tree: Tree) -> set[tuple[str, str]]:
     """Return the findings above info that cases expect."""
-    return {
+    first = {(check, tree.report.videos[0]) for check, case in cases.items() if case.both}
+    return first | {
         (name, tree.planted[case.quirk].video)
         for check, case in cases.items()
         for name in (check, *case.also)
@@ -572,6 +590,8 @@ def test_published_findings_say_whether_this_copy_confirms_them(tree: Path) -> N
         (["phase-order", "time-step"], {ANNOTATIONS, TIMES}, False, False),
         (["run-gap"], {ANNOTATIONS, TIMES}, True, False),
         (["truncated-jpeg"], {ANNOTATIONS, TIMES}, True, True),
+        (["shared-well"], {ANNOTATIONS, TIMES}, True, False),
+        (["repeated-plane"], {ANNOTATIONS, TIMES}, True, True),
     ],
 )
 def test_only_what_the_checks_need_is_read(
@@ -579,7 +599,7 @@ def test_only_what_the_checks_need_is_read(
 ) -> None:
     dataset, calls = EmbryoDataset(clean), dict[str, set[str]]()
     assert list(dataset.videos)  # what lists the videos is not counted
-    for name in "read", "tails", "files":
+    for name in "read", "tails", "files", "look":
         real = getattr(FolderSource, name)
 
         def call(source: FolderSource, path: str, *more: object, name: str = name, real: Callable = real) -> object:
@@ -590,7 +610,7 @@ def test_only_what_the_checks_need_is_read(
     report = validate(dataset, checks)
     assert report.not_run.empty
     assert {path.partition("/")[0] for path in calls["read"]} == read | {GRADES}
-    assert any(path.count("/") for path in (*calls["files"], *calls.get("tails", ()))) == listed
+    assert any(path.count("/") for name in ("files", "look", "tails") for path in calls.get(name, ())) == listed
     assert ("tails" in calls) == ends
     everything = validate(dataset)
     same = everything.findings[everything.findings["check"].isin(checks)].reset_index(drop=True)
@@ -717,7 +737,7 @@ def test_checks_that_could_not_look_do_not_count_as_clean(tree: Path) -> None:
     found = not_run(report)
     assert found["no time files in this copy"] == CLOCK | {"doubled-frames"}
     assert found["no grades in this copy"] == OF_GRADES
-    assert found["no second plane in this copy"] == {"plane-mismatch"}
+    assert found["no second plane in this copy"] == {"plane-mismatch", "repeated-plane"}
     assert found[f"only a sample of the runs in 1 of 3 videos ({VIDEO})"] == {
         *("run-gap", "first-run", "annotation-past-images"),
     }
@@ -781,9 +801,19 @@ def table_of_release() -> dict[str, Released]:
     return table
 
 
+def slides_of_release() -> dict[str, str]:
+    """Return the date, slide and instrument of each released video: one slide per code and cycle, as in the release."""
+    treatments = [(code_of(name), VideoId.parse(name).cycle) for name in released_videos()]
+    numbers = {each: number for number, each in enumerate(dict.fromkeys(treatments))}
+    return {
+        name: f"D2013.01.{numbers[each] % 28 + 1:02d}_S{numbers[each]:04d}_I132"
+        for name, each in zip(released_videos(), treatments, strict=True)
+    }
+
+
 def write_release(root: Path, names: Iterable[str], copies: int) -> None:
     """Write the folders of some videos in plane F0 without pictures; the first `copies` contain a second copy in F0/."""
-    table = table_of_release()
+    table, slides = table_of_release(), slides_of_release()
     for folder in "embryo_dataset", ANNOTATIONS, TIMES:
         (root / folder).mkdir(parents=True)
     for number, name in enumerate(names):
@@ -795,7 +825,7 @@ def write_release(root: Path, names: Iterable[str], copies: int) -> None:
             inner.mkdir()
             for run in range(1, told.images + 1):
                 if run != LACKS.get(name):
-                    os.link(file, inner / f"D2013.01.28_S0717_I132_WELL{well}_RUN{run}.jpeg")
+                    os.link(file, inner / f"{slides[name]}_WELL{well}_RUN{run}.jpeg")
         file.unlink()
         phases = f"tPNa,11,90\nt2,91,150\nt4,151,{told.labelled}\n" if told.labelled > 150 else "tPNa,11,137\n"
         (root / ANNOTATIONS / f"{name}_phases.csv").write_text(phases)
