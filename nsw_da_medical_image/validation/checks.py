@@ -859,9 +859,8 @@ def _embryo(video: str) -> int | None:
     return None
 
 # %% ../../nbs/validation/01_checks.ipynb #9ba7cec8
-def _origin(found: Iterable[Repeat]) -> str:
+def _origin(each: Repeat) -> str:
     """Return where the frames of a video are repeated: the name of the other video, with the plane and the runs if they differ."""
-    each = next(iter(found))
     plane = f" in plane {each.other_plane}" if each.plane != each.other_plane else ""
     runs = f" (RUN{ranges_text(ranges_of(each.other_runs))})" if each.runs != each.other_runs else ""
     return f"{each.other}{plane}{runs}"
@@ -879,20 +878,20 @@ def _are_those(where: str, number: int) -> str:
 )
 def repeated_video(facts: AllFacts) -> Iterator[Finding]:
     """No frame of a video is bit for bit a frame of another; blank frames do not count. Source: this library; two pictures of a camera differ in their noise."""
-    others: dict[str, dict[str, dict[str, Repeat]]] = {}  # by video and other video: a repeat per plane
-    for each in facts.repeats:
-        if each.video != each.other:
-            planes = others.setdefault(each.video, {}).setdefault(each.other, {})
-            if each.plane not in planes or each.plane == each.other_plane:
-                planes[each.plane] = each
-    for video in filter(others.__contains__, facts.series):
-        alike: dict[tuple, list[str]] = {}  # the others by the frames that they repeat
-        for planes in others[video].values():
-            frames = tuple((plane, each.runs) for plane, each in sorted(planes.items()))
-            alike.setdefault(frames, []).append(_origin(planes.values()))
+    found: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {}  # by video and origin: the runs by plane
+    told: dict[tuple[str, str, str], set[int]] = {}  # by video, other video and plane
+    for each in sorted(facts.repeats, key=lambda each: each.plane != each.other_plane):
+        known = told.setdefault((each.video, each.other, each.plane), set())
+        if each.video != each.other and not known.issuperset(each.runs):
+            known.update(each.runs)
+            found.setdefault(each.video, {}).setdefault(_origin(each), {})[each.plane] = each.runs
+    for video in filter(found.__contains__, facts.series):
+        alike: dict[tuple, list[str]] = {}  # the origins by the frames that they repeat
+        for origin, planes in found[video].items():
+            alike.setdefault(tuple(sorted(planes.items())), []).append(origin)
         for frames, origins in alike.items():
-            told = partial(_are_those, first_few(origins, 4))
-            yield from _by_plane(facts.facts_of(video), dict(frames), "error", told)
+            message = partial(_are_those, first_few(origins, 4))
+            yield from _by_plane(facts.facts_of(video), dict(frames), "error", message)
 
 # %% ../../nbs/validation/01_checks.ipynb #ef1c0eb5
 @check(
