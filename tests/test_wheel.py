@@ -162,9 +162,10 @@ def test_extras(metadata: Message) -> None:
     def extra(name: str) -> set[str]:
         return {f"{r.name}{r.specifier}" for r in wanted if r.marker and r.marker.evaluate({"extra": name})}
 
-    assert set(metadata.get_all("Provides-Extra", [])) == {"archives", "dev", "all"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"archives", "movies", "dev", "all"}
     assert extra("archives")
-    assert extra("all") == extra("archives")
+    assert extra("movies")
+    assert extra("all") == extra("archives") | extra("movies")
 
 
 def test_licence_and_project_links(metadata: Message) -> None:
