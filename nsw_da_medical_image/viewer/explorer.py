@@ -6,7 +6,7 @@
 __all__ = ['INTERVALS', 'MOST_FINDINGS', 'SIDE', 'MOST_COMMENT', 'CHUNK', 'FIRST', 'morphokinetics', 'findings_by_video',
            'describe_row', 'Thumbnails', 'Bookmarks', 'VideoList', 'Explorer', 'still_table', 'explore']
 
-# %% ../../nbs/viewer/05_explorer.ipynb #ac709ea6
+# %% ../../nbs/viewer/05_explorer.ipynb #bdf29752
 import csv
 import io
 import json
@@ -35,6 +35,7 @@ from nsw_da_medical_image.common.text import (
     DataError,
     brief,
     from_spreadsheet,
+    nearest,
     noted,
     one_line,
     plural,
@@ -42,10 +43,10 @@ from nsw_da_medical_image.common.text import (
     ranges_text,
     spreadsheet_safe,
 )
-from ..dataset_util.contents import require_dataset
+from ..dataset_util.contents import Names, require_dataset
 from ..dataset_util.dataset import EmbryoDataset, Video, require_video
 from ..dataset_util.images import decode
-from ..dataset_util.util import Phase, UnknownName, natural_key, run_number
+from ..dataset_util.util import Phase, UnknownName, natural_key, one_or_several, run_number
 from .player import STATIC, Delivery, EmbryoPlayer, Frame
 
 # %% ../../nbs/viewer/05_explorer.ipynb #6b8c3fce
@@ -335,7 +336,7 @@ class VideoList(anywidget.AnyWidget):
             self._delivery.stop()
         super().close()
 
-# %% ../../nbs/viewer/05_explorer.ipynb #10c9a5a3
+# %% ../../nbs/viewer/05_explorer.ipynb #694d4fe7
 class Explorer(ipywidgets.Box):
     """Browse the videos of a data set, with the player beside the list. Get it from `explore(ds)`.
 
@@ -350,7 +351,12 @@ class Explorer(ipywidgets.Box):
     shown = traitlets.Tuple(help="Names of the videos that fit the filters, in the order of the list.")
 
     def __init__(
-        self, ds: EmbryoDataset, report: Any = None, annotations: str | os.PathLike | None = None, **kwargs: Any
+        self,
+        ds: EmbryoDataset,
+        report: Any = None,
+        annotations: str | os.PathLike | None = None,
+        videos: Names = None,
+        **kwargs: Any,
     ):
         require_dataset(ds, 'explore(EmbryoDataset("data/extracted"))')
         self.dataset = ds
@@ -358,7 +364,7 @@ class Explorer(ipywidgets.Box):
         self._notes = Bookmarks(annotations, ds.root)
         self._thumbnails = Thumbnails(ds)
         self._status = ""
-        self._names = list(ds.videos)
+        self._names = list(ds.videos) if videos is None else [ds[name].name for name in one_or_several(videos)]
         self.player: EmbryoPlayer | None = None
         codes = [ds[name].code for name in self._names]
         self._list = VideoList(self._names, codes, self._read, self._receive, reported=report is not None)
@@ -370,26 +376,31 @@ class Explorer(ipywidgets.Box):
 
     @traitlets.validate("value")
     def _check_value(self, proposal: Any) -> str:
-        return self.dataset[proposal["value"]].name if proposal["value"] else ""
+        if (name := proposal["value"]) and self.dataset[name].name not in self._names:
+            raise UnknownName(f"{name} is not in the list of this explorer{nearest(name, self._names)}")
+        return name
 
-    def _open(self, change: Any) -> None:
+    def _open(self, _: Any) -> None:
         """Show the chosen video, or all of its code, in a new player; it keeps the plane and the speed of the previous one."""
-        if not self.value or (change["name"] == "together" and len(self._siblings()) < 2):
-            return self._show(None, "")
-        previous, options = self.player, {}
-        videos = [self.dataset[name] for name in (self._siblings() if self.together else [self.value])]
-        planes = {str(plane) for video in videos for plane in video.planes}
-        if previous and previous.plane in planes:
+        names = [] if not self.value else self._siblings() if self.together else [self.value]
+        previous = self.player
+        if previous and names == [video.name for video in previous.videos]:
+            return
+        try:
+            self._show(self._player_of(names, previous) if names else None, "")
+        except (DataError, OSError, KeyError, ValueError) as error:
+            self._show(None, one_line(error))
+
+    def _player_of(self, names: list[str], previous: EmbryoPlayer | None) -> EmbryoPlayer:
+        videos = [self.dataset[name] for name in names]
+        options: dict[str, Any] = {}
+        if previous and previous.plane in {plane for video in videos for plane in video.planes}:
             options = {name: getattr(previous, name) for name in ("plane", "fps", "speed", "all_planes")}
         elif self.dataset.contents.middle:
             options = {"plane": self.dataset.contents.middle}
         if self._notes.folder and "annotations" in signature(EmbryoPlayer.__init__).parameters:
             options["annotations"] = self._notes.folder
-        try:
-            self._show(EmbryoPlayer(videos if len(videos) > 1 else videos[0], **options), "")
-        except (DataError, OSError, KeyError, ValueError) as error:
-            self._show(None, one_line(error))
-        return None
+        return EmbryoPlayer(videos if len(videos) > 1 else videos[0], **options)
 
     def _show(self, player: EmbryoPlayer | None, problem: str) -> None:
         previous, self.player = self.player, player
@@ -441,7 +452,7 @@ class Explorer(ipywidgets.Box):
             where = (
                 f"Saved in {self._notes.path(name)}"
                 if self._notes.folder
-                else "Kept until the kernel ends; download the table to keep it longer."
+                else "Not saved in a file: download the table to keep it."
             )
         except (DataError, OSError) as error:
             where = f"Not saved: {one_line(error)}"
@@ -450,12 +461,11 @@ class Explorer(ipywidgets.Box):
 
     def _send_notes(self, videos: Iterable[str]) -> None:
         notes = {}
-        for video in videos:
-            if video in self.dataset:
-                try:
-                    notes[video] = [[run, hour, comment] for _, run, hour, comment in self._rows_of_notes(video)]
-                except (DataError, OSError) as error:
-                    self._status = one_line(error)
+        for video in set(self._names).intersection(videos):
+            try:
+                notes[video] = [[run, hour, comment] for _, run, hour, comment in self._rows_of_notes(video)]
+            except (DataError, OSError) as error:
+                self._status = one_line(error)
         self._list.send({"kind": "notes", "notes": notes, "status": self._status})
 
     def _rows_of_notes(self, video: str) -> Iterator[tuple[str, int, float | None, str]]:
@@ -518,11 +528,13 @@ def still_table(explorer: Explorer, most: int = 8) -> Markup:
     )
 
 
-def explore(ds: EmbryoDataset, report: Any = None, annotations: str | os.PathLike | None = None) -> Explorer:
+def explore(
+    ds: EmbryoDataset, report: Any = None, annotations: str | os.PathLike | None = None, videos: Names = None
+) -> Explorer:
     """Return a widget to browse the videos of a data set: `explore(ds, report=validate(ds), annotations="my-annotations")`.
 
     `report` adds the findings of the checks; it is a report, or its table of findings. Bookmarks and comments are saved in the folder `annotations`,
-    outside of the data set; without it, they can only be downloaded. Observe the result's `value`, the name of the chosen video, and `shown`, the
+    outside of the data set; without it, they can only be downloaded. `videos` restricts the list. Observe the result's `value`, the name of the chosen video, and `shown`, the
     names that fit the filters.
     """
-    return Explorer(ds, report, annotations)
+    return Explorer(ds, report, annotations, videos)
