@@ -336,7 +336,7 @@ class VideoList(anywidget.AnyWidget):
             self._delivery.stop()
         super().close()
 
-# %% ../../nbs/viewer/05_explorer.ipynb #694d4fe7
+# %% ../../nbs/viewer/05_explorer.ipynb #3f6173b1
 class Explorer(ipywidgets.Box):
     """Browse the videos of a data set, with the player beside the list. Get it from `explore(ds)`.
 
@@ -398,7 +398,7 @@ class Explorer(ipywidgets.Box):
             options = {name: getattr(previous, name) for name in ("plane", "fps", "speed", "all_planes")}
         elif self.dataset.contents.middle:
             options = {"plane": self.dataset.contents.middle}
-        if self._notes.folder and "annotations" in signature(EmbryoPlayer.__init__).parameters:
+        if self._notes.folder and len(videos) == 1 and "annotations" in signature(EmbryoPlayer.__init__).parameters:
             options["annotations"] = self._notes.folder
         return EmbryoPlayer(videos if len(videos) > 1 else videos[0], **options)
 
