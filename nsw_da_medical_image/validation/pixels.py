@@ -11,7 +11,8 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -81,21 +82,28 @@ def _look(data: bytes) -> _Look:
     return look._replace(pixels=_filled(pixels) if fault else pixels)
 
 # %% ../../nbs/validation/02_pixels.ipynb #138c5479
-def _flat_rows(pictures: np.ndarray) -> np.ndarray:
-    """Return which rows of uint8 pictures (n, SIDE, SIDE) are flat, or repeat one block, in three quarters of their width.
-
-    Rows that are black, white or alone do not count, nor does a picture that is flat from top to bottom.
-    """
-    same = np.zeros((len(pictures), SIDE, 128), bool)
+def _flat(pictures: np.ndarray) -> np.ndarray:
+    """Return which rows of uint8 pictures (n, rows, SIDE) are flat, or repeat one block, in three quarters of their width."""
+    same = np.zeros((*pictures.shape[:2], 128), bool)
     grey = pictures[:, :, 2:] - np.uint8(8) < 240  # 8 to 247
     np.logical_and(pictures[:, :, 2:] == pictures[:, :, :-2], grey, out=same[:, :, 2:SIDE])
     eights = same.view(np.uint64) == 0x0101010101010101  # eight pixels at a time
     for step in (1, 2, 4, 4):  # 2, 4, 8 and then 12 in a row
         eights = eights[:, :, :-step] & eights[:, :, step:]
-    flat = eights.any(2)
-    if flat.any():
-        around = np.pad(flat, ((0, 0), (1, 1)))
-        flat &= (around[:, :-2] | around[:, 2:]) & ~flat.all(1, keepdims=True)
+    return eights.any(2)
+
+
+def _flat_rows(pictures: np.ndarray) -> np.ndarray:
+    """Return which rows of uint8 pictures (n, SIDE, SIDE) are flat, or repeat one block, in three quarters of their width.
+
+    Rows that are black, white or alone do not count, nor does a picture that is flat from top to bottom.
+    """
+    flat = np.zeros(pictures.shape[:2], bool)
+    some = _flat(pictures[:, ::2]).any(1)  # two rows in a row include one of these
+    if some.any():
+        rows = _flat(pictures[some])
+        around = np.pad(rows, ((0, 0), (1, 1)))
+        flat[some] = rows & (around[:, :-2] | around[:, 2:]) & ~rows.all(1, keepdims=True)
     return flat
 
 
@@ -129,12 +137,23 @@ _CELLS = 32  # a side of the grid
 _CELL = 4 / SIDE  # a cell's width, in parts of the picture's
 _MARGIN = 4  # cells beyond the picture, for wells that it cuts off
 _REACH = 8  # cells between the middles of the well and of the picture, at most
+_FIRST = _CELLS / 2 - _REACH + 0.5  # the first middle that is tried
 _RADII = np.arange(11, 16)  # cells: 176 to 240 of 500 pixels
 
 
+class _Waves(NamedTuple):
+    """The Fourier transforms of the search as products of small matrices, which take half of the time: few of their results are needed."""
+
+    columns: np.ndarray  # float32 (32, 42): the 21 frequencies along a row, real and imaginary parts in turn
+    rows: np.ndarray  # complex64 (40, 32): the same down a column
+    rings: np.ndarray  # complex64 (radii, 40, 21)
+    back_rows: np.ndarray  # complex64 (17, 40): the scores' rows near the middle
+    back_columns: np.ndarray  # float32 (42, 17)
+
+
 @cache
-def _rings() -> np.ndarray:
-    """Return the rings of each radius, positive inside and negative outside, as their transforms (radii, 40, 21)."""
+def _waves() -> _Waves:
+    """Return the transforms; each ring is positive inside and negative outside."""
     side = _CELLS + 2 * _MARGIN
     y, x = np.mgrid[:side, :side]
     away = np.hypot((y + side / 2) % side - side / 2, (x + side / 2) % side - side / 2)
@@ -144,7 +163,20 @@ def _rings() -> np.ndarray:
         return soft / soft.sum()
 
     rings = [ring(radius - 1.5, radius) - ring(radius, radius + 1.5) for radius in _RADII.tolist()]
-    return np.conj(np.fft.rfft2(np.array(rings))).astype(np.complex64)
+    places, waves = np.arange(side), np.arange(side // 2 + 1)
+    turn = np.exp(-2j * np.pi / side * np.outer(places, places))
+    cells, near = slice(_MARGIN, _MARGIN + _CELLS), slice(side // 2 - _REACH, side // 2 + _REACH + 1)
+    columns = np.ascontiguousarray(turn[cells, waves], np.complex64).view(np.float32)
+    twice = np.where(waves % (side // 2), 2, 1) / side  # the other half of the frequencies mirrors this one
+    back = (turn[near, waves] * twice).T  # of which the real part is needed: the sign of the imaginary part turns twice
+    back_columns = np.stack([back.real, back.imag], 1).reshape(-1, 2 * _REACH + 1)
+    return _Waves(
+        columns,
+        turn[:, cells].astype(np.complex64),
+        np.conj(np.fft.rfft2(np.array(rings))).astype(np.complex64),
+        (turn.conj()[near] / side).astype(np.complex64),
+        back_columns.astype(np.float32),
+    )
 
 
 def _summit(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -166,14 +198,12 @@ def _locate(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the wells in grey `cells` (n, 32, 32): (n, 3) x, y and radius in parts of the width, and the rims' scores (n,)."""
     root = np.sqrt(cells)
     level = root.mean((1, 2), keepdims=True)
-    wide = np.pad(root - level, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))  # beyond the picture: its mean
-    near = slice(wide.shape[1] // 2 - _REACH, wide.shape[1] // 2 + _REACH + 1)
-    rows = np.fft.ifft(np.fft.rfft2(wide)[:, None] * _rings(), axis=2)[
-        :, :, near
-    ]  # in two steps: most rows are not needed
-    scores = np.fft.irfft(rows, wide.shape[2], axis=3)[..., near]
+    waves, n = _waves(), len(cells)
+    across = ((root - level) @ waves.columns).view(np.complex64)  # beyond the picture: its mean
+    rows = waves.back_rows @ ((waves.rows @ across)[:, None] * waves.rings)
+    scores = (rows.view(np.float32) @ waves.back_columns).reshape(n, len(_RADII), 2 * _REACH + 1, -1)
     place, height = _summit(scores)
-    radius, y, x = place.T + np.array([[_RADII[0]], [near.start - _MARGIN + 0.5], [near.start - _MARGIN + 0.5]])
+    radius, y, x = place.T + np.array([[_RADII[0]], [_FIRST], [_FIRST]])
     return np.column_stack([x, y, radius]) * _CELL, height / np.maximum(level[:, 0, 0], 1e-3)
 
 # %% ../../nbs/validation/02_pixels.ipynb #cb1599d4
@@ -547,16 +577,33 @@ def _detailed_states(frames: pd.DataFrame) -> np.ndarray:
     return states
 
 # %% ../../nbs/validation/02_pixels.ipynb #a5a5d4da
-class PixelFacts(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class PixelFacts:
     """What a check of the scope "pixels" receives: the frames as `measure_video` returns them, in any planes."""
 
     video: str
     phases: list[PhaseRow]
     frames: pd.DataFrame
 
+    @cached_property
+    def planes(self) -> dict[str, pd.DataFrame]:
+        """Return the frames of each plane by run."""
+        planes = self.frames.groupby("plane", observed=True)
+        return {str(plane): rows.sort_values("run") for plane, rows in planes}
+
+    @cached_property
+    def states(self) -> dict[str, np.ndarray]:
+        """Return what the frames of each plane show; see `frame_states`."""
+        return {plane: frame_states(rows) for plane, rows in self.planes.items()}
+
 
 _Marks = Callable[[pd.DataFrame], np.ndarray]
 _Describe = Callable[[pd.DataFrame, pd.DataFrame], tuple[Severity, str]]
+
+
+def _states(facts: PixelFacts, rows: pd.DataFrame) -> np.ndarray:
+    """Return what the frames of one plane of `facts` show."""
+    return facts.states[str(rows["plane"].iloc[0])]
 
 
 def _find(facts: PixelFacts, marks: _Marks, describe: _Describe) -> list[Finding]:
@@ -565,13 +612,12 @@ def _find(facts: PixelFacts, marks: _Marks, describe: _Describe) -> list[Finding
     If all planes have one about the same runs, it is a single finding.
     """
     found = []
-    for plane, rows in facts.frames.groupby("plane", observed=True):
-        rows = rows.sort_values("run")
+    for plane, rows in facts.planes.items():
         marked = np.asarray(marks(rows))
         if marked.any():
             severity, message = describe(rows[marked], rows[~marked])
-            found.append(Finding("", severity, facts.video, str(plane), ranges_of(rows["run"][marked]), message))
-    planes = facts.frames["plane"].nunique()
+            found.append(Finding("", severity, facts.video, plane, ranges_of(rows["run"][marked]), message))
+    planes = len(facts.planes)
     if not len(found) == planes > 1 or len({(each.severity, each.runs) for each in found}) > 1:
         return found
     middle = min(found, key=lambda each: abs(FocalPlane.parse(each.plane).micrometres))
@@ -670,11 +716,10 @@ def _same_bytes(frames: pd.DataFrame) -> np.ndarray:
     return np.append(False, same)[: len(frames)]
 
 
-def _same_picture(frames: pd.DataFrame, bytes_: np.ndarray) -> np.ndarray:
-    """Return which frames show an embryo in the same picture as the frame before, except those with the same `bytes_`."""
+def _same_picture(frames: pd.DataFrame, shown: np.ndarray, bytes_: np.ndarray) -> np.ndarray:
+    """Return which frames have the same picture as the frame before, except those with the same `bytes_`; both must have `shown` an embryo."""
     change = frames["change"].to_numpy()
     others = change[np.isfinite(change) & ~bytes_]
-    shown = frame_states(frames) == "embryo"
     usual = np.median(others) if len(others) else np.nan
     return (change < min(SAME, SAME_PART * usual)) & shown & np.append(False, shown[:-1]) & ~bytes_
 
@@ -684,7 +729,7 @@ def _repeats(facts: PixelFacts, single: bool) -> list[Finding]:
 
     def marks(rows: pd.DataFrame) -> np.ndarray:
         same = _same_bytes(rows)
-        same |= _same_picture(rows, same)
+        same |= _same_picture(rows, _states(facts, rows) == "embryo", same)
         for first, end in _stretches(same):
             same[first:end] = (end - first == 1) == single
         return same
@@ -735,7 +780,7 @@ def _blank_video(facts: PixelFacts) -> Iterable[Finding]:
         throughout = others["mean"].isna().all()
         return (Severity.error, message) if throughout else _labelled(facts, blank, message)
 
-    return _find(facts, lambda rows: frame_states(rows) == "blank", describe)
+    return _find(facts, lambda rows: _states(facts, rows) == "blank", describe)
 
 # %% ../../nbs/validation/02_pixels.ipynb #08d70cb2
 @check("dark-frames", "Exclude these runs.", scope="pixels")
@@ -748,7 +793,7 @@ def _dark_frames(facts: PixelFacts) -> Iterable[Finding]:
             f"{plural(len(dark), 'frame')} nearly black: mean grey level {_median(dark, 'mean', others)} elsewhere",
         )
 
-    return _find(facts, lambda rows: frame_states(rows) == "dark", describe)
+    return _find(facts, lambda rows: _states(facts, rows) == "dark", describe)
 
 # %% ../../nbs/validation/02_pixels.ipynb #04e486ad
 @check("defocused-frames", "Exclude these runs, or use a plane that is in focus.", scope="pixels")
@@ -771,7 +816,7 @@ def _defocused_frames(facts: PixelFacts) -> Iterable[Finding]:
             told.append(words[reason] + (f" in {len(own):,}" if len(own) < len(blurred) else ""))
         return Severity.warning, f"{plural(len(blurred), 'frame')} out of focus: {'; '.join(told)}"
 
-    return _find(facts, lambda rows: frame_states(rows) == "blurred", describe)
+    return _find(facts, lambda rows: _states(facts, rows) == "blurred", describe)
 
 # %% ../../nbs/validation/02_pixels.ipynb #dea9dbf0
 @check("empty-well", "Exclude these runs, because their labels have no meaning.", scope="pixels")
@@ -784,7 +829,7 @@ def _empty_well(facts: PixelFacts) -> Iterable[Finding]:
         numbers = ", ".join(f"{name} {_median(empty, name, others)} %" for name in ("texture", "shade"))
         return _labelled(facts, empty, f"no embryo in {plural(len(empty), 'frame')}, {since}: {numbers} elsewhere")
 
-    return _find(facts, lambda rows: frame_states(rows) == "empty", describe)
+    return _find(facts, lambda rows: _states(facts, rows) == "empty", describe)
 
 # %% ../../nbs/validation/02_pixels.ipynb #da8b2e1d
 _PANELS = {"mean": "grey level", "texture": "texture, %", "shade": "shade, %", "sharpness": "sharpness"}
