@@ -3,6 +3,7 @@
 import io
 import os
 import random
+import shutil
 import tracemalloc
 import warnings
 from collections.abc import Callable
@@ -317,6 +318,7 @@ def test_an_interrupted_pass_loses_a_plane_at_most(
 def test_memory_does_not_grow_with_the_pictures(jpeg: bytes, tmp_path: Path) -> None:
     dataset = data_set(tmp_path, {f"RUN{run}": jpeg for run in range(1, 401)})
     peaks = []
+    measure_plane(dataset, "SAM1-2", FocalPlane.F0, 1)  # what is allocated once per process
     for runs in (80, 400):
         dataset.contents._listings.clear()
         listing = dataset.contents.listing("SAM1-2", "F0")
@@ -669,3 +671,25 @@ def test_runs_and_names_of_real_frames_are_those_of_the_measures(real: EmbryoDat
     assert frames.run.tolist() == [run_of(name) for name in names]
     assert set(zip(frames.width, frames.height, frames["mode"], frames.fault, strict=True)) == {(500, 500, "L", "")}
     assert frames.digest.is_unique
+
+
+def test_findings_from_pictures_do_not_depend_on_the_names_of_videos(tmp_path: Path) -> None:
+    quirks = {"flat-rows": 0, "saved-again": 0, "dark-frames": 1, "empty-well": 2, "defocused-frames": 3}
+    make_archives(tmp_path / "archives", videos=5, frames=16, size=250, quirks=quirks)
+    extract_dataset(tmp_path / "archives", tmp_path / "named")
+    known = ("EJ393-3", "AAL839-6", "GC340-1", "DHDPI042-6", "QQ8-4")  # four of them with published defects
+    ids = dict(zip(EmbryoDataset(tmp_path / "named").videos, known, strict=True))
+    shutil.copytree(tmp_path / "named", tmp_path / "renamed")
+    for path in sorted((tmp_path / "renamed").rglob("*"), key=lambda path: len(path.parts), reverse=True):
+        for old, new in ids.items():
+            if path.name == old or path.name.startswith(f"{old}_"):
+                path.rename(path.with_name(path.name.replace(old, new)))
+    columns = ["check", "severity", "video", "plane", "runs", "message"]
+    names = [name for name, rule in CHECKS.items() if rule.scope == "pixels"]
+    before, after = (
+        validate(tmp_path / name, names, pixels=True, planes=["F-15", "F0", "F15"]).findings[columns]
+        for name in ("named", "renamed")
+    )
+    moved = before.assign(video=before.video.replace(ids))
+    assert set(before.check) >= {"flat-rows", "frozen-frames", "dark-frames", "empty-well", "defocused-frames"}
+    assert sorted(map(tuple, moved.to_numpy())) == sorted(map(tuple, after.to_numpy()))
