@@ -152,17 +152,19 @@ def table_without(
 
 # %% ../../nbs/dataset_util/14_ground_truth.ipynb #a5eabec6
 def ground_truth(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the frames of a table as identifier ('F+00_AA83-7_146'), phase, phase_index (0 for tPB2; -1 for none), hours, code."""
+    """Return the frames of a table as identifier ('F+00_AA83-7_146'), phase, phase_index (0 for tPB2; -1 for none), hours, code.
+
+    If the table has the column labels, the origin of the phases, the last column is labels too.
+    """
     planes = table.plane.cat.rename_categories({str(plane): plane.label for plane in FocalPlane}).astype(str)
-    return pd.DataFrame(
-        {
-            "identifier": planes + "_" + table.video.astype(str) + "_" + table.run.astype(str),
-            "phase": table.phase,
-            "phase_index": table.phase.cat.codes,
-            "hours": table.hours,
-            "code": table.code,
-        }
-    )
+    columns = {
+        "identifier": planes + "_" + table.video.astype(str) + "_" + table.run.astype(str),
+        "phase": table.phase,
+        "phase_index": table.phase.cat.codes,
+        "hours": table.hours,
+        "code": table.code,
+    }
+    return pd.DataFrame(columns | ({"labels": table.labels} if "labels" in table else {}))
 
 # %% ../../nbs/dataset_util/14_ground_truth.ipynb #c69132b7
 TableForm: TypeAlias = Literal["full", "original"]

@@ -336,12 +336,14 @@ def propose_clock(video: Video, others: "Iterable[pd.DataFrame] | None" = None) 
     maps = candidate_maps(video, int(series.index.max())) if len(series) else [RELEASED]
     given = other_onsets(video) if given is None else given
     proposal = judge_clock(video.name, series, video.phases, maps, given, step)
-    return replace(proposal, cutoff=_cutoff(video, proposal.proposed or RELEASED))
+    return replace(proposal, cutoff=_cutoff(video, proposal.proposed))
 
 
-def _cutoff(video: Video, of: ClockMap) -> int | None:
-    """Return the published cut-off of a video, an hour of its own time file, as a RUN; None if there is none."""
+def _cutoff(video: Video, proposed: ClockMap | None) -> int | None:
+    """Return the published cut-off of a video, an hour of its own time file, as a RUN; None if there is none, or no time file has this hour."""
     known, hours = known_issues().get(video.name), video.hours
+    step = hours_per_row(hours)  # the rows of a file on another clock are not RUNs, whatever labels are used
+    of = RELEASED if _is_camera(step) else proposed or ClockMap("", step / camera_step(video))
     if known is None or known.cutoff is None or not len(hours) or hours.max() < known.cutoff:
         return None
     return max(1, round(float(of.runs(hours.index[hours <= known.cutoff].max()))))
