@@ -498,6 +498,13 @@ def _images_without_time(video: SampleVideo) -> _Touched:
     """times and annotation both end before the images, as in nearly half of the release"""
     return _cut(video, 0.85, "annotation", "times")
 
+
+@_quirk("sibling-clock")
+def _sibling_clock(video: SampleVideo) -> _Touched:
+    """all times are 12 hours later than those of the siblings on the slide"""
+    video.times = [(row, round(hour + 12, 1)) for row, hour in _times(video)]
+    return None, video.stretch(0, 1)
+
 # %% ../../nbs/dataset_util/03_sample_defects.ipynb #7f7c15bd
 @_quirk("missing-grade")
 def _missing_grade(video: SampleVideo) -> _Touched:

@@ -11,8 +11,9 @@ __all__ = ['Scope', 'CHECKS', 'NEEDS', 'NO_VIDEO', 'Check', 'check', 'PlaneFacts
            'repeated_plane', 'duplicate_f0', 'stray_file', 'doubled_frames', 'empty_file', 'truncated_jpeg',
            'missing_annotation', 'unknown_phase', 'malformed_row', 'phase_order', 'from_zero', 'phase_overlap',
            'phase_gap', 'annotation_past_images', 'images_past_annotation', 'annotation_past_time', 'missing_time',
-           'time_decreasing', 'uniform_clock', 'images_without_time', 'time_step', 'missing_grade', 'unknown_grade',
-           'duplicate_grade', 'siblings', 'KnownIssue', 'known_issues', 'cutoff_run', 'known_issue']
+           'time_decreasing', 'uniform_clock', 'images_without_time', 'time_step', 'sibling_times', 'sibling_clock',
+           'missing_grade', 'unknown_grade', 'duplicate_grade', 'siblings', 'KnownIssue', 'known_issues', 'cutoff_run',
+           'known_issue']
 
 # %% ../../nbs/validation/01_checks.ipynb #8f24f1d1
 import io
@@ -22,7 +23,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, partial, wraps
 from importlib.resources import files
-from itertools import pairwise
+from itertools import combinations, pairwise
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -465,6 +467,7 @@ class AllFacts(NamedTuple):
     series: Mapping[str, Mapping[FocalPlane, FrameSeries]]
     samples: frozenset[str] = frozenset()  # the videos of which this copy has only some runs
     repeats: tuple[Repeat, ...] = ()
+    clocks: Mapping[str, np.ndarray | str] = MappingProxyType({})  # see `sibling_times`
 
     def facts_of(self, video: str) -> VideoFacts:
         """Return the facts about a video that are known here: its planes and their runs."""
@@ -476,12 +479,30 @@ class AllFacts(NamedTuple):
         planes = ((video, each) for video, series in self.series.items() for each in series.values())
         return [(video, start) for video, each in planes for start in each.listing.starts()]
 
+    def siblings(self) -> list[dict[str, np.ndarray]]:
+        """Return the groups of two videos or more of one patient on one slide whose times can be compared: {video: times}."""
+        groups: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+        vague = shared_wells(self.starts())[1]
+        for video, times in self.clocks.items():
+            prefix = next((each.listing.prefix for each in self.series[video].values()), "")
+            if prefix and video not in vague and not isinstance(times, str):
+                frame = FrameName.parse(f"{prefix}_RUN1.jpeg")
+                patient = code_of(video) if names_patient(video) else ""
+                groups.setdefault((patient, f"D{frame.date}_S{frame.slide}"), {})[video] = times
+        return [group for group in groups.values() if len(group) > 1]
+
     def not_compared(self, check: str) -> dict[str, str]:
         """Return the videos in which a check of the scope "videos" could not look, and why: {video: 'no second video'}."""
         if check != "repeated-plane" and len(self.series) == 1:
             return dict.fromkeys(self.series, "no second video")
         if check == "shared-well":
             return dict.fromkeys(shared_wells(self.starts())[1], "no slide of its own in the frames' names")
+        if check == "sibling-clock":
+            compared = {video for group in self.siblings() for video in group}
+            others = {v: each for v, each in self.clocks.items() if v not in compared}
+            return {
+                v: each if isinstance(each, str) else "no sibling with times to compare" for v, each in others.items()
+            }
         alike = [v for v, planes in self.series.items() if planes and not any(s.single() for s in planes.values())]
         found = dict.fromkeys(alike, "no frame that can identify the video")
         if check == "repeated-video" and len(self.samples) > 1:
@@ -499,11 +520,16 @@ def series_of(facts: VideoFacts) -> tuple[FrameSeries, ...]:
     )
 
 
-def read_together(source: Source, series: Mapping[str, Iterable[FrameSeries]], samples: Iterable[str] = ()) -> AllFacts:
-    """Return the facts about all videos together, given the series of each; reads the frames that look repeated, and never raises."""
+def read_together(
+    source: Source,
+    series: Mapping[str, Iterable[FrameSeries]],
+    samples: Iterable[str] = (),
+    clocks: Mapping[str, np.ndarray | str] = MappingProxyType({}),
+) -> AllFacts:
+    """Return the facts about all videos together, given the series and the times of each; reads the frames that look repeated, and never raises."""
     by_plane = {video: {each.plane: each for each in planes} for video, planes in series.items()}
     every = [each for planes in by_plane.values() for each in planes.values()]
-    return AllFacts(by_plane, frozenset(samples), tuple(find_repeats(source, every)))
+    return AllFacts(by_plane, frozenset(samples), tuple(find_repeats(source, every)), clocks)
 
 # %% ../../nbs/validation/01_checks.ipynb #94e487a4
 class Need(NamedTuple):
@@ -1177,6 +1203,9 @@ def time_decreasing(facts: VideoFacts) -> Iterator[Finding]:
         yield facts.finding("warning", told, runs[back + 1])
 
 # %% ../../nbs/validation/01_checks.ipynb #8e6eaa1b
+_GRID = 0.95  # of the steps
+
+
 @check(
     "uniform-clock",
     "Exclude the video, because its labels follow another clock.",
@@ -1188,7 +1217,7 @@ def uniform_clock(facts: VideoFacts) -> Iterator[Finding]:
     steps = np.diff(hours)
     forward = steps[steps > 0]
     even = np.abs(forward - 0.2) < 0.02
-    if len(forward) >= 10 and even.mean() > 0.95:
+    if len(forward) >= 10 and even.mean() > _GRID:
         told = f"{even.sum():,} of {len(forward):,} steps of the times are exactly 0.2 h"
         yield facts.finding(
             "info" if facts.replaced else "error",  # the labels do not follow these times any more
@@ -1223,6 +1252,55 @@ def time_step(facts: VideoFacts) -> Iterator[Finding]:
         if len(far):
             told = f"{plural(len(far), 'step')} of up to {np.max(steps):.1f} h per run; the usual step is {usual:.2f} h"
             yield facts.finding("warning", told, runs[far + 1])
+
+# %% ../../nbs/validation/01_checks.ipynb #70c00f6e
+_FEW = 4  # runs: fewer may be repeated times
+
+
+def sibling_times(facts: VideoFacts) -> np.ndarray | str:
+    """Return runs and hours of a video, float (n, 2), for a comparison with those of its siblings; or a text, why they cannot be compared."""
+    runs, hours = facts.clock
+    steps = np.diff(hours)
+    if (steps > 0).sum() >= 10 and (np.abs(steps[steps > 0] - 0.2) < 0.02).mean() > _GRID:
+        return "times on a grid of 0.2 h"
+    if (steps < 0).any() or any(time_step(facts)):
+        return "times that are wrong by themselves"
+    return np.column_stack([runs, hours])[runs > 0]
+
+
+def _differing(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the runs at which two videos' times differ by more than a step and a tenth, if there are several, and the largest difference."""
+    runs, here, there = np.intersect1d(one[:, 0], other[:, 0], assume_unique=True, return_indices=True)
+    if len(runs) < _FEW:
+        return runs[:0], 0.0
+    mine, theirs = one[here, 1], other[there, 1]
+    step = max(np.ptp(mine), np.ptp(theirs)) / np.ptp(runs)
+    apart = np.abs(mine - theirs)
+    far = apart > step + 0.11  # the tenths are binary fractions
+    return (runs[far].astype(int), float(apart.max())) if far.sum() >= _FEW else (runs[:0], 0.0)
+
+
+@check(
+    "sibling-clock",
+    "Do not use the hours of these runs until you know which of the time files is right.",
+    "videos",
+    needs=("frames", "time files", "times"),
+)
+def sibling_clock(facts: AllFacts) -> Iterator[Finding]:
+    """The times of videos of one patient on one slide differ by at most one step and 0.1 h in all runs but three. Source: siblings of the release share slide and clock; the tolerance is this library's."""
+    for group in facts.siblings():
+        unlike: dict[str, dict[str, tuple[np.ndarray, float]]] = {video: {} for video in group}
+        for one, other in combinations(group, 2):
+            runs, most = _differing(group[one], group[other])
+            if len(runs):
+                unlike[one][other] = unlike[other][one] = runs, most
+        for video, others in unlike.items():
+            if 2 * len(others) > len(group) - 1:
+                runs = np.unique(np.concatenate([runs for runs, _ in others.values()]))
+                most = max(most for _, most in others.values())
+                unsure = "; one of the two is wrong" * (len(group) == 2)
+                told = f"{plural(len(runs), 'time')} differ by up to {most:.1f} h from those of {first_few([*others], 4)} on the same slide{unsure}"
+                yield facts.facts_of(video).finding("warning", told, runs)
 
 # %% ../../nbs/validation/01_checks.ipynb #6f403cf6
 @check("missing-grade", "Ignore this if you need no grades.", "dataset", needs=("grades",))

@@ -18,6 +18,7 @@ from threading import current_thread, main_thread
 from types import MappingProxyType
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 # %% ../../nbs/validation/08_validate.ipynb #4046475c
@@ -37,6 +38,7 @@ from nsw_da_medical_image.validation.checks import (
     read_together,
     read_video,
     series_of,
+    sibling_times,
 )
 from .clock import MOVEMENT_CHECKS, why_not_judged
 from .pixels import PixelFacts, measure_video
@@ -84,6 +86,7 @@ class VideoResult(NamedTuple):
     prefix: str = ""  # date, slide, instrument and well in the names of its frames
     series: tuple[FrameSeries, ...] = ()  # its frames, if they are compared with those of other videos
     is_sample: bool = False  # the copy has only some of its runs
+    times: np.ndarray | str = "no times"  # if they are compared with those of siblings; see `sibling_times`
 
 
 def _read(task: VideoTask) -> tuple[VideoFacts, pd.DataFrame | None]:
@@ -126,7 +129,8 @@ def check_video(task: VideoTask) -> VideoResult:
     full = sorted(facts.planes, key=lambda each: abs(FocalPlane(each).micrometres))
     prefixes = [facts.planes[plane].listing.prefix for plane in full if len(facts.planes[plane].listing.runs)]
     series = series_of(facts) if "videos" in scopes.values() else ()
-    return VideoResult(found, frames, lacking, next(iter(prefixes), ""), series, facts.is_sample)
+    times = sibling_times(facts) if "sibling-clock" in scopes and "sibling-clock" not in lacking else "no times"
+    return VideoResult(found, frames, lacking, next(iter(prefixes), ""), series, facts.is_sample, times)
 
 # %% ../../nbs/validation/08_validate.ipynb #24eea781
 def _not_run(
@@ -187,7 +191,8 @@ def validate(
     found += [each for video in results for each in video.found]
     series = {task.video: each.series for task, each in zip(tasks, results, strict=True)}
     samples = [task.video for task, each in zip(tasks, results, strict=True) if each.is_sample]
-    together = read_together(dataset.contents.source, series, samples)
+    clocks = {task.video: each.times for task, each in zip(tasks, results, strict=True)}
+    together = read_together(dataset.contents.source, series, samples, clocks)
     found += [each for name in chosen if CHECKS[name].scope == "videos" for each in CHECKS[name].find(together)]
     found.sort(key=lambda each: chosen.index(each.check))  # and for each check the natural order of the videos
     frames = [video.frames for video in results if video.frames is not None]
