@@ -1312,7 +1312,7 @@ export class View {
     this.phaseText = makeElement("span", { class: "ep-phase-now" });
     this.live = makeElement("span", { class: "ep-unseen", role: "status" });
     this.goto = makeElement("input", {
-      type: "text", class: "ep-goto", placeholder: "run, 62.4 h or t8", "aria-label": "Go to run or hour", size: "18", title: "go to a run (231), an hour (62.4) or a phase (t8)",
+      type: "text", class: "ep-goto", placeholder: "run, hour, t8", "aria-label": "Go to run or hour", size: "18", title: "go to a run (231), an hour (62.4) or a phase (t8)",
       onkeydown: (event) => event.key === "Enter" && this.goTo(), onchange: () => this.goTo(), oninput: () => this.markGoto(""),
     });
     const phase = makeElement("span", { class: "ep-phase-box" }, this.phaseChip, this.phaseText);
