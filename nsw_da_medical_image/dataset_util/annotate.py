@@ -166,6 +166,11 @@ class Annotation:
         return dict(sorted(History(self.changes).onsets.items(), key=lambda each: (each[1], each[0].rank)))
 
     @property
+    def rows(self) -> list[PhaseRow]:
+        """The rows of the file, as the data set reads them."""
+        return _rows_of(self.path, phases_csv(self.onsets, self.last))
+
+    @property
     def events(self) -> pd.DataFrame:
         """Columns phase (ordered), run, and hours as recorded, missing if no time was recorded; in the order of the runs."""
         runs, hours = self.onsets, self.video.hours
