@@ -2,6 +2,8 @@
 
 import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 from conftest import Shared
 
 from nsw_da_medical_image.common.text import DataError
-from nsw_da_medical_image.dataset_util.annotate import Annotation, AnnotationConflict, History, phases_csv
+from nsw_da_medical_image.dataset_util.annotate import Annotation, AnnotationConflict, History, out_of_order, phases_csv
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset, Video
 from nsw_da_medical_image.dataset_util.textfiles import parse_phases
 from nsw_da_medical_image.dataset_util.util import Phase
@@ -259,3 +261,64 @@ def test_any_history_that_is_read_is_valid(video: Video, tmp_path: Path) -> None
     path.write_bytes(b"\xff{")
     with pytest.raises(DataError, match="is not the history"):
         Annotation(video, tmp_path)
+
+
+# --- the same rules in the browser --------------------------------------------------------------
+
+
+def python_steps(case: dict[str, Any]) -> list[list[Any]]:
+    """Return what Python makes of the case that annotate.test.mjs plays: both files, and the order in words, after each action."""
+    published = case["published"] and {Phase(name): run for name, run in case["published"].items()}
+    head = {"video": "A-1", "reader": "Ann é", "last": case["last"], "start": "published" if case["base"] else "empty"}
+    changes: list[dict[str, Any]] = []
+
+    def add(change: dict[str, Any]) -> None:
+        changes.append({"at": "2026-01-02T03:04:05Z", "reader": head["reader"], **change})
+
+    if case["base"]:
+        add(History([]).change("start", {Phase(name): run for name, run in case["base"].items()}, published))
+    steps = []
+    for action, *where in case["actions"]:
+        phase, run = [*where, None, None][:2]
+        history = History(changes)
+        if runs := history.runs_after(action, phase and Phase(phase), run):
+            add(history.change(action, runs, published))
+        onsets = History(changes).onsets
+        record = {**head, "blind": case["published"] is None, "finished": None, "changes": changes}
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        steps.append([phases_csv(onsets, case["last"]).decode(), text, out_of_order(onsets)])
+    return steps
+
+
+def random_case(rng: Any) -> dict[str, Any]:
+    """Return a case with a random history, in which runs coincide and the order is often wrong."""
+    phases = [str(phase) for phase in Phase]
+    some = {phase: rng.randint(1, 12) for phase in rng.sample(phases, rng.randint(0, 5))}
+    kinds = rng.choices(["set", "remove", "undo", "redo"], [6, 1, 4, 3], k=rng.randint(1, 30))
+    actions = [[kind, rng.choice(phases[:6]), rng.randint(1, 12)] if kind == "set" else [kind] for kind in kinds]
+    actions = [[*each, rng.choice(phases[:6])] if each == ["remove"] else each for each in actions]
+    return {
+        "actions": actions,
+        "last": 12,
+        "published": rng.choice([None, some]),
+        "base": rng.choice([None, some]) or None,
+    }
+
+
+@pytest.mark.slow
+def test_javascript_writes_the_same_bytes(tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    rng = random.Random(7)
+    cases = [random_case(rng) for _ in range(200)]
+    (tmp_path / "cases.json").write_text(json.dumps(cases))
+    environment = {**os.environ, "NSW_CASES": str(tmp_path / "cases.json")}
+    script = HERE / "annotate.test.mjs"
+    done = subprocess.run(
+        [node, script], capture_output=True, text=True, encoding="utf-8", env=environment, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))
+    for case, steps in zip(cases, json.loads(result.removeprefix("RESULT")), strict=True):
+        assert steps == python_steps(case), case

@@ -103,17 +103,17 @@ class History:
 
 # %% ../../nbs/dataset_util/20_annotate.ipynb #157be293
 class AnnotationConflict(DataError):
-    """Report that an annotation was changed elsewhere; `mine` and `theirs` are the onsets, {phase: RUN}."""
+    """Report that an annotation was changed elsewhere, `by` a reader or ''; `mine` and `theirs` are the onsets, {phase: RUN}."""
 
-    def __init__(self, message: str, mine: Mapping[Phase, int], theirs: Mapping[Phase, int]):
+    def __init__(self, message: str, mine: Mapping[Phase, int], theirs: Mapping[Phase, int], by: str = ""):
         super().__init__(message)
-        self.mine, self.theirs = dict(mine), dict(theirs)
+        self.mine, self.theirs, self.by = dict(mine), dict(theirs), by
 
 
 class Annotation:
     """The onsets that one reader marks in a video, saved after each change: `Annotation(ds["AA83-7"], "my-annotations", reader="Ann")`.
 
-    Each reader needs a folder, which is created with the first change and must be outside of any data set. `start` is
+    Each reader needs a folder, which is created with the first change and must be outside of any data set; with None, nothing is saved. `start` is
     "empty" or "published", which begins with the published onsets. With `blind`, the history contains the published runs
     only after `finish`, and players hide them until then. Raise `DataError` if files in the folder are another reader's or
     cannot be understood.
@@ -124,7 +124,7 @@ class Annotation:
     def __init__(
         self,
         video: Video,
-        folder: str | os.PathLike,
+        folder: str | os.PathLike | None,
         *,
         reader: str | None = None,
         start: Literal["empty", "published"] = "empty",
@@ -135,9 +135,11 @@ class Annotation:
             raise ValueError(f"start is {start!r}; choose 'empty' or 'published'")
         if blind and start == "published":
             raise ValueError("a blind reading cannot start from the published phases; leave out start or blind")
-        self.video, self.folder, self.start, self.blind = video, _own_folder(folder, video), start, bool(blind)
+        self.video, self.start, self.blind = video, start, bool(blind)
+        self.folder = None if folder is None else _own_folder(folder, video)
         self.first, self.last = _first_and_last(video)
-        self.published = _published(video)
+        self.published_rows = _published(video)
+        self.published = onsets_of(self.published_rows)
         self.reader = _reader_name(reader)
         self.conflict: AnnotationConflict | None = None
         self.changes: list[Change] = []
@@ -148,7 +150,7 @@ class Annotation:
     @property
     def path(self) -> Path:
         """The annotation file, which exists after the first change."""
-        return self.folder / f"{self.video.name}_phases.csv"
+        return (self.folder or Path()) / f"{self.video.name}_phases.csv"
 
     @property
     def finished(self) -> str:
@@ -184,7 +186,8 @@ class Annotation:
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else "blind" if self.hidden else "open"
-        return printable(f"<Annotation {self.path} by {self.reader}: {plural(len(self.onsets), 'phase')}, {state}>")
+        where = self.path if self.folder else self.video.name
+        return printable(f"<Annotation {where} by {self.reader}: {plural(len(self.onsets), 'phase')}, {state}>")
 
     def set(self, phase: Phase | str, run: int) -> None:
         """Let `phase` begin with `run`, which the video must span; a phase that begins there is replaced."""
@@ -270,8 +273,8 @@ class Annotation:
 
     def _read(self) -> tuple[tuple[bytes | None, bytes | None], dict[str, Any] | None]:
         """Return the bytes of both files, None for one that does not exist, and the content of the second."""
-        files: list[bytes | None] = []
-        for path in self.path, self.path.with_suffix(".json"):
+        files: list[bytes | None] = [] if self.folder else [None, None]
+        for path in (self.path, self.path.with_suffix(".json")) if self.folder else ():
             try:
                 files.append(read_file(path, limit=10 * TEXT_LIMIT))
             except FileNotFoundError:
@@ -285,16 +288,18 @@ class Annotation:
 
     def save(self) -> None:
         """Save again, if saving has failed; raise `AnnotationConflict` if a file was changed elsewhere since it was read."""
+        if self.folder is None:
+            return
         with self._guard:
             self.folder.mkdir(parents=True, exist_ok=True)
             with _locked(self.folder, self.WAIT):
                 found, record = self._read()
                 if found != self._seen:
                     theirs = onsets_of(_rows_of(self.path, found[0] or b""))
-                    by = f" by {record['reader']}" if record else ""
-                    told = f"{self.path} was changed{by} since it was read, so it is not overwritten"
+                    by = record["reader"] if record else ""
+                    told = f"{self.path} was changed{f' by {by}' if by else ''} since it was read, so it is not overwritten"
                     told += "; resolve('mine') or resolve('theirs') decides"
-                    self.conflict = AnnotationConflict(told, self.onsets, theirs)
+                    self.conflict = AnnotationConflict(told, self.onsets, theirs, by)
                     raise self.conflict
                 self.conflict = None
                 for place, data in enumerate((phases_csv(self.onsets, self.last), self.record())):
@@ -335,13 +340,11 @@ def _first_and_last(video: Video) -> tuple[int, int]:
     return min(ends), max(ends)
 
 
-def _published(video: Video) -> dict[Phase, int]:
-    """Return the published onsets, even if the data set was opened with other annotations; {} if there are none."""
+def _published(video: Video) -> list[PhaseRow]:
+    """Return the published rows that are understood, even if the data set was opened with other annotations; [] if there are none."""
     contents = video.dataset.contents
-    if video.name not in contents.annotated:
-        return {}
     path = f"{ANNOTATIONS}/{video.name}_phases.csv"
-    return onsets_of(parse_phases(contents.source.read(path, TEXT_LIMIT)).rows)
+    return parse_phases(contents.source.read(path, TEXT_LIMIT)).rows if video.name in contents.annotated else []
 
 
 def _reader_name(reader: str | None) -> str:

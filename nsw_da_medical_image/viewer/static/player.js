@@ -331,6 +331,7 @@ export class Engine {
     this.direction = 1;
     this.carry = 0.5;
     this.publisher = new Throttle(100, (run) => this.publishValue(run));
+    this.annotator = model.get("_track")?.video ? new Annotator(this) : null; // see annotate.js
     this.listenToModel();
     this.requestDelivery();
   }
@@ -344,6 +345,7 @@ export class Engine {
       "change:playing": () => (this.playing ? this.startPlaying() : this.stopPlaying()),
       "change:plane": () => this.changePlanes(),
       "change:all_planes": () => this.changePlanes(),
+      "change:_track": () => this.annotator?.follow(),
     };
     for (const name of ["fps", "speed", "loop", "bounds", "every_frame"]) {
       this.handlers[`change:${name}`] = () => this.applySettings();
@@ -828,6 +830,7 @@ export class View {
     });
     this.root.embryo = { stats: () => engine.stats(), bytes: (...frame) => engine.bytes(...frame) };
     this.stage = makeElement("div", { class: "ep-panes" });
+    this.annotation = engine.annotator ? new AnnotationView(this) : null;
     this.root.classList.toggle("ep-many", this.several);
     const main = makeElement("div", { class: "ep-main" }, this.stage, ...(this.several ? [] : [this.makeSide()]));
     this.root.append(main, this.makeTimeline(), this.makeTransport(), this.makeSettingsRow(), this.makeHelp());
@@ -855,6 +858,7 @@ export class View {
   }
   /** Make the panel at the side: name, grade, and the list of phases, each a button that goes to its first run. */
   makeSide() {
+    if (this.annotation) return this.annotation.panel;
     const [video] = this.engine.series.videos;
     this.phaseItems = video.phases.map(([name, meaning, first, last]) => {
       const hour = video.hours.get(first);
@@ -883,7 +887,7 @@ export class View {
     const { engine } = this;
     const { runs, videos } = engine.series;
     const [first, last] = [runs[0], runs.at(-1)];
-    const bands = videos.map((video) => this.makeBand(video, first, last));
+    const bands = this.annotation?.bands ?? videos.map((video) => this.makeBand(video, first, last));
     this.heldBar = makeElement("canvas", { class: "ep-fill", width: Math.max(1, Math.min(2000, runs.length)), height: "1", "aria-hidden": "true" });
     this.loop = makeElement("div", { class: "ep-loop", hidden: true });
     this.seek = makeElement("input", {
@@ -986,7 +990,7 @@ export class View {
     );
   }
   makeHelp() {
-    const rows = KEYS.flatMap(([keys, what]) => [makeElement("dt", {}, ...keys.split(" ").map((key) => makeElement("kbd", { text: key }))), makeElement("dd", { text: what })]);
+    const rows = [...KEYS, ...(this.annotation ? ANNOTATION_KEYS : [])].flatMap(([keys, what]) => [makeElement("dt", {}, ...keys.split(" ").map((key) => makeElement("kbd", { text: key }))), makeElement("dd", { text: what })]);
     this.helpBox = makeElement("dl", { class: "ep-help", hidden: true }, ...rows);
     return this.helpBox;
   }
@@ -1020,6 +1024,7 @@ export class View {
     this.visibilityObserver.observe(root);
   }
   handleKey(event) {
+    if (this.annotation?.handleKey(event)) return;
     const { target } = event;
     const typing = target.matches("input[type=text], select");
     const action = keyAction(event);
@@ -1189,6 +1194,7 @@ export class View {
   }
   remove() {
     clearTimeout(this.announceTimer);
+    this.annotation?.remove();
     this.visibilityObserver.disconnect();
     this.root.remove();
   }
