@@ -139,10 +139,14 @@ export class Annotator {
     else {
       const id = ++this.count;
       this.pending.push({ id, action, phase, run });
-      this.model.send({ kind: "annotate", session: this.session, id, action, phase, run });
+      this.sentAt = performance.now();
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.update(), PATIENCE);
-      this.sentAt = performance.now();
+      try {
+        this.model.send({ kind: "annotate", session: this.session, id, action, phase, run });
+      } catch {
+        this.sentAt = -Infinity; // the kernel is gone
+      }
     }
     this.update();
     return true;
@@ -168,6 +172,7 @@ export class Annotator {
   /** Describe in words whether the changes are saved. */
   get status() {
     const { state, pending } = this;
+    if (state.conflict) return "not saved: changed elsewhere";
     if (state.problem) return `not saved: ${state.problem}`;
     if (pending.length) return performance.now() - this.sentAt >= PATIENCE ? "not saved yet: the kernel does not answer" : "saving";
     if (this.store) return this.store.kept ? "kept in this browser; download it" : "not kept if the page is closed; download it";
