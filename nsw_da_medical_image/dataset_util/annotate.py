@@ -151,6 +151,7 @@ class Annotation:
         self.published = onsets_of(self.published_rows)
         self.reader = _reader_name(reader)
         self.conflict: AnnotationConflict | None = None
+        self.on_change: Callable[[], None] = lambda: None  # called after each change, for example by a player
         self.changes: list[Change] = []
         self._asked = reader is not None
         self._guard = threading.RLock()
@@ -240,6 +241,8 @@ class Annotation:
             }
             if keep == "mine" and runs:
                 self._save(theirs.change("keep", runs, self._shown))
+            else:
+                self.on_change()
 
     @property
     def _shown(self) -> dict[Phase, int] | None:
@@ -293,7 +296,10 @@ class Annotation:
     def _save(self, change: Change) -> None:
         """Add a change to the history, and save it."""
         self.changes = [*self.changes, _signed(change, self.reader)]
-        self.save()
+        try:
+            self.save()
+        finally:
+            self.on_change()
 
     def save(self) -> None:
         """Save again, if saving has failed; raise `AnnotationConflict` if a file was changed elsewhere since it was read."""

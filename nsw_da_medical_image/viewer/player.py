@@ -40,6 +40,7 @@ from nsw_da_medical_image.common.text import (
     one_line,
     printable,
     report_error,
+    shortened,
     show,
     without_folder,
 )
@@ -393,7 +394,7 @@ def perform_change(annotation: Annotation, content: Mapping[str, Any]) -> str:
     except AnnotationConflict:
         return ""  # the browser shows both, and asks
     except (DataError, OSError, ValueError, TypeError, LookupError) as error:
-        return one_line(error)
+        return shortened(one_line(error), 300)
     return ""
 
 # %% ../../nbs/viewer/01_player.ipynb #e7c7f639
@@ -467,6 +468,8 @@ class EmbryoPlayer(anywidget.AnyWidget):
         value = run_number(kwargs.pop("value", self.runs[0]), "EmbryoPlayer(video, value=12)")
         self._acks: dict[str, int] = {}  # by browser: the number of its last change that was saved
         track = describe_track(self.annotation) if self.annotation else {}
+        if self.annotation:
+            self.annotation.on_change = self._show_track
         super().__init__(_series=series, _track=track, value=value, plane=plane, fps=fps, **kwargs)
         self.on_msg(self._receive)
 
@@ -480,6 +483,12 @@ class EmbryoPlayer(anywidget.AnyWidget):
         if "value" in self._property_lock:  # it comes from the browser
             return min(around, key=lambda each: abs(each - run))
         raise UnknownName(f"there is no RUN {run} in {self._names}; nearest: {' and '.join(map(str, around))}")
+
+    @traitlets.validate("_track")
+    def _check_track(self, proposal: Any) -> dict[str, Any]:
+        return (
+            self._track if "_track" in self._property_lock else proposal["value"]
+        )  # the browser sends changes, not the track
 
     @traitlets.validate("plane")
     def _check_plane(self, proposal: Any) -> str:
@@ -553,8 +562,15 @@ class EmbryoPlayer(anywidget.AnyWidget):
     def _annotate(self, annotation: Annotation, content: Mapping[str, Any]) -> None:
         """Save a change that the reader has made in the browser, and send the result."""
         problem = perform_change(annotation, content)
-        self._acks = {**dict(list(self._acks.items())[-7:]), str(content["session"])[:20]: int(content["id"])}
+        session, number = str(content.get("session"))[:20], content.get("id")
+        if isinstance(number, int):
+            self._acks = {**dict(list(self._acks.items())[-7:]), session: number}
         self._track = describe_track(annotation, problem, self._acks)
+
+    def _show_track(self) -> None:
+        """Show a change that was made in Python."""
+        if self.annotation is not None:
+            self._track = describe_track(self.annotation, "", self._acks)
 
     def close(self) -> None:
         """End the player; the browser frees its frames."""
