@@ -318,14 +318,19 @@ export class AnnotationView {
     );
     return { phase, pick, own, differs, item: makeElement("li", {}, pick) };
   }
+  /** Make the bands: the track of the data set, and below it the reader's own with an edge to drag at each onset. */
   makeBands() {
-    const { annotator } = this;
-    this.ownBand = makeElement("div", { class: "ep-band ep-own", "aria-hidden": "true" });
-    this.ownBand.addEventListener("pointerdown", (event) => this.startDrag(event));
-    this.referenceBand = makeElement("div", { class: "ep-band ep-reference", "aria-hidden": "true", onclick: (event) => this.engine.seek(this.runAt(event)) });
-    this.ownName = makeElement("span", { class: "ep-track", text: `marked by ${annotator.state.reader}` });
-    this.referenceName = makeElement("span", { class: "ep-track" });
-    return [this.referenceName, this.referenceBand, this.ownName, this.ownBand];
+    this.view.root.classList.add("ep-annotated");
+    const band = (kind) => {
+      const name = makeElement("span", { class: "ep-band-name" });
+      const track = makeElement("div", { class: "ep-track" });
+      return { name, track, node: makeElement("div", { class: `ep-band ${kind}`, "aria-hidden": "true" }, name, track) };
+    };
+    this.reference = band("ep-reference");
+    this.own = band("ep-own");
+    this.own.track.addEventListener("pointerdown", (event) => this.startDrag(event));
+    this.own.track.addEventListener("click", (event) => this.wasDragged && event.stopPropagation());
+    return [this.reference.node, this.own.node];
   }
 
   // -- actions --
@@ -343,7 +348,7 @@ export class AnnotationView {
   begin() {
     const { annotator, engine } = this;
     if (annotator.state.conflict) return;
-    engine.set({ playing: false });
+    if (engine.playing) engine.set({ playing: false });
     annotator.perform("set", annotator.picked, engine.run);
     this.pick(nextPhase(annotator.picked));
   }
@@ -379,24 +384,24 @@ export class AnnotationView {
   /** Return the existing run at the pointer. */
   runAt({ clientX }) {
     const { runs } = this.engine.series;
-    const { left, width } = this.ownBand.getBoundingClientRect();
+    const { left, width } = this.own.track.getBoundingClientRect();
     const place = runs[0] + ((clientX - left) / width) * (runs.at(-1) - runs[0]);
     return runs[nearest(runs, Math.round(place))];
   }
-  /** Drag an edge of the band between its neighbours; elsewhere, go to the run. */
+  /** Drag an edge of the band between its neighbours. */
   startDrag(event) {
     const phase = event.target.dataset.edge;
-    if (event.button !== 0) return;
+    this.wasDragged = Boolean(phase);
+    if (event.button !== 0 || !phase || this.annotator.state.conflict) return;
     event.preventDefault();
     this.view.root.focus({ preventScroll: true });
-    if (!phase || this.annotator.state.conflict) return this.engine.seek(this.runAt(event));
     const sorted = inOrder(this.annotator.onsets);
     const at = sorted.findIndex(([name]) => name === phase);
     const low = (sorted[at - 1]?.[1] ?? -Infinity) + 1;
     const high = (sorted[at + 1]?.[1] ?? Infinity) - 1;
     const runs = this.engine.series.runs.filter((run) => low <= run && run <= high);
-    const band = this.ownBand;
-    this.engine.set({ playing: false });
+    const band = this.own.track;
+    if (this.engine.playing) this.engine.set({ playing: false });
     band.setPointerCapture(event.pointerId);
     const move = (moved) => {
       const run = runs[nearest(runs, this.runAt(moved))];
@@ -481,17 +486,18 @@ export class AnnotationView {
         return node;
       });
       band.replaceChildren(...parts);
-      if (band !== this.ownBand) return;
+      if (band !== this.own.track) return;
       for (const [phase, , from] of rows) {
         const edge = makeElement("span", { class: "ep-edge", "data-edge": phase, title: `drag: ${phase} begins at run ${from}` });
         edge.style.left = `${100 * Math.max(0, along(from - 0.5, first, last))}%`;
         band.append(edge);
       }
     };
-    draw(this.ownBand, rowsOf(onsets, state.last).map(([phase, from, to]) => [phase, "", from, to]));
-    draw(this.referenceBand, state.reference?.rows ?? []);
-    updateText(this.referenceName, state.reference?.name ?? "");
-    for (const node of [this.referenceBand, this.referenceName]) node.hidden = annotator.hidden;
+    draw(this.own.track, rowsOf(onsets, state.last).map(([phase, from, to]) => [phase, "", from, to]));
+    draw(this.reference.track, state.reference?.rows ?? []);
+    updateText(this.reference.name, state.reference?.name ?? "");
+    updateText(this.own.name, state.reader);
+    this.reference.node.hidden = annotator.hidden;
   }
   remove() {
     this.annotator.views.delete(this);
