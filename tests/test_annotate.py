@@ -322,3 +322,75 @@ def test_javascript_writes_the_same_bytes(tmp_path: Path) -> None:
     result = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))
     for case, steps in zip(cases, json.loads(result.removeprefix("RESULT")), strict=True):
         assert steps == python_steps(case), case
+
+
+# --- the player, without a browser ---------------------------------------------------------------
+
+
+def test_the_player_saves_what_the_browser_sends_and_survives_anything(video: Video, tmp_path: Path) -> None:
+    from nsw_da_medical_image.viewer.player import EmbryoPlayer
+
+    player = EmbryoPlayer(video, annotations=tmp_path / "ann", reader="Ann")
+    assert player.events.empty
+    assert not (tmp_path / "ann").exists(), "opening writes nothing"
+
+    def send(**content: Any) -> None:
+        player._receive(None, {"kind": "annotate", "session": "s", "id": 1, **content}, [])
+
+    send(action="set", phase="t2", run=5)
+    assert player.events[["phase", "run"]].values.tolist() == [["t2", 5]]
+    assert (tmp_path / "ann" / f"{video.name}_phases.csv").read_bytes() == f"t2,5,{player.annotation.last}\n".encode()
+    assert player._track["acks"] == {"s": 1}
+    for wrong in (
+        {"action": "set"},
+        {"action": None},
+        {"action": "set", "phase": "t3", "run": 10**9},
+        {"id": None},
+        {"session": "x" * 10**6, "action": 7},
+    ):
+        send(**wrong)
+    player._receive(None, {"kind": "annotate"}, [])
+    assert player.events["run"].tolist() == [5]
+    assert len(json.dumps(player._track)) < 20_000
+    player.set_state({"_track": {}})
+    assert player._track["reader"] == "Ann"
+    player.annotation.set("t3", 9)  # in Python
+    assert len(player._track["changes"]) == 2
+    for number in range(50):
+        send(session=f"session {number}", action="undo")
+    assert len(player._track["acks"]) <= 8
+    player.close()
+
+
+def test_a_player_without_annotations_has_no_events(video: Video) -> None:
+    from nsw_da_medical_image.viewer.player import EmbryoPlayer
+
+    player = EmbryoPlayer(video)
+    with pytest.raises(DataError, match="has no annotations"):
+        player.events  # noqa: B018
+    player._receive(None, {"kind": "annotate", "session": "s", "id": 1, "action": "undo"}, [])
+    for options in {"blind": True}, {"reader": "Ann"}, {"start": "published"}:
+        with pytest.raises(ValueError, match="needs annotations"):
+            EmbryoPlayer(video, **options)
+    with pytest.raises(ValueError, match="one video is annotated at a time"):
+        EmbryoPlayer([video, video.dataset[video.dataset.videos[1]]], annotations="never-made")
+    assert not Path("never-made").exists()
+    player.close()
+
+
+def test_a_blind_page_does_not_contain_the_published_phases(video: Video, tmp_path: Path) -> None:
+    from nsw_da_medical_image.viewer.player import EmbryoPlayer
+
+    player = EmbryoPlayer(video, annotations=tmp_path / "ann", reader="Bob", blind=True)
+    with pytest.raises(ValueError, match="align must be"):
+        player.align = "t2"
+    for page in player.to_html(annotate=True), player.to_html():
+        assert '"phases":[]' in page
+        assert '"published":{' not in page
+    sheet = player._repr_mimebundle_()[0]["text/html"]
+    assert "run " in sheet
+    assert not [phase for phase in Phase if f">{phase}<" in sheet]
+    player.annotation.set("t2", 5)
+    player.annotation.finish()
+    assert player._track["reference"]["name"] == "published"
+    player.close()
