@@ -988,7 +988,7 @@ export class Engine {
     const next = by > 0 ? starts.find(({ run }) => run > this.run) : starts.findLast(({ run }) => run < this.run);
     if (next) return this.seek(next.run);
     if (by < 0) return this.goToIndex(0);
-    this.tell(starts.length ? `${starts.at(-1).name} is the last phase with frames` : "no phase has frames");
+    this.showMessage(starts.length ? `${starts.at(-1).name} is the last phase with frames` : "no phase has frames");
   }
   /** Set the start (0) or the end (1) of the loop range to the run at the playhead. */
   markLoop(end) {
@@ -996,7 +996,7 @@ export class Engine {
     this.set({ bounds: end ? [Math.min(low, this.run), this.run] : [this.run, Math.max(high, this.run)], loop: true });
   }
   /** Show a short message in all views. */
-  tell(text) {
+  showMessage(text) {
     for (const view of this.views) view.showMessage(text);
   }
   changeZoom(zoom) {
@@ -1018,7 +1018,7 @@ export class Engine {
   saveFrame({ video, plane }) {
     const run = this.runAt(video, this.index);
     const bytes = this.bytes(video, plane, run);
-    if (!bytes) return this.tell(`run ${run} is not here yet`);
+    if (!bytes) return this.showMessage(`run ${run} is not here yet`);
     const link = makeElement("a", { href: URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" })), download: `${this.series.videos[video].name}_${plane}_RUN${run}.jpeg` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
@@ -1287,7 +1287,7 @@ export class View {
   }
   seekOnBand(event) {
     const { places } = this.engine;
-    const box = this.playhead.parentElement.querySelector(".ep-track").getBoundingClientRect();
+    const box = this.playhead.parentElement.querySelector(".ep-band").getBoundingClientRect();
     const at = Math.max(0, Math.min(1, (event.clientX - box.left) / box.width));
     this.engine.seekPlace(places[0] + at * (places.at(-1) - places[0]));
   }
@@ -1695,7 +1695,12 @@ export class View {
     updateAttribute(this.stage, "data-panes", String(mode === "side" ? panes.length : 1));
     updateAttribute(this.root, "data-mode", mode);
     updateAttribute(this.root, "data-align", engine.align);
-    const title = ({ video, plane }) => (this.several ? (all ? `${engine.series.videos[video].name} ${plane}` : engine.series.videos[video].name) : plane);
+    const [leftmost] = engine.series.planes;
+    const title = ({ video, plane }) => {
+      const { name } = engine.series.videos[video];
+      if (!this.several) return plane;
+      return all ? (plane === leftmost ? `${name} ${plane}` : plane) : name; // in a row of planes, the first names the embryo
+    };
     this.panes.forEach((pane, i) => {
       const { video, plane } = panes[i];
       Object.assign(pane, { video, plane });
