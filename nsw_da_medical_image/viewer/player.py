@@ -334,7 +334,7 @@ class Delivery:
         return frames
 
     def _read_safely(self, frame: Frame) -> tuple[bytes, str]:
-        """Read a frame; whatever goes wrong is told in place of the frame, so that the thread goes on."""
+        """Read a frame; an error of any kind is reported in place of the frame, so that the thread goes on."""
         try:
             return self.read(frame)
         except Exception as error:
