@@ -67,7 +67,7 @@ def app_explorer() -> Explorer:
     report = None if asked["report"] is None else read_findings(asked["report"])
     return explore(EmbryoDataset(asked["folder"]), report, asked["annotations"], videos=asked["videos"])
 
-# %% ../../nbs/viewer/06_app.ipynb #87a77914
+# %% ../../nbs/viewer/06_app.ipynb #6baf820c
 #: What a page may load: itself, and what the explorer made; nothing of another machine.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:; frame-ancestors 'none'"
 START = 60.0  # seconds to wait for the server
@@ -107,16 +107,17 @@ def free_port() -> int:
 
 def _end(server: subprocess.Popen[bytes]) -> None:
     """End the server and what it started: politely, then by force."""
-    for how, seconds in (signal.SIGTERM, 10), (signal.SIGKILL, 5):
-        if server.poll() is not None:
-            break
-        with suppress(ProcessLookupError):
-            if how == signal.SIGTERM:
-                server.terminate()  # it then ends what it started
-            else:
-                os.killpg(server.pid, how)  # it is the leader of a group of its own
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(seconds)
+    if server.poll() is not None:
+        return
+    server.terminate()  # it then ends what it started
+    try:
+        server.wait(10)
+    except subprocess.TimeoutExpired:
+        if hasattr(os, "killpg"):
+            os.killpg(server.pid, signal.SIGKILL)  # it is the leader of a group of its own
+        else:
+            server.kill()
+        server.wait(5)
 
 
 @contextmanager
