@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import __version__
@@ -55,8 +56,13 @@ COMMANDS = {
 
 
 def commands() -> dict[str, Command]:
-    """Return the commands whose modules are installed, by name."""
-    return {name: command for name, command in COMMANDS.items() if find_spec(f"{_PACKAGE}.{command.module}")}
+    """Return the commands whose modules are in this version and have a `main`, by name."""
+
+    def has_main(module: str) -> bool:
+        spec = find_spec(f"{_PACKAGE}.{module}")
+        return bool(spec and spec.origin and b"\ndef main(" in Path(spec.origin).read_bytes())
+
+    return {name: command for name, command in COMMANDS.items() if has_main(command.module)}
 
 # %% ../nbs/cli.ipynb #d824157d
 def _parser() -> Parser:

@@ -64,7 +64,7 @@ def test_a_video_without_frames_has_no_activity(dataset: EmbryoDataset) -> None:
         file.unlink()
     video = EmbryoDataset(dataset.root)["SAM1-2"]
     assert activity(video).empty
-    assert len(plot_activity(video).axes) == 2
+    assert len(plot_activity(video).child_axes) == 2
 
 
 # Real frames ---------------------------------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ def test_real_labels_on_another_clock_are_mapped_back(rewritten: EmbryoDataset, 
         truth = EmbryoDataset(real_data)[name].phases
         assert proposal.phases["phase"].tolist() == truth["phase"].tolist()
         assert (proposal.phases[["first", "last"]] - truth[["first", "last"]]).abs().to_numpy().max() <= 2
-        assert len(proposal.plot().axes) == 3
+        assert len(proposal.plot().child_axes) == 3
 
 
 def test_validate_reports_labels_on_another_clock(rewritten: EmbryoDataset, real_data: Path) -> None:

@@ -524,9 +524,9 @@ def test_dollar_signs_are_drawn(work: Path, tmp_path: Path, name: str) -> None:
     figures.append(plot_measurements(measure_video(ds, name, ["F0"]), findings_table([])))
     report = validate(ds)
     figures.append(plot_measurements(measure_video(ds, name, ["F0"]), report.findings))
-    for figure in figures:
-        assert figure._repr_png_().startswith(b"\x89PNG")
-    texts = [text for figure in figures for text in figure.findobj(lambda each: hasattr(each, "get_parse_math"))]
+    for axes in figures:
+        assert axes._repr_png_().startswith(b"\x89PNG")
+    texts = [text for axes in figures for text in axes.figure.findobj(lambda each: hasattr(each, "get_parse_math"))]
     drawn = [text for text in texts if "$" in text.get_text()]
     assert len(drawn) >= len(figures) - 1  # that of the comparison shows no name of a video in a title
     assert not any(text.get_parse_math() for text in drawn)

@@ -320,7 +320,7 @@ def test_the_empty_well_and_the_lost_focus_are_found(real: EmbryoDataset) -> Non
     found = findings(real, "CF946-6")
     assert told(found) == {("empty-well", "CF946-6", "F0", "331"), ("defocused-frames", "CF946-6", "F0", "300")}
     assert "from RUN 331 on" in found.set_index("check").message["empty-well"]
-    assert len(plot_measurements(measure_video(real, "CF946-6"), found).axes) == 5
+    assert len(plot_measurements(measure_video(real, "CF946-6"), found).child_axes) == 5
 
 
 def picture(real: EmbryoDataset, video: str, run: int) -> Image.Image:

@@ -351,7 +351,8 @@ def test_one_embryo_in_two_parts_is_a_leak(copied: Path, capsys) -> None:
     assert list(map(str, check_split(parts, EmbryoDataset(copied)).leaks)) == [told]
     assert check_split(parts, videos).valid  # names alone do not show it
     assert main([str(copied), "--check", str(file)]) == 1
-    assert capsys.readouterr().out == f"{told}\n"
+    form = "the original project's split.json: 0 videos leak through a sibling, 1 video under another name"
+    assert capsys.readouterr().out == f"{form}\n{told}\n"
     assert main([str(copied), "--check", str(file), "--json"]) == 1
     [leak] = json.loads(capsys.readouterr().out)["leaks"]
     assert (leak["videos"], leak["originals"]) == (["SAM99-1"], ["SAM3-6"])

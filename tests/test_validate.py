@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from nsw_da_medical_image.common.text import DataError, runs_text
-from nsw_da_medical_image.dataset_util.contents import FrameSeries, find_repeats, list_frames
+from nsw_da_medical_image.dataset_util.contents import FrameSeries, find_repeats, list_frames, same_embryos
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
@@ -834,6 +834,17 @@ def test_video_cut_in_two_shares_its_well(tree: Path) -> None:
     found = told(validate(tree))
     assert [row[:4] for row in found] == [("shared-well", name, "", "") for name in ("OTHER1-9", VIDEO)]
     assert all(row[4].endswith(f"; only the name {VIDEO} has this number") for row in found)
+
+
+def test_names_without_slides_are_not_judged(tmp_path: Path) -> None:
+    """Someone made the dates and slides of nine videos anonymous."""
+    write_release(tmp_path / "copy", SOME, copies=0)
+    for path in (tmp_path / "copy").glob("embryo_dataset/*/*.jpeg"):
+        path.rename(path.with_name(f"D0000.00.00_S0000_I0_WELL{path.name.partition('WELL')[2]}"))
+    report = validate(tmp_path / "copy", ["shared-well"])
+    assert told(report) == []
+    assert report.not_run.values.tolist() == [["shared-well", "no slide of its own in the frames' names in this copy"]]
+    assert same_embryos(EmbryoDataset(tmp_path / "copy")) == []
 
 
 def test_frames_of_another_video_are_named_by_plane_and_run(tree: Path) -> None:

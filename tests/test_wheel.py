@@ -163,8 +163,16 @@ def test_extras(metadata: Message) -> None:
     def extra(name: str) -> set[str]:
         return {f"{r.name}{r.specifier}" for r in wanted if r.marker and r.marker.evaluate({"extra": name})}
 
-    assert set(metadata.get_all("Provides-Extra", [])) == {"app", "archives", "download", "completion", "dev", "all"}
-    optional = extra("app"), extra("archives"), extra("download"), extra("completion")
+    assert set(metadata.get_all("Provides-Extra", [])) == {
+        "archives",
+        "download",
+        "movies",
+        "app",
+        "completion",
+        "dev",
+        "all",
+    }
+    optional = extra("archives"), extra("download"), extra("movies"), extra("app"), extra("completion")
     assert all(optional)
     assert extra("all") == set().union(*optional)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Plane', 'Planes', 'Names', 'Listing', 'list_frames', 'Contents', 'why_no_frame', 'none_if_all', 'HasContents',
            'require_dataset', 'names_patient', 'patients', 'FrameSeries', 'frame_series', 'Repeat', 'find_repeats',
-           'map_files', 'joined', 'same_embryos']
+           'map_files', 'shared_wells', 'joined', 'same_embryos']
 
 # %% ../../nbs/dataset_util/13_contents.ipynb #66ce726d
 import os
@@ -600,6 +600,30 @@ def _middle_series(contents: Contents, video: str) -> FrameSeries | None:
     return None
 
 
+_PATIENTS = 4
+
+
+def shared_wells(starts: Iterable[tuple[str, str]]) -> tuple[dict[str, list[str]], frozenset[str]]:
+    """Return the videos of each well that several videos share, and the videos whose frames' names identify no slide.
+
+    `starts` are pairs of a video and the start of its frames' names, 'D2012.01.11_S0101_I132_WELL2', which is its well.
+    """
+    wells: dict[str, list[str]] = {}
+    slides: dict[str, dict[str, set[str]]] = {}
+    for video, start in starts:
+        well = FrameName.parse(f"{start}_RUN1.jpeg").prefix
+        if video not in wells.setdefault(well, []):
+            wells[well].append(video)
+        slides.setdefault(well.rpartition("_")[0], {}).setdefault(code_of(video), set()).add(well)
+    vague = set[str]()
+    for codes in slides.values():
+        every = set().union(*codes.values())
+        if len(codes) > _PATIENTS and every not in codes.values():
+            vague |= every
+    shared = {well: videos for well, videos in wells.items() if videos[1:] and well not in vague}
+    return shared, frozenset(video for well in vague for video in wells[well])
+
+
 def joined(pairs: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
     """Return the groups that the pairs connect, and the names in each, in natural order."""
     groups: dict[str, set[str]] = {}
@@ -618,9 +642,6 @@ def same_embryos(dataset: HasContents | Contents, videos: Iterable[str] | None =
     contents = require_dataset(dataset, 'same_embryos(EmbryoDataset("data/extracted"))', contents_too=True)
     names = list(contents.videos if videos is None else videos)
     series = [each for each in map_files(partial(_middle_series, contents), names) if each]
-    wells: dict[str, list[str]] = {}
-    for each in series:
-        for start in each.listing.starts():
-            wells.setdefault(start, []).append(each.video)
-    shared = [owners for owners in wells.values() if owners[1:]]
-    return joined([*shared, *((each.video, each.other) for each in find_repeats(contents.source, series))])
+    wells, _ = shared_wells((each.video, start) for each in series for start in each.listing.starts())
+    repeats = find_repeats(contents.source, series)
+    return joined([*wells.values(), *((each.video, each.other) for each in repeats)])

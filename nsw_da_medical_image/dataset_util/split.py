@@ -732,11 +732,12 @@ def _check(args: argparse.Namespace) -> int:
     """Check an existing split."""
     found = check_split(read_split(args.check), EmbryoDataset(args.folder, annotations=args.annotations))
     form, leaking = split_form(args.check), {video for leak in found.leaks for video in leak.videos}
+    copies = {video for leak in found.leaks if isinstance(leak, CopyLeak) for video in leak.videos}
+    siblings = {video for leak in found.leaks if isinstance(leak, Leak) for video in leak.videos}
     as_json = {**found._asdict(), "leaks": [leak._asdict() for leak in found.leaks], "sound": found.valid}
     as_json |= {"form": form, "leaking": len(leaking)}
-    title = (
-        f"{_FORMS[form]}: {plural(len(leaking), 'video')} {'leaks' if len(leaking) == 1 else 'leak'} through a sibling"
-    )
+    title = f"{_FORMS[form]}: {plural(len(siblings), 'video')} {'leaks' if len(siblings) == 1 else 'leak'} through a sibling"
+    title += f", {plural(len(copies), 'video')} under another name" if copies else ""
     show(json.dumps(as_json) if args.json else "\n".join([title, *found.lines()]))
     if not found.valid:
         report_error(f"error: {args.check} is not a valid split; the problems are listed above")

@@ -52,6 +52,7 @@ from nsw_da_medical_image.dataset_util.contents import (
     list_frames,
     names_patient,
     patients,
+    shared_wells,
     why_no_frame,
 )
 from ..dataset_util.dataset import EmbryoDataset
@@ -470,12 +471,17 @@ class AllFacts(NamedTuple):
         planes = self.series[video].items()
         return VideoFacts(video, {plane: PlaneFacts(each.listing, {}, (), (), {}) for plane, each in planes})
 
+    def starts(self) -> list[tuple[str, str]]:
+        """Return each video with the starts of its frames' names in all planes."""
+        planes = ((video, each) for video, series in self.series.items() for each in series.values())
+        return [(video, start) for video, each in planes for start in each.listing.starts()]
+
     def not_compared(self, check: str) -> dict[str, str]:
         """Return the videos in which a check of the scope "videos" could not look, and why: {video: 'no second video'}."""
         if check != "repeated-plane" and len(self.series) == 1:
             return dict.fromkeys(self.series, "no second video")
         if check == "shared-well":
-            return {}
+            return dict.fromkeys(shared_wells(self.starts())[1], "no slide of its own in the frames' names")
         alike = [v for v, planes in self.series.items() if planes and not any(s.single() for s in planes.values())]
         found = dict.fromkeys(alike, "no frame that can identify the video")
         if check == "repeated-video" and len(self.samples) > 1:
@@ -831,21 +837,22 @@ def wrong_well(facts: VideoFacts) -> Iterator[Finding]:
     needs=("frames",),
 )
 def shared_well(facts: AllFacts) -> Iterator[Finding]:
-    """No two videos share date, slide, instrument and well in the names of their frames. Source: the file names of the release."""
-    owners: dict[str, dict[str, dict[str, list[int]]]] = {}
-    for video, planes in facts.series.items():
-        for plane, series in planes.items():
-            for start, runs in series.listing.starts().items():
-                owners.setdefault(start, {}).setdefault(video, {})[plane] = runs
-    for start, videos in owners.items():
-        if len(videos) == 1:
-            continue
-        well = FrameName.parse(f"{start}_RUN1.jpeg").well
-        fits = [video for video in videos if _embryo(video) == well]
+    """No two videos share date, slide, instrument and well in the names of their frames; names that put many patients on one slide are not judged. Source: the file names of the release."""
+    shared, _ = shared_wells(facts.starts())
+    for well, videos in shared.items():
+        number = FrameName.parse(f"{well}_RUN1.jpeg").well
+        fits = [video for video in videos if _embryo(video) == number]
         fit = f"; only the name {fits[0]} has this number" if len(fits) == 1 else ""
-        for video, runs_by_plane in videos.items():
-            told = f"with {start}, as those of {first_few([name for name in videos if name != video], 4)}{fit}"
-            yield from _by_plane(facts.facts_of(video), runs_by_plane, "error", partial(_names_with, told))
+        for video in videos:
+            told = f"with {well}, as those of {first_few([name for name in videos if name != video], 4)}{fit}"
+            runs = {str(plane): _runs_in(each.listing, well) for plane, each in facts.series[video].items()}
+            yield from _by_plane(facts.facts_of(video), runs, "error", partial(_names_with, told))
+
+
+def _runs_in(listing: Listing, well: str) -> list[int]:
+    """Return the runs whose names begin with a well, however its number is written."""
+    starts = listing.starts().items()
+    return [run for start, runs in starts for run in runs if FrameName.parse(f"{start}_RUN1.jpeg").prefix == well]
 
 
 def _names_with(told: str, number: int) -> str:

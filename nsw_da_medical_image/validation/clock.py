@@ -29,12 +29,19 @@ from ..common.text import DataError, first_few, one_line, plural, printable, sho
 from ..dataset_util.contents import Names, require_dataset
 from ..dataset_util.dataset import EmbryoDataset, Video, require_video
 from ..dataset_util.util import FrameName, Phase, UnknownName, one_or_several, progress
-from .activity import activity, activity_of, draw_activity, draw_phases, find_bursts
+from nsw_da_medical_image.validation.activity import (
+    activity,
+    activity_of,
+    draw_activity,
+    draw_phases,
+    draw_runs,
+    find_bursts,
+)
 from .checks import check, known_issues
 from .pixels import PixelFacts
 
 if TYPE_CHECKING:  # matplotlib is imported when a figure is drawn
-    from nsw_da_medical_image.viewer.plots import PlotFigure
+    from matplotlib.axes import Axes
 
 # %% ../../nbs/validation/04_clock.ipynb #ac71c006
 DIVISIONS = tuple(phase for phase in Phase if Phase.t2 <= phase <= Phase.t9plus)
@@ -233,9 +240,9 @@ class ClockProposal:
     reason: str = ""
     cutoff: int | None = None
 
-    def plot(self) -> "PlotFigure":
+    def plot(self, *, ax: "Axes | None" = None) -> "Axes":
         """Draw activity, bursts, and phases as released and as proposed on one axis of RUN numbers."""
-        return _plot_proposal(self)
+        return _plot_proposal(self, ax)
 
     def __repr__(self) -> str:
         told = self.reason or f"rank {self.rank:.3f}, no other clock proposed"
@@ -336,31 +343,23 @@ def _cutoff(video: Video, of: ClockMap) -> int | None:
     return max(1, round(float(of.runs(hours.index[hours <= known.cutoff].max()))))
 
 
-def _plot_proposal(proposal: ClockProposal) -> "PlotFigure":
+def _plot_proposal(proposal: ClockProposal, ax: "Axes | None") -> "Axes":
     """Draw activity, bursts and phases of a proposal."""
-    from matplotlib.ticker import MaxNLocator
-
-    from nsw_da_medical_image.viewer.plots import DPI, FAINT, INK, PAPER, PlotFigure
+    from nsw_da_medical_image.viewer.plots import FAINT, panel_axes
 
     strips = [("released", proposal.released)]
     if proposal.proposed:
         strips.append(("proposed", proposal.phases))
-    figure = PlotFigure(figsize=(1000 / DPI, (270 + 85 * len(strips)) / DPI), dpi=DPI, facecolor=PAPER)
-    grid = {"height_ratios": [2] * len(strips) + [5], "hspace": 0.05}
-    place = {"left": 0.085, "right": 0.985, "top": 0.89, "bottom": 0.12}
-    *below, above = figure.subplots(len(strips) + 1, 1, sharex=True, gridspec_kw=grid | place)
-    draw_activity(above, proposal.activity)
-    for axes, (name, phases) in zip(below, strips, strict=True):
-        draw_phases(axes, phases, name)
-    last = below[-1]
-    for onset in onsets_of(strips[-1][1])[~np.isnan(onsets_of(strips[-1][1]))]:
-        above.axvline(onset, color=FAINT, lw=0.6, ls=":")
-    last.spines["bottom"].set_visible(False)
-    above.xaxis.set_major_locator(MaxNLocator(integer=True))
-    above.set_xlabel("RUN", size=8.5, color=INK, labelpad=3)
     title = repr(proposal).removeprefix("<ClockProposal ").removesuffix(">")
-    figure.text(0.012, 0.96, title, size=10.5, weight="bold", color=INK, va="center", parse_math=False)
-    return figure
+    axes, panels = panel_axes(ax, title, [72] * len(strips) + [180])
+    draw_activity(panels[-1], proposal.activity)
+    for panel, (name, phases) in zip(panels[:-1], strips, strict=True):
+        draw_phases(panel, phases, name)
+    onsets = onsets_of(strips[-1][1])
+    for onset in onsets[~np.isnan(onsets)]:
+        panels[-1].axvline(onset, color=FAINT, lw=0.7, ls=":")
+    draw_runs(panels, proposal.activity.index, None)
+    return axes
 
 # %% ../../nbs/validation/04_clock.ipynb #ac71c029
 _APART = 12  # RUNs: 3 hours

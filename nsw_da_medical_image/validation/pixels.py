@@ -21,7 +21,7 @@ from PIL import Image
 # %% ../../nbs/validation/02_pixels.ipynb #daa13265
 from ..common.cache import load, report_damage, save
 from ..common.findings import Finding, Findings, Severity, as_findings, ranges_of
-from ..common.text import DataError, first_few, one_line, plural, printable, runs_text
+from ..common.text import DataError, first_few, one_line, plural, runs_text
 from ..dataset_util.contents import Plane, require_dataset
 from ..dataset_util.dataset import EmbryoDataset, Video
 from ..dataset_util.frames import PLANE_TYPE
@@ -33,8 +33,6 @@ from .checks import check
 
 if TYPE_CHECKING:  # a training node needs no matplotlib: it is imported when a figure is drawn
     from matplotlib.axes import Axes
-
-    from nsw_da_medical_image.viewer.plots import PlotFigure
 
 # %% ../../nbs/validation/02_pixels.ipynb #1ddc6d52
 #: Width and height of the pictures that are measured, in pixels.
@@ -681,27 +679,26 @@ def _empty_well(facts: PixelFacts) -> Iterable[Finding]:
 
 # %% ../../nbs/validation/02_pixels.ipynb #da8b2e1d
 _PANELS = {"mean": "grey level", "texture": "texture, %", "shade": "shade, %", "sharpness": "sharpness"}
-_SEVERITY_COLOURS = {"error": "#b3261e", "warning": "#c77700", "info": "#6b6b6b"}
+_SEVERITY_COLOURS = {"error": "#d9483b", "warning": "#c77700", "info": "#787878"}
+
+#: A colour per plane, legible in both themes; planes below the middle are dashed.
+_PLANE_COLOURS = dict(
+    zip(FocalPlane, ("#7a5cc7", "#3f78d4", "#1f8fa8", "#787878", "#4d8f4d", "#b0801c", "#cc5a43"), strict=True)
+)
 
 
 def _draw_panel(axes: "Axes", frames: pd.DataFrame, name: str) -> None:
     """Draw a measure of all planes over the runs, as points if there are few frames."""
-    from matplotlib.ticker import MaxNLocator
+    from nsw_da_medical_image.viewer.plots import INK
 
-    from nsw_da_medical_image.viewer.plots import FAINT, INK
-
-    for plane, rows in frames.groupby("plane", observed=True):
-        away = abs(FocalPlane.parse(plane).micrometres)
-        colour = INK if away == 0 else str(0.45 + away / 150)
-        axes.plot(
-            rows["run"], rows[name], color=colour, lw=1.1, marker="o" if len(rows) < 60 else "", ms=2.5, label=plane
-        )
+    order = {str(plane): place for place, plane in enumerate(FocalPlane)}
+    for name_, rows in sorted(frames.groupby("plane", observed=True), key=lambda each: order[str(each[0])]):
+        plane = FocalPlane.parse(name_)
+        style: dict[str, Any] = {"color": _PLANE_COLOURS[plane], "lw": 1.7 if plane.micrometres == 0 else 1.1}
+        style["ls"] = (0, (4, 1.5)) if plane.micrometres < 0 else "-"
+        axes.plot(rows["run"], rows[name], **style, marker="o" if len(rows) < 60 else "", ms=2.5, label=plane)
     axes.set_ylabel(_PANELS[name], size=8.5, color=INK)
     axes.set_ylim(0, 1.08 * max(1, axes.get_ylim()[1]))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=8, width=0.8, length=3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
 
 
 def _draw_findings(panels: "list[Axes]", bars: "Axes", findings: list[Finding], runs: tuple[int, int]) -> None:
@@ -721,35 +718,35 @@ def _draw_findings(panels: "list[Axes]", bars: "Axes", findings: list[Finding], 
     bars.spines[:].set_visible(False)
 
 
-def plot_measurements(frames: pd.DataFrame, findings: Findings | None = None) -> "PlotFigure":
+def plot_measurements(frames: pd.DataFrame, findings: Findings | None = None, *, ax: "Axes | None" = None) -> "Axes":
     """Draw the measures of one video (see `measure_video`) over its runs, one line per plane, with its `findings` marked.
 
-    `findings` are those of a report, or their table; those about other videos are left out. Raises `ValueError` unless
-    `frames` are those of one video.
+    `findings` are those of a report, or their table; those about other videos are left out. The panels are `child_axes` of the
+    axes returned. Raises `ValueError` unless `frames` are those of one video.
     """
-    from nsw_da_medical_image.viewer.plots import DPI, FAINT, INK, PALE, PAPER, PlotFigure
+    from matplotlib.ticker import MaxNLocator
+
+    from nsw_da_medical_image.viewer.plots import INK, PALE, panel_axes
 
     videos = frames["video"].unique()
     if len(videos) != 1:
         raise ValueError(f"the frames are those of {len(videos)} videos; give the frames of one video")
     found = [each for each in as_findings(() if findings is None else findings) if each.video == videos[0]]
-    bars, pixels = max(len(found), 1) * 18, 110
-    height = 44 + len(_PANELS) * pixels + bars + 40
-    figure = PlotFigure(figsize=(10, height / DPI), dpi=DPI, facecolor=PAPER)
-    grid = {"height_ratios": [pixels] * len(_PANELS) + [bars], "hspace": 0.18}
-    place = {"left": 0.16, "right": 0.985, "top": 1 - 36 / height, "bottom": 36 / height}
-    *panels, below = figure.subplots(len(_PANELS) + 1, 1, sharex=True, gridspec_kw=grid | place)
-    for axes, name in zip(panels, _PANELS, strict=True):
-        _draw_panel(axes, frames, name)
+    title = f"{videos[0]} · measures of {plural(len(frames), 'frame')}"
+    axes, (*panels, below) = panel_axes(ax, title, [110] * len(_PANELS) + [max(len(found), 1) * 18], left=150)
+    for panel, name in zip(panels, _PANELS, strict=True):
+        _draw_panel(panel, frames, name)
+        panel.spines["bottom"].set_color(PALE)
     _draw_findings(panels, below, found, (frames["run"].min(), frames["run"].max()))
-    title = printable(f"{videos[0]} · measures of {plural(len(frames), 'frame')}")  # may hold dollar signs
-    figure.text(0.012, 1 - 16 / height, title, size=10.5, weight="bold", color=INK, va="center", parse_math=False)
-    for axes in panels:
-        axes.tick_params(axis="x", length=0)
-        axes.spines["bottom"].set_color(PALE)
     if len(panels[0].lines) > 1:
-        legend = panels[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncol=7, borderaxespad=0.2)
-        legend.set_frame_on(False)
-    below.tick_params(axis="x", colors=FAINT, labelcolor=INK, labelsize=8)
+        style: dict[str, Any] = {
+            "frameon": False,
+            "fontsize": 8.5,
+            "labelcolor": INK,
+            "handlelength": 1.6,
+            "columnspacing": 1.2,
+        }
+        panels[0].legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=7, borderaxespad=0, **style)
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
     below.set_xlabel("RUN", size=8.5, color=INK, labelpad=3)
-    return figure
+    return axes
