@@ -54,7 +54,7 @@ def read_findings(path: str | os.PathLike) -> pd.DataFrame:
     except (ValueError, TypeError, LookupError, csv.Error, RecursionError) as error:
         raise DataError(f"{os.fspath(path)} is not a report of validate as JSON or CSV ({one_line(error)})") from error
 
-# %% ../../nbs/viewer/06_app.ipynb #9596be5c
+# %% ../../nbs/viewer/06_app.ipynb #8ad58d5a
 VARIABLE = "NSW_EXPLORE"  # the arguments of the page
 
 
@@ -65,7 +65,9 @@ def app_explorer() -> Explorer:
     except KeyError:
         raise DataError("start this page with: python explore.py data/extracted") from None
     report = None if asked["report"] is None else read_findings(asked["report"])
-    return explore(EmbryoDataset(asked["folder"]), report, asked["annotations"], videos=asked["videos"])
+    explorer = explore(EmbryoDataset(asked["folder"]), report, asked["annotations"], videos=asked["videos"])
+    explorer.fallback = False  # this page always has a kernel
+    return explorer
 
 # %% ../../nbs/viewer/06_app.ipynb #6baf820c
 #: What a page may load: itself, and what the explorer made; nothing of another machine.
