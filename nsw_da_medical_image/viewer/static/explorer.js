@@ -389,7 +389,7 @@ export class View {
   makeFilters() {
     const { store } = this;
     this.search = makeElement("input", {
-      type: "search", class: "ee-search", "aria-label": "Filter videos", placeholder: "name, phase reached (tB), check, comment", autocomplete: "off", spellcheck: "false",
+      type: "search", class: "ee-search", "aria-label": "Filter videos", placeholder: "name, tB, check, comment", title: "Words of the name, the code, a check or a comment; the name of a phase that was reached, such as tB", autocomplete: "off", spellcheck: "false",
       oninput: () => store.setFilters({ text: this.search.value }),
       onkeydown: (event) => {
         if (event.key === "ArrowDown" || event.key === "Enter") {
@@ -413,14 +413,29 @@ export class View {
     this.clear = makeElement("button", { type: "button", class: "ee-button", text: "Show all", onclick: () => store.setFilters({ ...NO_FILTERS, sort: store.filters.sort, down: store.filters.down }) });
     return makeElement("div", { class: "ee-filters" },
       makeElement("div", { class: "ee-line" }, this.search, this.count),
-      makeElement("div", { class: "ee-line ee-choices" }, ...this.selects.map(({ node }) => node), this.marked),
-      makeElement("div", { class: "ee-line" }, this.sort, this.direction, makeElement("span", { class: "ee-space" }), this.clear));
+      makeElement("div", { class: "ee-line ee-choices" }, ...this.selects.map(({ node }) => node)),
+      makeElement("div", { class: "ee-line" }, this.sort, this.direction, this.marked, makeElement("span", { class: "ee-space" }), this.clear));
   }
   showFilters() {
     const { store } = this;
     const { filters, items, shown } = store;
     if (this.search.value !== filters.text) this.search.value = filters.text;
     update(this.count, "text", shown.length === items.length ? plural(items.length, "video") : `${shown.length} of ${plural(items.length, "video")}`);
+    clearTimeout(this.choicesTimer);
+    if (this.counted) this.choicesTimer = setTimeout(() => this.showChoices(), 100); // the rows come first
+    else this.showChoices();
+    update(this.marked, "aria-pressed", String(filters.marked));
+    if (this.sort.value !== filters.sort) this.sort.value = filters.sort;
+    update(this.direction, "text", filters.down ? "\u2193" : "\u2191");
+    update(this.direction, "aria-label", filters.down ? "Descending; change to ascending" : "Ascending; change to descending");
+    update(this.direction, "title", filters.down ? "descending" : "ascending");
+    const { sort, down, ...others } = filters;
+    this.clear.disabled = Object.values(others).every((value) => !value);
+  }
+  /** Update the menus: their values, and how many videos each would show. */
+  showChoices() {
+    const { items, filters } = this.store;
+    this.counted = true;
     const labels = { code: "all codes", reached: "any phase", te: "any TE", icm: "any ICM", finding: "any findings" };
     for (const { name, node } of this.selects) {
       const counts = countsOf(items, filters, name);
@@ -438,13 +453,6 @@ export class View {
       if (node.value !== filters[name]) node.value = filters[name];
       node.classList.toggle("ee-on", filters[name] !== "");
     }
-    update(this.marked, "aria-pressed", String(filters.marked));
-    if (this.sort.value !== filters.sort) this.sort.value = filters.sort;
-    update(this.direction, "text", filters.down ? "\u2193" : "\u2191");
-    update(this.direction, "aria-label", filters.down ? "Descending; change to ascending" : "Ascending; change to descending");
-    update(this.direction, "title", filters.down ? "descending" : "ascending");
-    const { sort, down, ...others } = filters;
-    this.clear.disabled = Object.values(others).every((value) => !value);
   }
   valuesOf(name) {
     const { items } = this.store;
@@ -488,6 +496,7 @@ export class View {
     this.showFilters();
     this.showAxis();
     this.spacer.style.height = `${this.store.shown.length * ROW}px`;
+    this.scroller.style.setProperty("--ee-rows", String(this.store.items.length)); // its height does not follow the filter
     update(this.scroller, "aria-rowcount", String(this.store.shown.length + 1));
     for (const line of this.pool.values()) line.drawn = null;
     this.active = Math.min(this.active, this.store.shown.length - 1);
@@ -776,6 +785,7 @@ export class View {
   }
   remove() {
     this.resizes.disconnect();
+    clearTimeout(this.choicesTimer);
     this.root?.removeEventListener("keydown", this.onKey);
     for (const line of this.pool.values()) this.forget(line);
     this.browser.remove();

@@ -480,6 +480,7 @@ export class Engine {
     this.line = [[0.3, 0.5], [0.7, 0.5]]; // the ends of the measuring line, from 0 to 1
     this.blinked = false;
     this.publisher = new Throttle(100, (run) => this.publishValue(run));
+    this.annotator = model.get("_track")?.video ? new Annotator(this) : null; // see annotate.js
     ENGINES.add(this);
     this.listenToModel();
     this.requestDelivery();
@@ -494,6 +495,7 @@ export class Engine {
       "change:playing": () => (this.playing ? this.startPlaying() : this.stopPlaying()),
       "change:plane": () => this.changePlanes(),
       "change:all_planes": () => this.changePlanes(),
+      "change:_track": () => this.annotator?.follow(),
       "change:align": () => this.changeAxis(),
       "change:mode": () => this.changePlanes(),
     };
@@ -1106,7 +1108,8 @@ export class View {
     this.root.embryo = { stats: () => engine.stats(), bytes: (...frame) => engine.bytes(...frame) };
     this.stage = makeElement("div", { class: "ep-panes" });
     this.root.classList.toggle("ep-many", this.several);
-    this.side = this.several ? null : this.makeSide();
+    this.annotation = engine.annotator ? new AnnotationView(this) : null;
+    this.side = this.annotation?.panel ?? (this.several ? null : this.makeSide());
     this.main = makeElement("div", { class: "ep-main" }, this.stage, ...(this.side ? [this.side] : []));
     this.message = makeElement("p", { class: "ep-message", role: "status" });
     this.timeline = this.makeTimeline();
@@ -1182,7 +1185,7 @@ export class View {
     const { videos } = engine.series;
     const { places } = engine;
     const [first, last] = [places[0], places.at(-1)];
-    const bands = videos.flatMap((video, v) => [this.makeBand(video, v), ...(video.activity ? [this.makeActivity(video, v)] : [])]);
+    const bands = videos.flatMap((video, v) => [...(this.annotation?.bands ?? [this.makeBand(video, v)]), ...(video.activity ? [this.makeActivity(video, v)] : [])]);
     this.playhead = makeElement("div", { class: "ep-playhead", "aria-hidden": "true" });
     this.heldBar = makeElement("canvas", { class: "ep-fill", width: Math.max(1, Math.min(2000, places.length)), height: "1", "aria-hidden": "true" });
     this.loop = makeElement("button", {
@@ -1398,7 +1401,7 @@ export class View {
     updateAttribute(this.viewButton, "aria-expanded", String(!this.viewPanel.hidden));
   }
   makeHelp() {
-    const rows = KEYS.flatMap(([keys, what]) => [makeElement("dt", {}, ...keys.split(" ").map((key) => makeElement("kbd", { text: key }))), makeElement("dd", { text: what })]);
+    const rows = [...KEYS, ...(this.annotation ? ANNOTATION_KEYS : [])].flatMap(([keys, what]) => [makeElement("dt", {}, ...keys.split(" ").map((key) => makeElement("kbd", { text: key }))), makeElement("dd", { text: what })]);
     this.helpBox = makeElement("div", { class: "ep-help ep-panel", hidden: true, role: "region", "aria-label": "Keyboard shortcuts", tabindex: "0" }, makeElement("dl", {}, ...rows));
     return this.helpBox;
   }
@@ -1511,6 +1514,7 @@ export class View {
     this.visibilityObserver.observe(root);
   }
   handleKey(event) {
+    if (this.annotation?.handleKey(event)) return;
     const { target } = event;
     this.byPointer = false;
     const handle = target.closest(".ep-handle");
@@ -1893,6 +1897,7 @@ export class View {
   remove() {
     clearTimeout(this.announceTimer);
     clearTimeout(this.messageTimer);
+    this.annotation?.remove();
     this.visibilityObserver.disconnect();
     this.sizeObserver.disconnect();
     removeEventListener("resize", this.onResize);
