@@ -92,8 +92,8 @@ def modules(root: Path) -> dict[Path, bytes]:
 def sync() -> list[str]:
     """Check that the package is exactly what its notebooks export."""
     with copied_notebooks() as copy:
-        # only the __init__.py files are edited by hand; a notebook exports every other module
-        for path in (ROOT / PACKAGE).rglob("__init__.py"):
+        # only these are edited by hand; a notebook exports every other module
+        for path in [*(ROOT / PACKAGE).rglob("__init__.py"), *(ROOT / PACKAGE).glob("__main__.py")]:
             target = copy / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)

@@ -241,7 +241,7 @@ def test_names_in_a_file_do_not_reach_the_terminal_as_they_are(ds: EmbryoDataset
     assert main([ds.path, "--check", str(file)]) == 1
     said = capsys.readouterr().out
     assert "\x1b" not in said
-    assert len(said.splitlines()) == 3
+    assert len(said.splitlines()) == 4  # the form, and one line for each kind of problem
 
 
 def test_splits_of_the_field_are_checked(ds: EmbryoDataset, tmp_path: Path, capsys) -> None:
@@ -264,6 +264,10 @@ def test_splits_of_the_field_are_checked(ds: EmbryoDataset, tmp_path: Path, caps
             assert main([ds.path, "--check", str(file)]) == status, name
             said = capsys.readouterr()
             assert (" a sibling in" in said.out) == bool(status), name
+            form = {"fold_0.csv": "the authors' CSV", "headed.csv": "the authors' CSV", "audit.json": "CLEAVE's JSON"}
+            assert said.out.startswith(form.get(name, "the original project's split.json")), name
+            number = len({video for leak in leaks(read_split(file)) for video in leak.videos})
+            assert f": {number} video{' leaks' if number == 1 else 's leak'} through a sibling" in said.out, name
             found = read_split(file)
             assert {"val" if part == "eval" else part: videos for part, videos in found.items()} == Split(parts), name
 

@@ -162,10 +162,10 @@ def test_extras(metadata: Message) -> None:
     def extra(name: str) -> set[str]:
         return {f"{r.name}{r.specifier}" for r in wanted if r.marker and r.marker.evaluate({"extra": name})}
 
-    assert set(metadata.get_all("Provides-Extra", [])) == {"archives", "movies", "dev", "all"}
-    assert extra("archives")
-    assert extra("movies")
-    assert extra("all") == extra("archives") | extra("movies")
+    assert set(metadata.get_all("Provides-Extra", [])) == {"archives", "movies", "download", "completion", "dev", "all"}
+    optional = extra("archives"), extra("movies"), extra("download"), extra("completion")
+    assert all(optional)
+    assert extra("all") == set().union(*optional)
 
 
 def test_licence_and_project_links(metadata: Message) -> None:
@@ -217,6 +217,36 @@ def test_commands_work_from_the_wheel(installed: Run) -> None:
     page = installed("-c", "print(open('page.html', encoding='utf-8').read())").stdout
     assert page.startswith("<!doctype html>")
     assert page.count('"/9j/') == 8  # the frames themselves, as base64
+
+
+def test_every_subcommand_works_from_the_wheel(installed: Run) -> None:
+    """Each command explains itself outside of the checkout, as a script and as `python -m`."""
+    code = "import sysconfig; print(sysconfig.get_path('scripts'))"
+    script = Path(installed("-c", code).stdout.strip()) / "nsw-embryo"
+    assert script.is_file()
+    installed("-c", "import os; os.makedirs('umbrella')")
+    for start in ["-m", PACKAGE], [str(script)]:
+        listing = installed(*start, "--help").stdout
+        assert installed(*start, "--version").stdout.startswith(f"{PACKAGE} ")
+        for name in re.findall(r"^  ([a-z]+) {2,}", listing.partition("commands:")[2], re.M):
+            assert installed(*start, name, "--help").stdout.startswith(f"usage: nsw-embryo {name} ")
+    for command in """
+        sample umbrella/archives --videos 5 --frames 12 --size 64
+        extract umbrella/archives umbrella/data
+        part umbrella/archives umbrella/part --planes F0
+        show umbrella/data
+        table umbrella/data umbrella/table.csv --files
+        validate umbrella/data
+        clock umbrella/data --videos SAM1-2
+        split umbrella/data --out umbrella/split.json
+        split umbrella/data --folds 3 --out umbrella/folds
+        folder umbrella/data umbrella/images --planes F0
+        batches umbrella/batches --adopt umbrella/images/images --phase t2
+        compare umbrella/data umbrella/batches --out umbrella/compare.html
+        play umbrella/data SAM1-2 --out umbrella/page.html --no-open
+        experiment umbrella/data --out umbrella/experiment --frames 1
+    """.strip().splitlines():
+        installed(str(script), *command.split())
 
 
 @pytest.mark.skipif(not alone(), reason="needs NSW_WHEEL_REQUIREMENTS=1: the requirements of others are borrowed")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from isal import isal_zlib
 
-from ..common.files import READ_LIMIT
+from ..common.files import READ_LIMIT, open_flags
 from ..common.text import DataError
 from .seek import Index, Points
 from .tar import explain
@@ -40,7 +40,7 @@ class Archive:
         self._index = index
         self._folders = {name: i for i, name in enumerate(filter(None, index.folders.tobytes().decode().split("\n")))}
         self._names = lru_cache(64)(lambda i: list(filter(None, index.files(i).decode().split("/"))))
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, open_flags("O_RDONLY", "O_CLOEXEC"))
         weakref.finalize(self, os.close, descriptor)
         points = Points(index.bits, index.starts, index.windows, index.ends)
         self._span = lru_cache(_KEPT)(partial(points.span, descriptor))

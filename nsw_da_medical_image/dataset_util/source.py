@@ -17,7 +17,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ..common.files import OPEN_FLAGS, READ_LIMIT, expanded, is_folder, open_regular, read_file
+from nsw_da_medical_image.common.files import (
+    BY_DESCRIPTOR,
+    OPEN_FLAGS,
+    READ_LIMIT,
+    expanded,
+    is_folder,
+    open_regular,
+    read_at,
+    read_file,
+)
 from ..common.text import DataError, one_line
 from .archives import Archive
 from .seek import indices
@@ -91,7 +100,7 @@ def _tail(name: str, folder: int | None = None) -> FileEnd:
             facts = os.fstat(file)
             if stat.S_ISREG(facts.st_mode):
                 size = facts.st_size
-                return FileEnd(size, os.pread(file, 2, size - 2 if size > 2 else 0)).bounded()
+                return FileEnd(size, read_at(file, 2, size - 2 if size > 2 else 0)).bounded()
         finally:
             os.close(file)
     except OSError as fault:
@@ -138,7 +147,10 @@ class FolderSource:
     def tails(self, folder: str) -> dict[str, FileEnd]:
         if not (names := self.files(folder)):
             return {}
-        opened = os.open(os.path.join(self.root, folder), os.O_RDONLY | os.O_DIRECTORY)
+        place = os.path.join(self.root, folder)
+        if not BY_DESCRIPTOR:
+            return {name: _tail(os.path.join(place, name)) for name in names}
+        opened = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
         try:
             return {name: _tail(name, opened) for name in names}
         finally:

@@ -125,6 +125,8 @@ def report_text(report: "Report") -> str:
     whole = out.loc[(out["plane"] == "") & (out["runs"] == ""), "video"].nunique()
     part = out["video"].nunique() - whole
     looked, counted = headline(report)
+    path = printable(report.path) or "data set"
+    space = SUMMARY_WIDTH - len(f": {looked}")
     skipped = _not_run_lines(report)
     room, width = (
         SUMMARY_LINES - 5 - len(skipped) - bool(skipped),
@@ -138,7 +140,7 @@ def report_text(report: "Report") -> str:
         kinds[room - 1 :] = [f"... and {len(report.groups) - room + 1} more kinds, none of them more severe"]
     heads = f"{'severity':<8} {'check':<22} {'videos':<13} {'part' if width else '':<{width}}  what to do"
     lines = [
-        shortened(f"{printable(report.path) or 'data set'}: {looked}", SUMMARY_WIDTH),
+        f"{path if len(path) <= space else '...' + path[3 - space :]}: {looked}",
         f"{', '.join(counted)}; {plural(len(report.valid), 'video')} without error or warning",
         heads.rstrip() if kinds else "",
         *(kinds or ["no check found anything"]),
