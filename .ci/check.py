@@ -147,6 +147,15 @@ def clean() -> list[str]:
     return findings
 
 
+def app() -> list[str]:
+    """Check that the package contains the notebook of the app as it is in nbs."""
+    source, copy = ROOT / "nbs/app.ipynb", ROOT / PACKAGE / "viewer/data/app.ipynb"
+    if source.exists() == copy.exists() and (not source.exists() or source.read_bytes() == copy.read_bytes()):
+        return []
+    place = copy.relative_to(ROOT)
+    return [f"{place} differs from nbs/app.ipynb: run cp nbs/app.ipynb {place}"]
+
+
 def private() -> list[str]:
     """Check that no notebook and no other tracked file contains what could be a real frame.
 
@@ -211,6 +220,7 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
     "sync": sync,
     "unadded": unadded,
     "clean": clean,
+    "app": app,
     "private": private,
     "shown": shown,
     "readme": readme_md,

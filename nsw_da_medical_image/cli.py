@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import __version__
@@ -48,15 +49,20 @@ COMMANDS = {
     "batches": Command("dataset_util.synthetic", "check batches of generated images, or import images"),
     "compare": Command("viewer.realism", "compare generated with real frames, on a page"),
     "play": Command("viewer.player", "play videos, on a page"),
-    "explore": Command("viewer.explorer", "explore a data set, on a page"),
+    "explore": Command("viewer.app", "look at all videos in the browser"),
     "export": Command("viewer.export", "write a video as mp4, gif, png or a strip"),
     "experiment": Command("validation.experiment", "prepare an augmentation experiment"),
 }
 
 
 def commands() -> dict[str, Command]:
-    """Return the commands whose modules are installed, by name."""
-    return {name: command for name, command in COMMANDS.items() if find_spec(f"{_PACKAGE}.{command.module}")}
+    """Return the commands whose modules are in this version and have a `main`, by name."""
+
+    def has_main(module: str) -> bool:
+        spec = find_spec(f"{_PACKAGE}.{module}")
+        return bool(spec and spec.origin and b"\ndef main(" in Path(spec.origin).read_bytes())
+
+    return {name: command for name, command in COMMANDS.items() if has_main(command.module)}
 
 # %% ../nbs/cli.ipynb #d824157d
 def _parser() -> Parser:

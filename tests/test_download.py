@@ -214,6 +214,8 @@ def test_only_some_files(zenodo: Zenodo, tmp_path: Path) -> None:
         ([breaks_off, ignores_range], [1]),
         ([breaks_off, wrong_range], [1, 2]),
         ([breaks_off, status(416)], [1, 2]),
+        ([breaks_off, wrong_range, wrong_range], [1, 2, 4]),
+        ([breaks_off, status(416), wrong_range, breaks_off], [1, 2, 4, 8]),
         ([status(429, {"Retry-After": "7"})], [7]),
         ([status(429, {"Retry-After": formatdate(time.time() - 100, usegmt=True)})], [1]),
         ([status(429), status(429), status(503)], [1, 2, 4]),
@@ -267,6 +269,17 @@ def test_it_gives_up_in_one_line(
     assert not (tmp_path / UNFINISHED).exists()
     download(tmp_path, "F0", record=zenodo.record)
     assert fetched(tmp_path) == {PLANE: zenodo.contents[PLANE]}
+
+
+def test_one_wrong_answer_does_not_discard_what_arrived(zenodo: Zenodo, tmp_path: Path, waits: list[float]) -> None:
+    zenodo.trouble = [breaks_off, wrong_range]
+    download(tmp_path, "F0", record=zenodo.record, wait=waits.append)
+    half = f"bytes={len(zenodo.contents[PLANE]) // 2}-"
+    assert [asked for _, asked in zenodo.requests] == [None, half, half]
+    zenodo.requests.clear()
+    zenodo.trouble = [breaks_off, wrong_range, status(416)]
+    download(tmp_path / "new", "F0", record=zenodo.record, wait=waits.append)
+    assert [asked for _, asked in zenodo.requests] == [None, half, half, None]
 
 
 def test_what_arrived_is_kept_for_the_next_attempt(zenodo: Zenodo, tmp_path: Path, waits: list[float]) -> None:

@@ -135,7 +135,7 @@ def test_sdist_carries_the_notebooks_and_no_test(sdist: Path) -> None:
         names = {name.partition("/")[2] for name in tar.getnames()}
     assert {"settings.ini", "setup.py", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"} <= names
     notebooks = {p.relative_to(REPO).as_posix() for p in (REPO / "nbs").rglob("*.ipynb") if p.parts[-2][0] not in "._"}
-    assert {name for name in names if name.endswith(".ipynb")} == notebooks
+    assert {name for name in names if name.endswith(".ipynb")} == notebooks | {f"{PACKAGE}/viewer/data/app.ipynb"}
     assert not [name for name in names if name.startswith("tests") or name.endswith((".jpeg", ".jpg", ".tar.gz"))]
 
 
@@ -146,6 +146,7 @@ def test_wheel_carries_the_package_and_nothing_else(names: set[str]) -> None:
     assert f"{PACKAGE}/py.typed" in want
     assert f"{PACKAGE}/dataset_util/data/video_ids.txt" in want
     assert f"{PACKAGE}/validation/data/known_issues.tsv" in want
+    assert f"{PACKAGE}/viewer/data/app.ipynb" in want
     assert any(name.endswith("/LICENSE") for name in names)
 
 
@@ -162,8 +163,16 @@ def test_extras(metadata: Message) -> None:
     def extra(name: str) -> set[str]:
         return {f"{r.name}{r.specifier}" for r in wanted if r.marker and r.marker.evaluate({"extra": name})}
 
-    assert set(metadata.get_all("Provides-Extra", [])) == {"archives", "movies", "download", "completion", "dev", "all"}
-    optional = extra("archives"), extra("movies"), extra("download"), extra("completion")
+    assert set(metadata.get_all("Provides-Extra", [])) == {
+        "archives",
+        "download",
+        "movies",
+        "app",
+        "completion",
+        "dev",
+        "all",
+    }
+    optional = extra("archives"), extra("download"), extra("movies"), extra("app"), extra("completion")
     assert all(optional)
     assert extra("all") == set().union(*optional)
 

@@ -45,7 +45,7 @@ class Shot(NamedTuple):
 def player(work: Path, ds: EmbryoDataset) -> Shot:
     """Return the page of one video in all planes."""
     page = EmbryoPlayer(ds[ds.videos[0]], value=RUN).to_html(work / "player.html", planes=ds.planes)
-    return Shot(page, f".ep-pane[data-run='{RUN}']", ".embryo-player")  # the run is set together with the pixels
+    return Shot(page, f".ep-pane[data-pane-run='{RUN}']", ".embryo-player")  # the run is set together with the pixels
 
 
 #: The pictures by the name of their file, and the videos that each of them needs.

@@ -67,6 +67,11 @@ class Archive:
             found[name] = (-1, b"", why) if why else (size, end, "")
         return found
 
+    def crcs(self, folder: str) -> list[int]:
+        """Return the checksum of each file directly below `folder`, in the order of `tails`."""
+        first = int(self._index.firsts[self._folders[folder]]) if folder in self._folders else 0
+        return self._index.crcs[first : first + len(self.files(folder))].tolist()
+
     def read(self, path: str) -> bytes:
         """Return the bytes of a file. Raises `FileNotFoundError` if the file does not exist, `DataError` if its bytes cannot be verified."""
         if path in self._folders:

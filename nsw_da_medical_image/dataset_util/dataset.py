@@ -220,9 +220,7 @@ def _run_at(video: Video, hours: Any, plane: Any, within: float) -> int:
     run = int(recorded.index.to_numpy()[place])
     if not distance[place] <= within:
         nearest = f"the nearest is RUN {run} at {recorded[run]:.1f} hpi"
-        raise UnknownName(
-            f"no run of {video.name} is recorded within {within:g} hours of {float(hours):g} hpi; {nearest}"
-        )
+        raise UnknownName(f"no run of {video.name} is recorded within {within:g} h of {float(hours):g} hpi; {nearest}")
     return run
 
 

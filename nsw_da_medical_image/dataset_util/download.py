@@ -196,6 +196,7 @@ class ResumingDownloader:
         wait: Callable[[float], object] = time.sleep,
     ):
         self.file, self.partial, self.report, self.wait = file, partial, report, wait
+        self._misplaced = 0  # answers in a row to a request for the rest that were not the rest
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:
         """Complete the partial file, and give it the name `output_file`; pooch compares the checksum."""
@@ -222,7 +223,7 @@ class ResumingDownloader:
         if count == self.file.size and self.partial.exists():
             return
         headers = {"Accept-Encoding": "identity", "User-Agent": _AGENT}
-        if count:
+        if count and self._misplaced < 2:  # otherwise ask for everything
             headers["Range"] = f"bytes={count}-"
         try:
             with requests.get(url, headers=headers, stream=True, timeout=(20, 60)) as response:
@@ -233,13 +234,13 @@ class ResumingDownloader:
     def _receive(self, response: Any, count: int) -> None:
         """Write the bytes of an answer behind the first `count` of the file, or from its beginning if the answer has all."""
         file, headers = self.file, response.headers
-        if response.status_code == 416:  # the range does not exist, so what is there is not from this file
-            os.truncate(self.partial, 0)
+        if response.status_code == 416:
+            self._misplaced += 1
             raise _Retry("the server has no such range")
         _answered(response)
         if response.status_code == 206:
             if headers.get("Content-Range", "").replace(" ", "") != f"bytes{count}-{file.size - 1}/{file.size}":
-                os.truncate(self.partial, 0)
+                self._misplaced += 1
                 raise _Retry(f"the server sends another range than was requested, {headers.get('Content-Range')}")
         else:
             count = 0

@@ -29,7 +29,7 @@ from .dataset import DatasetSource, EmbryoDataset, add_hours
 from .frames import Frames, require_frames
 from .images import END_OF_IMAGE, START_OF_IMAGE, decode, open_jpeg
 from .source import FolderSource
-from .split import check_split, read_split
+from .split import Leak, check_split, read_split
 from .synthetic import SyntheticBatches, valid_frames
 from .util import FocalPlane, Phase, UnknownName, cores, progress
 
@@ -235,7 +235,8 @@ def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | Non
         raise UnknownName(f"{args.split} has no part {args.part!r}; it has {', '.join(split)}")
     found, part = check_split(split, dataset), split[args.part]
     for leak in found.leaks:
-        report_error(f"note: the split has siblings in different parts: {leak}")
+        what = "siblings" if isinstance(leak, Leak) else "one embryo"
+        report_error(f"note: the split has {what} in different parts: {leak}")
     if names := found.unidentified:
         why = "these names do not identify patients"
         report_error(f"note: the split may have siblings in different parts: {why}: {first_few(names, 8)}")

@@ -11,11 +11,13 @@ import stat
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+
+from isal import isal_zlib
 
 from nsw_da_medical_image.common.files import (
     BY_DESCRIPTOR,
@@ -35,14 +37,16 @@ from .util import ARCHIVES, GRADES
 
 # %% ../../nbs/dataset_util/08_source.ipynb #cb75d2ee
 class FileEnd(NamedTuple):
-    """Describe the end of a file: its size in bytes, its last two bytes (fewer if it has fewer).
+    """Describe the end of a file: its size in bytes, its last two bytes (fewer if it has fewer), and its mark.
 
-    If the file cannot be read, `size` is -1 and `fault` is the reason.
+    The mark is the size with a checksum, of the whole file in an archive, of its last 512 bytes in a folder: files of one
+    source with the same mark are nearly always equal. It is 0 if the file is empty. If the file cannot be read, `size` is -1, the mark 0, and `fault` the reason.
     """
 
     size: int
     end: bytes
     fault: str = ""
+    mark: int = 0
 
     def bounded(self) -> "FileEnd":
         """Return the tail, or a tail with a reason if the file is too large to be read."""
@@ -72,8 +76,14 @@ class Source(Protocol):
         A file that is not regular, or has more than `limit` bytes, cannot be read.
         """
 
-    def tails(self, folder: str) -> dict[str, FileEnd]:
-        """Return the `FileEnd` of each file directly below `folder`, in any order; {} if `folder` is absent."""
+    def look(self, folder: str) -> tuple[list[str], list[str], list[str]]:
+        """Return what `files`, `folders` and `links` return, in one pass."""
+
+    def tails(self, folder: str, names: Collection[str] | None = None) -> dict[str, FileEnd]:
+        """Return the `FileEnd` of each file directly below `folder`, in any order; {} if `folder` is absent.
+
+        `names` are what `files` returns for it, if that is known already.
+        """
 
     def links(self, folder: str) -> list[str]:
         """Return the names directly below `folder` that are links out of the data set; [] if `folder` is absent."""
@@ -91,6 +101,9 @@ class Source(Protocol):
         """Return the problems of entries as {entry: sentence}, for the entries that were used."""
 
 # %% ../../nbs/dataset_util/08_source.ipynb #d22aab3a
+_MARKED = 512  # bytes; the last 60 bytes of many real frames are equal, because their lowest rows are black
+
+
 def _tail(name: str, folder: int | None = None) -> FileEnd:
     """Return the end of a file, named by its path or relative to the descriptor of an open folder."""
     why = "changed while it was read"
@@ -100,7 +113,8 @@ def _tail(name: str, folder: int | None = None) -> FileEnd:
             facts = os.fstat(file)
             if stat.S_ISREG(facts.st_mode):
                 size = facts.st_size
-                return FileEnd(size, read_at(file, 2, size - 2 if size > 2 else 0)).bounded()
+                last = read_at(file, _MARKED, size - _MARKED if size > _MARKED else 0)
+                return FileEnd(size, last[-2:], "", size << 32 | isal_zlib.crc32(last)).bounded()
         finally:
             os.close(file)
     except OSError as fault:
@@ -144,8 +158,18 @@ class FolderSource:
         except OSError as fault:
             raise DataError(f"{path} cannot be read ({fault.strerror})") from fault
 
-    def tails(self, folder: str) -> dict[str, FileEnd]:
-        if not (names := self.files(folder)):
+    def look(self, folder: str) -> tuple[list[str], list[str], list[str]]:
+        files: list[str] = []
+        folders: list[str] = []
+        links: list[str] = []
+        for entry in self._scan(folder):
+            (folders if is_folder(entry) else files).append(entry.name)
+            if entry.is_symlink():
+                links.append(entry.name)
+        return files, folders, self._outside(folder, links)
+
+    def tails(self, folder: str, names: Collection[str] | None = None) -> dict[str, FileEnd]:
+        if not (names := self.files(folder) if names is None else names):
             return {}
         place = os.path.join(self.root, folder)
         if not BY_DESCRIPTOR:
@@ -157,10 +181,15 @@ class FolderSource:
             os.close(opened)
 
     def links(self, folder: str) -> list[str]:
-        place = os.path.join(self.root, folder)
+        return self._outside(folder, [entry.name for entry in self._scan(folder) if entry.is_symlink()])
+
+    def _outside(self, folder: str, links: list[str]) -> list[str]:
+        """Return those of the links directly below `folder` that lead out of the data set."""
+        place, found = os.path.join(self.root, folder), list[str]()
+        if not links:
+            return found
         tops, here = (self.root, os.path.realpath(self.root)), os.path.realpath(place)
-        found = []
-        for name in [entry.name for entry in self._scan(folder) if entry.is_symlink()]:
+        for name in links:
             text = os.path.normpath(os.path.join(here, os.readlink(os.path.join(place, name))))
             if not _is_below(text, tops) or not _is_below(os.path.realpath(os.path.join(place, name)), tops):
                 found.append(name)
@@ -248,9 +277,14 @@ class ArchivesSource:
             raise DataError(f"{path} has {len(data):,} bytes; at most {limit:,} are read")
         return data
 
-    def tails(self, folder: str) -> dict[str, FileEnd]:
-        archive = self._archive(folder) if self.files(folder) else None
-        return {name: FileEnd(*found).bounded() for name, found in archive.tails(folder).items()} if archive else {}
+    def look(self, folder: str) -> tuple[list[str], list[str], list[str]]:
+        return self.files(folder), self.folders(folder), self.links(folder)
+
+    def tails(self, folder: str, names: Collection[str] | None = None) -> dict[str, FileEnd]:
+        if not (archive := self._archive(folder) if self.files(folder) else None):
+            return {}
+        found = zip(archive.tails(folder).items(), archive.crcs(folder), strict=True)
+        return {name: FileEnd(*end, 0 if end[-1] else end[0] << 32 | crc).bounded() for (name, end), crc in found}
 
     def links(self, folder: str) -> list[str]:
         return []  # links in archives are refused

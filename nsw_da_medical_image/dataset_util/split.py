@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Weights', 'PARTS', 'MADE', 'UNLABELLED', 'Patients', 'SplitForm', 'parse_weights', 'phase_counts', 'TooFewCodes',
            'Split', 'phase_shares', 'worst_deviation', 'split_counts', 'make_split', 'make_folds', 'write_split',
-           'read_split', 'split_form', 'export_split', 'write_folds', 'Leak', 'leaks', 'SplitCheck', 'check_split',
-           'split_text', 'folds_text', 'main']
+           'read_split', 'split_form', 'export_split', 'write_folds', 'Leak', 'CopyLeak', 'leaks', 'SplitCheck',
+           'check_split', 'split_text', 'folds_text', 'main']
 
 # %% ../../nbs/dataset_util/17_split.ipynb #a6eac420
 import argparse
@@ -43,7 +43,14 @@ from nsw_da_medical_image.common.text import (
     report_error,
     show,
 )
-from .contents import names_patient, patients, require_dataset, why_no_frame
+from nsw_da_medical_image.dataset_util.contents import (
+    joined,
+    names_patient,
+    patients,
+    require_dataset,
+    same_embryos,
+    why_no_frame,
+)
 from .dataset import EmbryoDataset
 from .exclusion import Exclude, excluded, exclusion_list, whole_planes, whole_videos
 from .frames import PHASE_TYPE
@@ -286,14 +293,22 @@ def split_counts(
     return split
 
 # %% ../../nbs/dataset_util/17_split.ipynb #454bf275
+def _joined_patients(known: Mapping[str, str], groups: Iterable[Sequence[str]]) -> dict[str, str]:
+    """Return `known` with one patient for all whose videos are in one group: the first in natural order."""
+    first = {
+        code: codes[0] for codes in joined([known[video] for video in group] for group in groups) for code in codes
+    }
+    return {video: first.get(patient, patient) for video, patient in known.items()}
+
+
 def make_split(
     dataset: EmbryoDataset, weights: Weights = (0.8, 0.1, 0.1), seed: int = 0, exclude: Exclude = None
 ) -> Split:
     """Return a split of a data set by patient code, balanced by the frames of each phase; reproducible by its arguments.
 
     `weights` are three numbers for train, val and test, or {part: number}; `exclude` is what `EmbryoDataset.table` takes.
-    Videos whose names do not identify a patient stay together by the date and slide in the names of their frames. Videos
-    without frames are in no part. A warning names both.
+    Videos whose names do not identify a patient stay together by the date and slide in the names of their frames, and so
+    do the codes of videos that show one embryo, see `same_embryos`. Videos without frames are in no part. A warning names each.
     `ValueError` for weights that cannot be used, `DataError` if there are fewer codes than parts, no frames, or names
     that do not identify patients and no frames that do.
     """
@@ -311,7 +326,14 @@ def make_split(
     if lost := [name for name in strange if not known[name]]:
         why = "these names do not identify patients, and no frame's name contains a date and slide, so siblings cannot be kept together"
         raise DataError(f"{dataset.path}: {why}: {first_few(lost)}")
+    if groups := same_embryos(dataset, counts.index):
+        told = "these videos show one embryo by the bytes or the names of their frames, so their codes stay together"
+        warnings.warn(one_line(f"{told}: {first_few(map(' = '.join, groups))}"), stacklevel=2)
+        known = _joined_patients(known, groups)
     split = split_counts(counts, weights, seed, known)
+    if groups:
+        split.made["same_embryo"] = [list(group) for group in groups]
+        split.made["rule"] += "; the codes of videos that show one embryo count as one"
     # the frames of others may all be excluded, which is no surprise
     if empty := [name for name in empty if not dataset.contents.has_frame(name)]:
         have = "has no frame and is" if len(empty) == 1 else "have no frame and are"
@@ -535,17 +557,42 @@ class Leak(NamedTuple):
         return f"{len(self.videos)} of {plural(self.of, 'video')} in {part} {have} a sibling in {other}: {names}"
 
 
-def leaks(split: Mapping[str, Sequence[str]], known: Patients = None) -> list[Leak]:
+class CopyLeak(NamedTuple):
+    """Videos of `part` that show an embryo of `other` under another name, each with its name in `originals`; `of` as in `Leak`."""
+
+    part: str
+    other: str
+    videos: tuple[str, ...]
+    of: int
+    originals: tuple[str, ...]
+
+    def __str__(self) -> str:
+        part, other, *names = _told([self.part, self.other, *self.videos, *self.originals])
+        both = [f"{video} = {name}" for video, name in zip(names, names[len(self.videos) :], strict=False)]
+        show = "shows" if len(self.videos) == 1 else "show"
+        number = f"{len(self.videos)} of {plural(self.of, 'video')}"
+        return f"{number} in {part} {show} an embryo of {other} under another name: {first_few(both, 8)}"
+
+
+def leaks(
+    split: Mapping[str, Sequence[str]], known: Patients = None, groups: Iterable[Sequence[str]] = ()
+) -> list[Leak | CopyLeak]:
     """Return the siblings in different parts: for each pair of parts, the videos of the later one with a sibling in the earlier.
 
-    `known` is what `patients` returns; by default the codes in the names identify siblings.
+    `known` is what `patients` returns; by default the codes in the names identify siblings. `groups` are what
+    `same_embryos` returns: their videos leak too, if they are not siblings.
     """
     _require_split(split, 'leaks(read_split("split.json"))')
-    found = []
+    found: list[Leak | CopyLeak] = []
+    embryos = {video: tuple(group) for group in groups for video in group}
     for (other, earlier), (part, later) in combinations(split.items(), 2):
         codes = {_patient(video, known) for video in earlier}
         if leaked := tuple(video for video in later if _patient(video, known) in codes):
             found.append(Leak(part, other, leaked, len(later)))
+        names = {embryos[video]: video for video in reversed(earlier) if video in embryos}
+        copies = {v: names[embryos[v]] for v in later if embryos.get(v) in names and v not in leaked}
+        if copies:
+            found.append(CopyLeak(part, other, tuple(copies), len(later), tuple(copies.values())))
     return found
 
 
@@ -558,7 +605,7 @@ def _require_split(split: Any, call: str) -> None:
 class SplitCheck(NamedTuple):
     """Problems of a split; `missing` videos may be intended."""
 
-    leaks: list[Leak]
+    leaks: list[Leak | CopyLeak]
     repeated: list[str]  # videos that occur more than once
     unknown: list[str]  # in neither the data set nor the release
     missing: list[str]  # videos of the data set that are in no part
@@ -567,7 +614,7 @@ class SplitCheck(NamedTuple):
 
     @property
     def valid(self) -> bool:
-        """Return whether no sibling leaks, as far as all are known, no video occurs twice, and every id is known."""
+        """Return whether no sibling and no embryo leaks, as far as all are known, no video occurs twice, and every id is known."""
         return not (self.leaks or self.repeated or self.unknown or self.unidentified)
 
     def lines(self) -> list[str]:
@@ -592,7 +639,8 @@ class SplitCheck(NamedTuple):
 def check_split(split: Mapping[str, Sequence[str]], videos: Collection[str] | None = None) -> SplitCheck:
     """Return the problems of a split of `videos`, which are a data set or names, by default those of the release.
 
-    If names do not identify patients, only a data set shows which videos are siblings: its frames' names do.
+    Only a data set shows which videos are one embryo under two names, and, if names do not identify patients, which are
+    siblings: its frames do.
     """
     _require_split(split, 'check_split(read_split("split.json"), ds)')
     known = set(released_videos() if videos is None else videos)
@@ -603,7 +651,8 @@ def check_split(split: Mapping[str, Sequence[str]], videos: Collection[str] | No
     strange = [video for video in given if video in known and not names_patient(video)]
     lost = sorted((video for video in strange if not siblings.get(video)), key=natural_key)
     missing = sorted(known - set(given), key=natural_key)
-    return SplitCheck(leaks(split, siblings), repeated, unknown, missing, lost, len(strange) > len(lost))
+    groups = same_embryos(videos, filter(known.__contains__, given)) if isinstance(videos, EmbryoDataset) else ()
+    return SplitCheck(leaks(split, siblings, groups), repeated, unknown, missing, lost, len(strange) > len(lost))
 
 
 def _split_patients(split: Mapping[str, Sequence[str]], videos: Collection[str] | None) -> dict[str, str]:
@@ -684,11 +733,12 @@ def _check(args: argparse.Namespace) -> int:
     """Check an existing split."""
     found = check_split(read_split(args.check), EmbryoDataset(args.folder, annotations=args.annotations))
     form, leaking = split_form(args.check), {video for leak in found.leaks for video in leak.videos}
+    copies = {video for leak in found.leaks if isinstance(leak, CopyLeak) for video in leak.videos}
+    siblings = {video for leak in found.leaks if isinstance(leak, Leak) for video in leak.videos}
     as_json = {**found._asdict(), "leaks": [leak._asdict() for leak in found.leaks], "sound": found.valid}
     as_json |= {"form": form, "leaking": len(leaking)}
-    title = (
-        f"{_FORMS[form]}: {plural(len(leaking), 'video')} {'leaks' if len(leaking) == 1 else 'leak'} through a sibling"
-    )
+    title = f"{_FORMS[form]}: {plural(len(siblings), 'video')} {'leaks' if len(siblings) == 1 else 'leak'} through a sibling"
+    title += f", {plural(len(copies), 'video')} under another name" if copies else ""
     show(json.dumps(as_json) if args.json else "\n".join([title, *found.lines()]))
     if not found.valid:
         report_error(f"error: {args.check} is not a valid split; the problems are listed above")
