@@ -244,7 +244,8 @@ class Split(dict[str, list[str]]):
         self.made = dict(made or {})
 
     def __repr__(self) -> str:
-        return f"<Split: {', '.join(f'{name} {len(videos):,}' for name, videos in self.items())} videos>"
+        parts = ", ".join(f"{name} {len(videos):,}" for name, videos in self.items())
+        return f"<Split of {plural(sum(map(len, self.values())), 'video')}: {parts}>"
 
 # %% ../../nbs/dataset_util/17_split.ipynb #ea5459bb
 def phase_shares(split: Mapping[str, Iterable[str]], counts: pd.DataFrame) -> pd.DataFrame:

@@ -927,41 +927,92 @@ def _page_of(player: EmbryoPlayer, chosen: set[str], track: dict[str, Any]) -> s
 
 # %% ../../nbs/viewer/01_player.ipynb #6244e81d
 def main(argv: list[str] | None = None, prog: str = "python -m nsw_da_medical_image.viewer.player") -> int:
-    """Run the command and return its exit status: 0 done, 1 if a video, plane or data set does not exist, or the page exists already, 2 wrong usage."""
+    """Run the command and return its exit status: 0 done, 1 if a video, plane or data set does not exist, or the file exists already, 2 wrong usage."""
     parser = Parser(
         prog=prog,
-        description="Write videos of a data set, extracted or as archives, into one self-contained page, and open it in the browser.",
-        epilog="Exit status: 0 done, 1 a video, plane or data set does not exist, or the page exists already, 2 wrong usage.",
+        description="Write videos of a data set, extracted or as archives, into one self-contained page, and open it in the browser; or write a film. "
+        "If no video is named, list the videos.",
+        epilog="Exit status: 0 done, 1 a video, plane or data set does not exist, or the file exists already, 2 wrong usage.",
     )
     parser.add_data_set()
     parser.add_annotations()
-    video = "a video such as AA83-7; several show side by side"
-    parser.add_argument("video", action=Several, spaces=True, help=video)
+    video = "a video such as AA83-7; several show side by side (default: list the videos)"
+    parser.add_argument("video", action=Several, spaces=True, nargs="*", default=[], help=video)
     parser.add_argument("--plane", default="F0", help="focal plane, F-45 to F45 (default: F0)")
+    planes = "several focal planes, or all: side by side (default: that of --plane)"
+    parser.add_argument("--planes", action=Several, metavar="PLANE", help=planes)
     parser.add_argument("--fps", type=float, default=25, help="frames per second (default: 25)")
     out = "the page to write, which must not exist (default: a new temporary file)"
     parser.add_argument("--out", help=out)
+    film = "write a film in H.264 instead of a page; the file must not exist. Needs the extra movies"
+    parser.add_argument("--mp4", metavar="FILE", help=film)
     parser.add_argument("--no-open", action="store_true", help="do not open the page")
     return parser.run(_play, argv, wrong=2)
 
 
 def _play(args: argparse.Namespace) -> None:
-    """Write the page into `args.out` or a new temporary folder, and open it."""
-    if args.out is not None:
-        refuse_inside(args.out, args.folder)
-        out = expanded(args.out)
+    """Write a page into `args.out` or a new temporary folder, and open it; or write a film, or list the videos."""
+    if args.out is not None and args.mp4 is not None:
+        raise ValueError("give --out for a page or --mp4 for a film, not both")
+    option, given = ("--out", args.out) if args.mp4 is None else ("--mp4", args.mp4)
+    if not args.video and given is not None:
+        raise ValueError(f"name the videos to write to {given}")
+    if given is not None:
+        refuse_inside(given, args.folder)
+        out = expanded(given)
         if os.path.lexists(out):
-            raise FileExistsError(f"{args.out} exists; give another name after --out")
+            raise FileExistsError(f"{given} exists; give another name after {option}")
         refuse_existing(out)
+    asked = args.planes or [args.plane]
+    planes = None if [name.lower() for name in asked] == ["all"] else asked
+    # only the archives of these planes are opened
+    dataset = EmbryoDataset(args.folder, planes=planes if args.video else args.plane, annotations=args.annotations)
+    if not args.video:
+        _list_videos(dataset)
+    elif args.mp4 is not None:
+        _film(dataset, args)
+    else:
+        _open_page(dataset, args)
+
+
+def _list_videos(dataset: EmbryoDataset) -> None:
+    """Print the names of the videos, as many per line as fit."""
+    import textwrap
+
+    from nsw_da_medical_image.common.text import plural
+
+    head = f"{dataset.path}: {plural(len(dataset), 'video')}; name one or several to play them"
+    show(
+        "\n".join(
+            [head, *textwrap.wrap("  ".join(dataset.videos), 100, break_long_words=False, break_on_hyphens=False)]
+        )
+    )
+
+
+def _film(dataset: EmbryoDataset, args: argparse.Namespace) -> None:
+    """Write the videos as a film to `args.mp4`."""
+    from nsw_da_medical_image.viewer.export import to_mp4  # matplotlib is imported when a film is written
+
+    videos = [dataset[name] for name in args.video]
+    out = to_mp4(videos, args.mp4, plane=dataset.planes, fps=args.fps)
+    show(f"{out}: {_written(args.video, dataset.planes)}, {os.path.getsize(out) / 1e6:.1f} MB")
+
+
+def _written(videos: Iterable[str], planes: Sequence[str]) -> str:
+    return f"{', '.join(videos)}, plane{'s' if len(planes) > 1 else ''} {', '.join(planes)}"
+
+
+def _open_page(dataset: EmbryoDataset, args: argparse.Namespace) -> None:
+    """Write the page of the player, and open it."""
     folder = Path(tempfile.mkdtemp(prefix="embryo-")) if args.out is None else None
     try:
-        out = folder / f"{'_'.join(args.video[:4])}.html" if folder else out
-        dataset = EmbryoDataset(
-            args.folder, planes=args.plane, annotations=args.annotations
-        )  # only the archive of this plane is opened
-        player = EmbryoPlayer([dataset[name] for name in args.video], plane=args.plane, fps=args.fps)
-        player.to_html(out)
-        show(f"{out}: {', '.join(args.video)}, plane {player.plane}, {os.path.getsize(out) / 1e6:.1f} MB")
+        out = folder / f"{'_'.join(args.video[:4])}.html" if folder else expanded(args.out)
+        several = len(dataset.planes) > 1
+        plane = args.plane if not several or FocalPlane.parse(args.plane) in dataset.planes else dataset.planes[0]
+        player = EmbryoPlayer([dataset[name] for name in args.video], plane=plane, fps=args.fps, all_planes=several)
+        player.to_html(out, planes=dataset.planes if several else None)
+        shown = dataset.planes if several else [player.plane]
+        show(f"{out}: {_written(args.video, shown)}, {os.path.getsize(out) / 1e6:.1f} MB")
         if not args.no_open and not webbrowser.open(out.resolve().as_uri()):
             report_error("no browser was found; open this page yourself")
     finally:

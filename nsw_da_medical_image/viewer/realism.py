@@ -334,8 +334,9 @@ def _numbers_html(found: Comparison) -> Iterator[str]:
     """Yield the sizes of the sets, the distance, the statistics and the table by phase."""
     for name, each, line in ("real", found.real, "solid line"), ("synthetic", found.synthetic, "dashed line"):
         part = f" ({len(each.table):,} of them, evenly spread, were measured)" if len(each.table) < each.of else ""
+        frames = "frame" if each.of == 1 else "frames"
         lost = f"; {each.damaged:,} more are damaged and were skipped" if each.damaged else ""
-        yield f"<p><b class='{name}'>{name}</b> {each.of:,}{part[:-1]}{lost}{part[-1:]} frames, {line}</p>"
+        yield f"<p><b class='{name}'>{name}</b> {each.of:,}{part[:-1]}{lost}{part[-1:]} {frames}, {line}</p>"
     apart = f"the distance between two halves of the real frames is {found.yardstick:.2f}"
     against = "there are too few real frames for a yardstick" if math.isnan(found.yardstick) else apart
     yield f"<h2>Distance</h2><p><span class='number'>{found.distance:.2f}</span> <span class='faint'>{against}</span></p>"
@@ -453,9 +454,12 @@ def _compare(args: argparse.Namespace) -> None:
     if note:
         report_error(f"note: {note}")
     sets = {"real": found.real, "synthetic": found.synthetic}
-    if damaged := [f"{each.damaged:,} {name}" for name, each in sets.items() if each.damaged]:
-        report_error(f"note: {' and '.join(damaged)} frames are damaged and were skipped")
-    both = f"{len(real):,} real and {len(made):,} synthetic frames"
+    if damaged := [plural(each.damaged, f"{name} frame") for name, each in sets.items() if each.damaged]:
+        one = sum(each.damaged for each in sets.values()) == 1
+        report_error(
+            f"note: {' and '.join(damaged)} {'is' if one else 'are'} damaged and {'was' if one else 'were'} skipped"
+        )
+    both = f"{plural(len(real), 'real frame')} and {plural(len(made), 'synthetic frame')}"
     show(f"{args.out}: {both}, distance {found.distance:.2f} (yardstick {found.yardstick:.2f})")
 
 # %% ../../nbs/viewer/02_realism.ipynb #c50da0e1
