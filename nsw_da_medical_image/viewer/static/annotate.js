@@ -343,6 +343,9 @@ export class AnnotationView {
   pick(phase) {
     this.annotator.picked = phase;
     this.annotator.update();
+    const list = this.panel.querySelector(".ep-phases");
+    const [row, box] = [this.rows[ORDER.indexOf(phase)].pick, list].map((node) => node.getBoundingClientRect());
+    list.scrollTop += Math.min(0, row.top - box.top) + Math.max(0, row.bottom - box.bottom); // only the list, not the page
   }
   /** Let the picked phase begin with the current run, and pick the next phase. */
   begin() {
