@@ -639,7 +639,9 @@ def load_index(path: Path, quiet: bool = False) -> Index | None:
     """Return the index of an archive from the cache, or None if the archive was not indexed or, with a warning unless `quiet`, has changed."""
     index = _kept(path)
     if index and index.note()["identity"] != _identity(path):
-        return None if quiet else _warn_of_change(f"{path} has")
+        if not quiet:
+            _warn_of_change(f"{path} has")
+        return None
     return index
 
 

@@ -334,7 +334,7 @@ class ArchivesSource:
         # One lock per process, since a lock held by another thread at a fork would never be released in the child.
         return self._locks.setdefault(os.getpid(), threading.Lock())
 
-    def _archive(self, path: str) -> Archive | None:
+    def _archive(self, path: str) -> Archive | GrowingArchive | None:
         """Return the archive of `path`, or None if it does not exist. Raises `DataError` if it may not be read."""
         entry = path.partition("/")[0]
         if entry == GRADES or entry not in self._paths:
