@@ -11,7 +11,7 @@ config = ConfigParser(delimiters=["="])
 config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
-OPTIONAL = ("archives",)
+OPTIONAL = ("archives", "download", "movies", "app", "completion")
 extras = {name: cfg[f"{name}_requirements"].split() for name in (*OPTIONAL, "dev")}
 extras["all"] = sorted({requirement for name in OPTIONAL for requirement in extras[name]})
 
@@ -53,6 +53,7 @@ setup(
         "Framework :: Jupyter :: JupyterLab",
         f"Intended Audience :: {cfg['audience']}",
         "Operating System :: MacOS",
+        "Operating System :: Microsoft :: Windows",
         "Operating System :: POSIX :: Linux",
         *(f"Programming Language :: Python :: {v}" for v in ("3.11", "3.12", "3.13", "3.14")),
         "Topic :: Scientific/Engineering :: Medical Science Apps.",
@@ -64,6 +65,9 @@ setup(
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require=extras,
-    entry_points={"nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]},
+    entry_points={
+        "console_scripts": cfg["console_scripts"].split(),
+        "nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"],
+    },
     zip_safe=False,
 )

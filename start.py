@@ -57,7 +57,8 @@ def install(what):
     """Make .venv if it is missing, and install the library from this folder."""
     if os.name == "nt":
         sys.exit(
-            "start.py: the library needs Linux or macOS. On Windows, run `wsl --install` and use the Ubuntu terminal."
+            "start.py: this script needs Linux or macOS. On Windows, run `wsl --install` and use the Ubuntu terminal; "
+            "README.md describes what works without it."
         )
     if sys.version_info < (3, 11):  # noqa: UP036  # an older Python shall get this sentence, not an error
         sys.exit("start.py: Python 3.11 or newer is needed, this is " + sys.version.split()[0])

@@ -92,8 +92,8 @@ def modules(root: Path) -> dict[Path, bytes]:
 def sync() -> list[str]:
     """Check that the package is exactly what its notebooks export."""
     with copied_notebooks() as copy:
-        # only the __init__.py files are edited by hand; a notebook exports every other module
-        for path in (ROOT / PACKAGE).rglob("__init__.py"):
+        # only these are edited by hand; a notebook exports every other module
+        for path in [*(ROOT / PACKAGE).rglob("__init__.py"), *(ROOT / PACKAGE).glob("__main__.py")]:
             target = copy / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
@@ -145,6 +145,15 @@ def clean() -> list[str]:
             if (copy / path).read_bytes() != (ROOT / path).read_bytes():
                 findings.append(f"{path} is not clean: run nbdev_clean --fname {path}")
     return findings
+
+
+def app() -> list[str]:
+    """Check that the package contains the notebook of the app as it is in nbs."""
+    source, copy = ROOT / "nbs/app.ipynb", ROOT / PACKAGE / "viewer/data/app.ipynb"
+    if source.exists() == copy.exists() and (not source.exists() or source.read_bytes() == copy.read_bytes()):
+        return []
+    place = copy.relative_to(ROOT)
+    return [f"{place} differs from nbs/app.ipynb: run cp nbs/app.ipynb {place}"]
 
 
 def private() -> list[str]:
@@ -211,6 +220,7 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
     "sync": sync,
     "unadded": unadded,
     "clean": clean,
+    "app": app,
     "private": private,
     "shown": shown,
     "readme": readme_md,

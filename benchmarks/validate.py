@@ -32,7 +32,15 @@ from PIL import Image
 
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
-from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, GRADES, TIMES, FocalPlane, cores, released_videos
+from nsw_da_medical_image.dataset_util.util import (
+    ANNOTATIONS,
+    GRADES,
+    TIMES,
+    FocalPlane,
+    code_of,
+    cores,
+    released_videos,
+)
 from nsw_da_medical_image.validation.checks import CHECKS
 from nsw_da_medical_image.validation.validate import validate
 
@@ -52,7 +60,8 @@ def small_tree(folder, videos, frames):
     grades = ["video_name,TE,ICM"]
     for place, video in enumerate(released_videos()[:videos]):
         well = video.rpartition("-")[2].strip("_T")
-        names = [f"D2013.01.28_S0717_I132_WELL{well}_RUN{run}.jpeg" for run in range(1, frames + 1)]
+        slide = sum(code_of(each) != code_of(video) for each in released_videos()[:place])  # one per code
+        names = [f"D2013.01.28_S{slide:04d}_I132_WELL{well}_RUN{run}.jpeg" for run in range(1, frames + 1)]
         inner = [f"F0/{name}" for name in names] if place % 10 < 3 else []
         for plane in FocalPlane:
             here = folder / plane.folder / video

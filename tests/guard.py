@@ -167,6 +167,7 @@ def told(value: Any, name: str = "") -> Any:
     """Turn any value that the library returns into JSON; `name` is its key, if it has one."""
     import numpy as np
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from PIL import Image
 
@@ -203,6 +204,8 @@ def told(value: Any, name: str = "") -> Any:
         return {"index": str(value.dtype), "values": told(value.tolist())}
     if isinstance(value, Image.Image):
         return {"image": value.mode, "size": list(value.size), "sha256": digest(value.tobytes())}
+    if isinstance(value, Axes):
+        return told_figure(value.figure)
     if isinstance(value, Figure):
         return told_figure(value)
     if isinstance(value, BaseException):

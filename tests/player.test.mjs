@@ -72,7 +72,8 @@ test("a run or an hour can be typed", () => {
   assert.deepEqual(player.parseGoto("RUN 12"), { run: 12 });
   assert.deepEqual(player.parseGoto("62,4 h"), { hour: 62.4 });
   assert.deepEqual(player.parseGoto("20hpi"), { hour: 20 });
-  for (const wrong of ["", "x", "12.5", "-3", "1 2"]) assert.equal(player.parseGoto(wrong), null, wrong);
+  assert.deepEqual([player.parseGoto("12.5"), player.parseGoto("T9+ "), player.parseGoto("tb")], [{ hour: 12.5 }, { phase: "t9+" }, { phase: "tB" }]);
+  for (const wrong of ["", "x", "-3", "1 2", "t10"]) assert.match(player.parseGoto(wrong).problem, /is not a run \(231\), an hour \(62.4\) or a phase/, wrong);
   assert.equal(player.runAtHour(new Map([[3, 10], [4, 12]]), 11.5), 4);
   assert.equal(player.runAtHour(new Map(), 3), null);
 });
@@ -126,7 +127,8 @@ test("keys mean what the help says, and chords mean nothing", () => {
   assert.deepEqual(key("ArrowRight", { shiftKey: true }), ["step", 10]);
   assert.deepEqual([key(" "), key("k"), key("K")], [["toggle"], ["toggle"], ["toggle"]]);
   assert.deepEqual([key("<", { shiftKey: true }), key("Escape")], [["speed", -1], ["leave"]]);
-  for (const name of ["a", "b", "x", "Tab", "Enter", "m"]) assert.equal(key(name), null, name);
+  for (const name of ["a", "b", "x", "Tab", "Enter", "y"]) assert.equal(key(name), null, name);
+  assert.deepEqual([key("I", { shiftKey: true }), key("o"), key("0"), key("ArrowUp", { ctrlKey: true })], [["unmark"], ["mark", 1], ["reset"], ["pan", [0, -1]]]);
   for (const chord of ["ctrlKey", "altKey", "metaKey"]) assert.equal(key("k", { [chord]: true }), null, chord);
 });
 
@@ -180,4 +182,63 @@ test("a model without a kernel speaks of changes only", () => {
   model.off("change:value", handler);
   model.set("value", 3);
   assert.deepEqual(heard, [2]);
+});
+
+const hoursOf = (first, step, n) => new Map(Array.from({ length: n }, (_, i) => [i + 1, first + i * step]));
+const video = (name, n, t2, hours = hoursOf(10, 0.5, n)) => {
+  const all = Array.from({ length: n }, (_, i) => i + 1);
+  return { name, all, runs: { F0: all }, phases: [["tPB2", "", 1, t2 - 1], ["t2", "", t2, n]], hours };
+};
+
+test("by run, a video that has ended holds its last run; a missing run remains", () => {
+  const a = video("A", 10, 3);
+  a.all = [2, 3, 5];
+  const axis = player.makeAxis({ videos: [a, video("B", 6, 3)], runs: [1, 2, 3, 4, 5, 6] }, "run");
+  assert.deepEqual(axis.rows[0].map(({ run, where }) => [run, where]), [[2, -1], [2, 0], [3, 0], [4, 0], [5, 0], [5, 1]]);
+});
+
+test("aligned by an onset, every video shows exactly its onset at 0", () => {
+  const videos = [video("A", 50, 11), video("B", 80, 30, hoursOf(3, 0.37, 80)), video("C", 20, 7, hoursOf(30, 0.1, 20))];
+  const axis = player.makeAxis({ videos, runs: [] }, "t2");
+  const zero = axis.places.indexOf(0);
+  assert.deepEqual([axis.unit, ...axis.rows.map((row) => row[zero].run)], ["h", 11, 30, 7]);
+  const doubled = video("D", 20, 7, new Map([[5, 1], [6, 2], [7, 2], [8, 2], [9, 3]])); // three runs at one time
+  assert.equal(player.makeAxis({ videos: [doubled], runs: [] }, "t2").rows[0][1].run, 7);
+  videos[1].hours = new Map(); // then runs are counted
+  const counted = player.makeAxis({ videos, runs: [] }, "t2");
+  assert.deepEqual([counted.unit, ...counted.rows.map((row) => row[counted.places.indexOf(0)].run)], ["run", 11, 30, 7]);
+  videos[2].phases = [];
+  assert.equal(player.makeAxis({ videos, runs: [] }, "t2").rows[2], null);
+});
+
+test("aligned by hours, every video is within one frame of the hour", () => {
+  const videos = [video("A", 50, 11), video("B", 80, 30, hoursOf(3, 0.37, 80))];
+  const axis = player.makeAxis({ videos, runs: [] }, "hours");
+  axis.places.forEach((place, i) => videos.forEach(({ hours }, v) => {
+    const { run, where } = axis.rows[v][i];
+    const off = Math.min(...[...hours.values()].map((hour) => Math.abs(hour - place)));
+    if (!where) assert.ok(Math.abs(hours.get(run) - place) <= off + 1e-9);
+    else assert.equal(run, where > 0 ? videos[v].all.at(-1) : 1);
+  }));
+  assert.deepEqual([player.placeText(axis, 12.3), player.placeText({ unit: "h", align: "t2" }, -3.4), player.placeText({ unit: "run", align: "t2" }, 1)], ["12.3 h", "t2 \u2212 3.4 h", "t2 + 1 run"]);
+});
+
+test("zooming keeps the point under the pointer, and the view inside the picture", () => {
+  const view = player.zoomAt({ scale: 1, x: 0.5, y: 0.5 }, 2, 0.7, 0.4);
+  assert.ok(Math.abs(view.x + 0.2 / 2 - 0.7) < 1e-9 && Math.abs(view.y - 0.1 / 2 - 0.4) < 1e-9);
+  assert.deepEqual(player.zoomAt(view, 0.1), { scale: 1, x: 0.5, y: 0.5 });
+  assert.deepEqual(player.clampView({ scale: 4, x: 2, y: -1 }), { scale: 4, x: 0.875, y: 0.125 });
+});
+
+test("panes fill the space, one row per embryo if the columns are given", () => {
+  assert.deepEqual(player.fitGrid(1, 1000, 400, {}), { columns: 1, size: 400 });
+  assert.equal(player.fitGrid(7, 1000, 400, { gap: 0 }).columns, 4);
+  assert.deepEqual(player.fitGrid(6, 308, 900, { fixed: 3 }), { columns: 3, size: (308 - 16) / 3 });
+});
+
+test("an Exif segment is renamed in a copy, and other files remain as they are", () => {
+  const file = Uint8Array.from([0xff, 0xd8, 0xff, 0xe0, 0, 4, 1, 2, 0xff, 0xe1, 0, 8, 0x45, 0x78, 0x69, 0x66, 0, 0, 0xff, 0xda, 0, 2]);
+  const copy = player.withoutOrientation(file);
+  assert.deepEqual([file[12], copy[12], copy.length], [0x45, 0x58, file.length]);
+  for (const same of [file.subarray(0, 8), new Uint8Array(), Uint8Array.from([0x89, 0x50, 0x4e, 0x47])]) assert.equal(player.withoutOrientation(same), same);
 });

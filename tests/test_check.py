@@ -270,6 +270,11 @@ PROBLEMS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "unadded": ("unadded", plant_text(f"{PACKAGE}/tools/new.py", "x = 1\n"), "run git add"),
     "unadded notebook": ("unadded", lambda p: write(p / "nbs/new.ipynb", []), "run git add nbs/new.ipynb"),
     "not in the sidebar": ("sidebar", lambda p: write(p / "nbs/new.ipynb", []), "nbs/sidebar.yml lacks new.ipynb"),
+    "app": (
+        "app",
+        lambda p: write(p / "nbs/app.ipynb", [new_code_cell("1")]),
+        "run cp nbs/app.ipynb",
+    ),
     "unclean": ("clean", plant_unclean, "run nbdev_clean --fname nbs/tools/00_greeting.ipynb"),
     "no notebook": ("clean", plant_text("nbs/a.ipynb", '{"cells": ['), "a.ipynb cannot be read"),
     "widget state": ("private", plant_widgets, "nbs/tutorials/a.ipynb contains saved widget state"),

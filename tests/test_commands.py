@@ -524,9 +524,9 @@ def test_dollar_signs_are_drawn(work: Path, tmp_path: Path, name: str) -> None:
     figures.append(plot_measurements(measure_video(ds, name, ["F0"]), findings_table([])))
     report = validate(ds)
     figures.append(plot_measurements(measure_video(ds, name, ["F0"]), report.findings))
-    for figure in figures:
-        assert figure._repr_png_().startswith(b"\x89PNG")
-    texts = [text for figure in figures for text in figure.findobj(lambda each: hasattr(each, "get_parse_math"))]
+    for axes in figures:
+        assert axes._repr_png_().startswith(b"\x89PNG")
+    texts = [text for axes in figures for text in axes.figure.findobj(lambda each: hasattr(each, "get_parse_math"))]
     drawn = [text for text in texts if "$" in text.get_text()]
     assert len(drawn) >= len(figures) - 1  # that of the comparison shows no name of a video in a title
     assert not any(text.get_parse_math() for text in drawn)
@@ -654,7 +654,8 @@ def test_json_in_a_page_ends_no_script() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["dataset", "split", "image_folder", "validate", "compare", "clock", "experiment_1", "play_video"]
+    "name",
+    ["dataset", "extract_part", "split", "image_folder", "validate", "compare", "clock", "experiment_1", "play_video"],
 )
 def test_a_folder_of_annotations_that_does_not_exist_is_refused(
     work: Path, tmp_path: Path, capsys: Any, name: str
@@ -674,3 +675,13 @@ def test_a_command_reads_other_annotations(work: Path, tmp_path: Path, capsys: A
     rows = pd.read_csv(table)
     assert rows["identifier"].str.rpartition("_")[2].astype(int).tolist() == [5, 6, 7, 8, 9]
     assert rows["phase"].unique().tolist() == ["t4"]
+    assert rows["labels"].unique().tolist() == [str(tmp_path / "own")]
+    capsys.readouterr()
+    part = tmp_path / "part"
+    assert (
+        run("extract_part", [str(work / "data"), str(part), "--planes", "F0", "--annotations", str(tmp_path / "own")])
+        == 0
+    )
+    assert f"1 annotation from {tmp_path / 'own'} in {part / 'annotations'}" in capsys.readouterr().out
+    assert run("dataset", [str(part), *options[2:], "--table", str(tmp_path / "published.csv")]) == 0
+    assert pd.read_csv(tmp_path / "published.csv").columns[-1] == "code"  # without --annotations

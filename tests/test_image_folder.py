@@ -88,7 +88,8 @@ from datasets import load_dataset
 images = load_dataset("imagefolder", data_dir=sys.argv[1], split="train")
 first = images[0]
 facts = [len(images), images.column_names, first["text"], first["label"], first["phase"], first["image"].mode, first["image"].size]
-print(json.dumps([*facts, sorted(set(images["text"]))]))
+origin = [first[name] for name in ("video", "code", "plane", "run", "hours")]
+print(json.dumps([*facts, sorted(set(images["text"])), origin]))
 """
     caches = {"HF_HOME": str(tmp_path / "hf"), "HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
@@ -100,11 +101,12 @@ print(json.dumps([*facts, sorted(set(images["text"]))]))
         timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    count, columns, text, label, phase, mode, size, texts = json.loads(done.stdout)
+    count, columns, text, label, phase, mode, size, texts, origin = json.loads(done.stdout)
     frames = EmbryoDataset(data).frames("SAM1-2", "F0")
     frames = frames[frames.table.phase.notna()]
     assert count == len(frames)
-    assert set(columns) == {"image", "text", "label", "phase"}
+    assert set(columns) == {"image", "text", "label", "phase", "video", "code", "plane", "run", "hours"}
+    assert origin == ["SAM1-2", "SAM1", "F0", int(frames.table.run[0]), frames.table.hours[0]]
     assert (text, label, phase) == (
         f"a microscopic image of a human embryo at phase {frames.table.phase[0]}",
         frames.label(0),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from PIL import Image
 from real_archives import frames_of, make_real_archives, videos_in
 
@@ -26,9 +26,9 @@ def real(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> EmbryoDat
     return EmbryoDataset(folder / "extracted")
 
 
-def pixels(figure: Figure) -> np.ndarray:
-    """Return a figure as uint8 (height, width, 3)."""
-    figure.savefig(buffer := io.BytesIO(), format="png")
+def pixels(axes: Axes) -> np.ndarray:
+    """Return the figure of axes on white, as uint8 (height, width, 3)."""
+    axes.figure.savefig(buffer := io.BytesIO(), format="png", facecolor="white")
     with Image.open(buffer) as image:
         return np.asarray(image.convert("RGB"))
 
@@ -92,7 +92,7 @@ def test_focal_stack_shows_seven_planes(real: EmbryoDataset) -> None:
 
 @pytest.mark.parametrize("by", ["run", "hours"])
 def test_phase_raster_holds_the_colours_of_the_annotated_phases(real: EmbryoDataset, by: str) -> None:
-    shown = pixels(phase_raster(real, by=by))[64:]  # below the legend
+    shown = pixels(phase_raster(real, by=by))[80:]  # below the legend
     colours = {"#" + bytes(colour).hex() for colour in np.unique(shown.reshape(-1, 3), axis=0)}
     complete = ["AA83-7", "AB028-6"]
     annotated = {Phase(phase) for name in complete for phase in real[name].phases.phase}

@@ -121,9 +121,7 @@ def test_the_summary_fits_one_screen(name: str, request: pytest.FixtureRequest) 
 
 def test_a_long_path_does_not_hide_what_was_checked() -> None:
     first = Report([], checks=["layout"], videos=["A-1"], path="/data/" * 40 + "extracted").summary().split("\n")[0]
-    assert len(first) == 120
-    assert first.startswith("...")
-    assert first.endswith("/data/extracted: 1 video, 1 check, pixels not checked")
+    assert first == ".../extracted: 1 video, 1 check, pixels not checked"
 
 
 def test_many_findings_of_a_kind_are_one_line() -> None:

@@ -72,6 +72,17 @@ def answer(ask: Any, folder: str = "/nowhere") -> Any:
         return type(fault), text.replace(folder, "*")
 
 
+def equal_marks(ds: EmbryoDataset, plane: FocalPlane, name: str) -> list[set[str]]:
+    """Return the files with one mark, which are those with equal bytes, whatever the mark of each source is."""
+    source, folder = ds.contents.source, f"{plane.folder}/{name}"
+    marks, contents = dict[int, set[str]](), dict[int, set[bytes]]()
+    for file, tail in source.tails(folder).items():
+        marks.setdefault(tail.mark, set()).add(file)
+        contents.setdefault(tail.mark, set()).add(source.read(f"{folder}/{file}"))
+    assert all(len(different) == 1 for different in contents.values())
+    return sorted(marks.values(), key=sorted)
+
+
 def same(a: Any, b: Any) -> bool:
     if hasattr(a, "equals"):
         return type(a) is type(b) and a.equals(b) and getattr(a, "dtype", None) == getattr(b, "dtype", None)
@@ -112,7 +123,10 @@ def questions(name: str, plane: FocalPlane, run: int) -> dict[str, Any]:
         "tolerant frame": lambda ds: ds[name].frame(run, plane, size=24, tolerant=True),
         "stack": lambda ds: ds[name].stack(plane),
         "small stack": lambda ds: ds[name].stack(plane, runs=[run, run], size=16, tolerant=True),
-        "tails": lambda ds: ds.contents.source.tails(f"{plane.folder}/{name}"),
+        "tails": lambda ds: {
+            file: tail._replace(mark=0) for file, tail in ds.contents.source.tails(f"{plane.folder}/{name}").items()
+        },
+        "equal marks": lambda ds: equal_marks(ds, plane, name),
         "strays": lambda ds: sorted(
             ds.contents.source.files(f"{plane.folder}/{name}") + ds.contents.source.folders(f"{plane.folder}/{name}")
         ),

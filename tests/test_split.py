@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -34,7 +35,7 @@ from nsw_da_medical_image.dataset_util.split import (
     worst_deviation,
     write_split,
 )
-from nsw_da_medical_image.dataset_util.util import code_of, natural_key, released_videos
+from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, code_of, natural_key, released_videos
 
 COLUMNS = [*PHASE_TYPE.categories, UNLABELLED]
 
@@ -241,7 +242,7 @@ def test_names_in_a_file_do_not_reach_the_terminal_as_they_are(ds: EmbryoDataset
     assert main([ds.path, "--check", str(file)]) == 1
     said = capsys.readouterr().out
     assert "\x1b" not in said
-    assert len(said.splitlines()) == 3
+    assert len(said.splitlines()) == 4  # the form, and one line for each kind of problem
 
 
 def test_splits_of_the_field_are_checked(ds: EmbryoDataset, tmp_path: Path, capsys) -> None:
@@ -264,6 +265,10 @@ def test_splits_of_the_field_are_checked(ds: EmbryoDataset, tmp_path: Path, caps
             assert main([ds.path, "--check", str(file)]) == status, name
             said = capsys.readouterr()
             assert (" a sibling in" in said.out) == bool(status), name
+            form = {"fold_0.csv": "the authors' CSV", "headed.csv": "the authors' CSV", "audit.json": "CLEAVE's JSON"}
+            assert said.out.startswith(form.get(name, "the original project's split.json")), name
+            number = len({video for leak in leaks(read_split(file)) for video in leak.videos})
+            assert f": {number} video{' leaks' if number == 1 else 's leak'} through a sibling" in said.out, name
             found = read_split(file)
             assert {"val" if part == "eval" else part: videos for part, videos in found.items()} == Split(parts), name
 
@@ -302,6 +307,55 @@ def test_too_few_patients_are_told_what_can_be_done(ds: EmbryoDataset, tmp_path:
     error = TooFewCodes(3, [f"C{i}" for i in range(500)])
     assert "there are 500 (C0, C1, C2, C3, C4, C5 and 494 more)" in str(error)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.fixture
+def copied(ds: EmbryoDataset, tmp_path: Path) -> Path:
+    """Return a copy in which SAM3-6 is a second time, as SAM99-1, with other names and RUNs, and SAM2-4 as SAM2-9."""
+    folder = Path(shutil.copytree(Path(ds.path) / "embryo_dataset", tmp_path / "copied" / "embryo_dataset"))
+    shutil.copytree(Path(ds.path) / ANNOTATIONS, folder.parent / ANNOTATIONS)
+    for video, name in ("SAM3-6", "SAM99-1"), ("SAM2-4", "SAM2-9"):
+        (folder / name).mkdir()
+        for path in (folder / video).iterdir():
+            run = int(path.stem.rpartition("RUN")[2]) + 7
+            shutil.copy(path, folder / name / f"D2020.01.01_S0001_I1_WELL{name[-1]}_RUN{run}.jpeg")
+    return folder.parent
+
+
+def test_one_embryo_under_two_codes_stays_together(copied: Path) -> None:
+    data = EmbryoDataset(copied)
+    for seed in range(4):
+        with pytest.warns(UserWarning, match=r"show one embryo .*: SAM2-4 = SAM2-9, SAM3-6 = SAM99-1"):
+            split = make_split(data, seed=seed)
+        part = next(videos for videos in split.values() if "SAM99-1" in videos)
+        assert {"SAM3-6", "SAM3-11"} < set(part)
+        assert check_split(split, data).valid
+        assert split.made["same_embryo"] == [["SAM2-4", "SAM2-9"], ["SAM3-6", "SAM99-1"]]
+        assert sum(split.made["codes"].values()) == len({code_of(video) for video in data.videos} - {"SAM99"})
+    without = make_split(data, exclude=["SAM99-1", "SAM2-9"])
+    assert "same_embryo" not in without.made
+
+
+def test_split_is_refused_if_all_codes_are_one_embryo(copied: Path) -> None:
+    out = [video for video in EmbryoDataset(copied).videos if video not in ("SAM3-6", "SAM99-1")]
+    with pytest.warns(UserWarning, match="show one embryo"), pytest.raises(DataError, match="at least 2 patient codes"):
+        make_split(EmbryoDataset(copied), {"train": 1, "test": 1}, exclude=out)
+
+
+def test_one_embryo_in_two_parts_is_a_leak(copied: Path, capsys) -> None:
+    videos = EmbryoDataset(copied).videos
+    test = ["SAM99-1", "SAM2-4", "SAM2-9"]
+    parts = {"train": [video for video in videos if video not in test], "test": test}
+    (file := copied / "split.json").write_text(json.dumps(parts))
+    told = "1 of 3 videos in test shows an embryo of train under another name: SAM99-1 = SAM3-6"
+    assert list(map(str, check_split(parts, EmbryoDataset(copied)).leaks)) == [told]
+    assert check_split(parts, videos).valid  # names alone do not show it
+    assert main([str(copied), "--check", str(file)]) == 1
+    form = "the original project's split.json: 0 videos leak through a sibling, 1 video under another name"
+    assert capsys.readouterr().out == f"{form}\n{told}\n"
+    assert main([str(copied), "--check", str(file), "--json"]) == 1
+    [leak] = json.loads(capsys.readouterr().out)["leaks"]
+    assert (leak["videos"], leak["originals"]) == (["SAM99-1"], ["SAM3-6"])
 
 
 def test_no_data_set_is_said_in_one_line(tmp_path: Path, capsys) -> None:

@@ -1,5 +1,6 @@
 """Test the whole validation: every check finds only its own defect, nothing raises, any executor works."""
 
+import io
 import json
 import os
 import random
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from nsw_da_medical_image.common.text import DataError, runs_text
-from nsw_da_medical_image.dataset_util.contents import list_frames
+from nsw_da_medical_image.dataset_util.contents import FrameSeries, find_repeats, list_frames, same_embryos
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.sample import make_archives
@@ -32,7 +33,16 @@ from nsw_da_medical_image.dataset_util.sample_defects import Planted
 from nsw_da_medical_image.dataset_util.source import FolderSource
 from nsw_da_medical_image.dataset_util.split import make_split
 from nsw_da_medical_image.dataset_util.textfiles import TimeRow, parse_phases
-from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, FocalPlane, released_videos
+from nsw_da_medical_image.dataset_util.util import (
+    ANNOTATIONS,
+    ARCHIVES,
+    GRADES,
+    TIMES,
+    FocalPlane,
+    VideoId,
+    code_of,
+    released_videos,
+)
 from nsw_da_medical_image.validation.checks import (
     CHECKS,
     DatasetFacts,
@@ -57,6 +67,7 @@ class Case(NamedTuple):
     whole: bool = False  # the finding is about all runs, whichever were touched
     video: bool = True  # False: the finding names no video
     also: tuple[str, ...] = ()  # other checks that have something grave to say of the same defect
+    both: bool = False  # the first video, which is repeated, has the finding too
 
 
 #: The checks whose defect `make_archives` plants.
@@ -67,7 +78,10 @@ PLANTED = {
     "frame-name": Case("frame-name", "warning"),
     "mixed-prefix": Case("mixed-prefix", "warning"),
     "wrong-well": Case("wrong-well", "error", whole=True),
+    "shared-well": Case("shared-well", "error", whole=True, also=("wrong-well",), both=True),
     "duplicate-f0": Case("different-f0", "warning"),
+    "repeated-video": Case("repeated-video", "error", whole=True, both=True),
+    "repeated-plane": Case("repeated-plane", "error", whole=True),
     "stray-file": Case("stray-file", "info"),
     "doubled-frames": Case("doubled-frames", "info", whole=True),
     "empty-file": Case("empty-file", "error"),
@@ -93,6 +107,7 @@ PLANTED = {
 
 #: The same for those that look at pixels, which need larger pictures.
 PIXELS = {
+    "flat-rows": Case("flat-rows", "error"),
     "undecodable-jpeg": Case("undecodable-jpeg", "error", also=("truncated-jpeg",)),
     "frame-size": Case("frame-size", "warning"),
     "frame-mode": Case("frame-mode", "warning"),
@@ -190,7 +205,11 @@ def test_planted_defect_is_found(check: str, planted: Tree) -> None:
     """Exactly the video, the plane and the runs are found; without the check, everything else is found."""
     case = PLANTED[check]
     defect = planted.planted[case.quirk]
-    assert rows(planted.report, check, defect.video) == [wanted(case, defect)]
+    found = rows(planted.report, check, defect.video)
+    if check == "repeated-plane":  # the other plane has the same finding
+        assert found == [wanted(case, defect._replace(plane=FocalPlane.F0)), wanted(case, defect)]
+    else:
+        assert found == [wanted(case, defect)]
     assert_switched_off(check, planted.report, validate(planted.root, set(CHECKS) - {check}))
 
 
@@ -206,7 +225,8 @@ def test_defect_planted_in_pixels_is_found(check: str, pictured: Tree) -> None:
 
 def grave_of(cases: dict[str, Case], tree: Tree) -> set[tuple[str, str]]:
     """Return the findings above info that cases expect."""
-    return {
+    first = {(check, tree.report.videos[0]) for check, case in cases.items() if case.both}
+    return first | {
         (name, tree.planted[case.quirk].video)
         for check, case in cases.items()
         for name in (check, *case.also)
@@ -572,6 +592,8 @@ def test_published_findings_say_whether_this_copy_confirms_them(tree: Path) -> N
         (["phase-order", "time-step"], {ANNOTATIONS, TIMES}, False, False),
         (["run-gap"], {ANNOTATIONS, TIMES}, True, False),
         (["truncated-jpeg"], {ANNOTATIONS, TIMES}, True, True),
+        (["shared-well"], {ANNOTATIONS, TIMES}, True, False),
+        (["repeated-plane"], {ANNOTATIONS, TIMES}, True, True),
     ],
 )
 def test_only_what_the_checks_need_is_read(
@@ -579,7 +601,7 @@ def test_only_what_the_checks_need_is_read(
 ) -> None:
     dataset, calls = EmbryoDataset(clean), dict[str, set[str]]()
     assert list(dataset.videos)  # what lists the videos is not counted
-    for name in "read", "tails", "files":
+    for name in "read", "tails", "files", "look":
         real = getattr(FolderSource, name)
 
         def call(source: FolderSource, path: str, *more: object, name: str = name, real: Callable = real) -> object:
@@ -590,7 +612,7 @@ def test_only_what_the_checks_need_is_read(
     report = validate(dataset, checks)
     assert report.not_run.empty
     assert {path.partition("/")[0] for path in calls["read"]} == read | {GRADES}
-    assert any(path.count("/") for path in (*calls["files"], *calls.get("tails", ()))) == listed
+    assert any(path.count("/") for name in ("files", "look", "tails") for path in calls.get(name, ())) == listed
     assert ("tails" in calls) == ends
     everything = validate(dataset)
     same = everything.findings[everything.findings["check"].isin(checks)].reset_index(drop=True)
@@ -717,7 +739,7 @@ def test_checks_that_could_not_look_do_not_count_as_clean(tree: Path) -> None:
     found = not_run(report)
     assert found["no time files in this copy"] == CLOCK | {"doubled-frames"}
     assert found["no grades in this copy"] == OF_GRADES
-    assert found["no second plane in this copy"] == {"plane-mismatch"}
+    assert found["no second plane in this copy"] == {"plane-mismatch", "repeated-plane"}
     assert found[f"only a sample of the runs in 1 of 3 videos ({VIDEO})"] == {
         *("run-gap", "first-run", "annotation-past-images"),
     }
@@ -738,6 +760,204 @@ def test_checks_of_pixels_do_not_run_without_a_measured_frame(tree: Path) -> Non
     shutil.rmtree(frames(tree, "_F15"))
     report = validate(tree, ["dark-frames", "run-gap"], pixels=True, planes="F15")
     assert report.not_run.values.tolist() == [["dark-frames", f"no measured frame in 1 of 3 videos ({VIDEO})"]]
+
+
+# --- one embryo under two names -------------------------------------------------------------------
+
+TOGETHER = ("shared-well", "repeated-video", "repeated-plane")
+
+
+def copy_video(tree: Path, video: str, name: str, start: str = "", shift: int = 0, every: int = 1) -> None:
+    """Copy a video's frames under another name: all or some of them, with their names or others, and with other RUNs."""
+    for folder in tree.glob(f"embryo_dataset*/{video}"):
+        (folder.parent / name).mkdir()
+        for path in folder.glob("*.jpeg"):
+            prefix, _, run = path.stem.rpartition("_RUN")
+            if int(run) % every == 0:
+                shutil.copy(path, folder.parent / name / f"{start or prefix}_RUN{int(run) + shift}.jpeg")
+
+
+def told(report: Report) -> list[tuple[str, str, str, str, str]]:
+    """Return what the three checks found: check, video, plane, runs, message; all are errors."""
+    found = report.findings[report.findings["check"].isin(TOGETHER)]
+    assert set(found["severity"]) <= {"error"}
+    return list(found[["check", "video", "plane", "runs", "message"]].itertuples(index=False, name=None))
+
+
+OTHER = "D2015.05.05_S0999_I132_WELL3"
+
+
+@pytest.mark.parametrize(
+    ("how", "runs", "theirs", "here"),
+    [
+        ({}, "", "", ""),
+        ({"start": OTHER}, "", "", ""),
+        ({"start": OTHER, "shift": 20}, "", "", " (RUN21-44)"),
+        ({"start": OTHER, "every": 8}, "8, 16, 24", "", ""),
+        ({"start": OTHER, "every": 12, "shift": -11}, "12, 24", "", " (RUN1, 13)"),
+    ],
+)
+def test_copied_video_is_found_however_it_was_copied(tree: Path, how: dict, runs: str, theirs: str, here: str) -> None:
+    copy_video(tree, VIDEO, "OTHER1-3", **how)
+    kept = len(list((tree / "embryo_dataset" / "OTHER1-3").iterdir()))
+    back = f" (RUN{runs or '1-24'})" if here else ""
+    report = validate(tree, TOGETHER)
+    repeats = [row for row in told(report) if row[0] == "repeated-video"]
+    assert repeats == [
+        ("repeated-video", "OTHER1-3", "", theirs, f"{kept} frames are bit for bit those of {VIDEO}{back}"),
+        ("repeated-video", VIDEO, "", runs, f"{kept} frames are bit for bit those of OTHER1-3{here}"),
+    ]
+    wells = [row[:4] for row in told(report) if row[0] != "repeated-video"]
+    assert wells == [] if "start" in how else [("shared-well", name, "", "") for name in ("OTHER1-3", VIDEO)]
+    assert report.exclude()[["video", "runs"]].values.tolist() == [["OTHER1-3", theirs], [VIDEO, runs]]
+
+
+def test_renamed_video_is_no_copy_and_a_copy_that_was_saved_again_is_found_by_its_well(tree: Path) -> None:
+    rename_video(tree, VIDEO, "OTHER1-4")
+    assert told(validate(tree)) == []
+    copy_video(tree, "OTHER1-4", VIDEO)
+    for path in tree.glob(f"embryo_dataset*/{VIDEO}/*.jpeg"):
+        Image.open(path).save(path, quality=80)
+    start = frame(tree, 1).name.partition("_RUN")[0]
+    with_start = f"24 frame names with {start}, as those of"
+    assert told(validate(tree)) == [
+        ("shared-well", "OTHER1-4", "", "", f"{with_start} {VIDEO}"),
+        ("shared-well", VIDEO, "", "", f"{with_start} OTHER1-4"),
+    ]
+
+
+def test_video_cut_in_two_shares_its_well(tree: Path) -> None:
+    copy_video(tree, VIDEO, "OTHER1-9")
+    for path in tree.glob("embryo_dataset*/*/*.jpeg"):
+        run = int(path.stem.rpartition("RUN")[2])
+        if (path.parent.name, run > 12) in ((VIDEO, True), ("OTHER1-9", False)):
+            path.unlink()
+    found = told(validate(tree))
+    assert [row[:4] for row in found] == [("shared-well", name, "", "") for name in ("OTHER1-9", VIDEO)]
+    assert all(row[4].endswith(f"; only the name {VIDEO} has this number") for row in found)
+
+
+def test_names_without_slides_are_not_judged(tmp_path: Path) -> None:
+    """Someone made the dates and slides of nine videos anonymous."""
+    write_release(tmp_path / "copy", SOME, copies=0)
+    for path in (tmp_path / "copy").glob("embryo_dataset/*/*.jpeg"):
+        path.rename(path.with_name(f"D0000.00.00_S0000_I0_WELL{path.name.partition('WELL')[2]}"))
+    report = validate(tmp_path / "copy", ["shared-well"])
+    assert told(report) == []
+    assert report.not_run.values.tolist() == [["shared-well", "no slide of its own in the frames' names in this copy"]]
+    assert same_embryos(EmbryoDataset(tmp_path / "copy")) == []
+
+
+def test_frames_of_another_video_are_named_by_plane_and_run(tree: Path) -> None:
+    """Three frames are copied over those of another video, in one plane; another plane receives one of them."""
+    for run in 5, 6, 9:
+        shutil.copy(frame(tree, run, video="SAM1-2"), frame(tree, run))
+    shutil.copy(frame(tree, 9, video="SAM1-2"), frame(tree, 20, "_F30"))
+    is_that = "1 frame is bit for bit that of"
+    assert told(validate(tree)) == [
+        ("repeated-video", "SAM1-2", "F0", "5-6, 9", f"3 frames are bit for bit those of {VIDEO}"),
+        ("repeated-video", VIDEO, "F0", "5-6, 9", "3 frames are bit for bit those of SAM1-2"),
+        ("repeated-video", VIDEO, "F30", "20", f"{is_that} SAM1-2 in plane F0 (RUN9)"),
+        ("repeated-plane", VIDEO, "F0", "9", f"{is_that} plane F30 (RUN20)"),
+        ("repeated-plane", VIDEO, "F30", "20", f"{is_that} plane F0 (RUN9)"),
+    ]
+
+
+def test_archives_are_compared_as_folders_are(shared: Callable[..., Shared]) -> None:
+    """Quirks of the sample: a copied video, a shared well, and a repeated plane."""
+    sample = shared(videos=4, quirks=("repeated-video@SAM3-6", "shared-well@SAM2-4", "repeated-plane@SAM1-7"))
+    packed, extracted = validate(sample.archives, TOGETHER), validate(sample.extracted, TOGETHER)
+    assert told(packed) == told(extracted)
+    assert [row[:4] for row in told(packed)] == [
+        *(("shared-well", name, "", "") for name in ("SAM1-2", "SAM2-4")),
+        *(("repeated-video", name, "", "") for name in ("SAM1-2", "SAM3-6")),
+        *(("repeated-plane", "SAM1-7", plane, "") for plane in ("F0", "F15")),
+    ]
+    assert packed.not_run.empty
+    assert extracted.not_run.empty
+
+
+def test_blank_frozen_and_inner_frames_are_no_repeats(tree: Path) -> None:
+    blank = io.BytesIO()
+    Image.new("L", (500, 500), 3).save(blank, "JPEG", quality=90)
+    for video, runs in (("SAM1-2", (3, 4, 5)), ("SAM1-7", (3, 9)), (VIDEO, (20,))):
+        for plane in "", "_F15", "_F45":
+            for run in runs:
+                frame(tree, run, plane, video).write_bytes(blank.getvalue())
+    for run in range(11, 15):
+        shutil.copy(frame(tree, 10), frame(tree, run))
+    inner = frames(tree) / "F0"
+    inner.mkdir()
+    for path in frames(tree).glob("*.jpeg"):
+        shutil.copy(path, inner)
+    report = validate(tree)
+    assert told(report) == []
+    assert not set(report.not_run["check"]) & set(TOGETHER)
+
+
+def test_what_cannot_be_compared_is_listed(tree: Path) -> None:
+    copy_video(tree, VIDEO, "OTHER1-3", OTHER, every=11)
+    some_frames(tree)  # the same embryo, but other runs
+    data = frame(tree, 1, video="SAM1-2").read_bytes()
+    for path in tree.glob("embryo_dataset*/SAM1-2/*.jpeg"):
+        path.write_bytes(data)
+    shutil.copy(tree / ANNOTATIONS / f"{VIDEO}_phases.csv", tree / ANNOTATIONS / "OTHER1-3_phases.csv")
+    found = validate(tree, TOGETHER).not_run.values.tolist()
+    assert sorted(found) == [
+        ["repeated-plane", "no frame that can identify the video in 1 of 4 videos (SAM1-2)"],
+        ["repeated-video", "no frame that can identify the video in 1 of 4 videos (SAM1-2)"],
+        ["repeated-video", f"only a sample of the runs in 2 of 4 videos (OTHER1-3, {VIDEO})"],
+    ]
+    for name in "SAM1-2", "SAM1-7", "OTHER1-3":
+        for path in tree.glob(f"embryo_dataset*/{name}"):
+            shutil.rmtree(path)
+    assert dict(validate(tree, TOGETHER).not_run.values.tolist()) == {
+        "shared-well": "no second video in this copy",
+        "repeated-video": "no second video in this copy",
+    }
+
+
+def test_one_real_embryo_under_three_names_and_a_copied_plane_are_found(real_data: Path, tmp_path: Path) -> None:
+    """The real frames themselves have none of these findings."""
+    assert told(validate(real_data)) == []
+    tree = tmp_path / "tree"
+    for plane, videos in (("", ("AA83-7", "AB028-6", "CF946-6")), ("_F15", ("AB028-6",))):
+        for video in videos:
+            shutil.copytree(real_data / "embryo_dataset" / video, tree / f"embryo_dataset{plane}" / video)
+    copy_video(tree, "AA83-7", "BB12-3", "D2014.02.02_S0801_I132_WELL3")
+    copy_video(tree, "AA83-7", "CC9-5", "D2015.03.03_S0902_I141_WELL5", shift=10)
+    for run in range(200, 292):
+        frame(tree, run, "_F15", "AB028-6").unlink()
+    those = "285 frames are bit for bit those of"
+    assert told(validate(tree)) == [
+        ("repeated-video", "AA83-7", "", "", f"{those} BB12-3, CC9-5 (RUN11-295)"),
+        ("repeated-video", "BB12-3", "", "", f"{those} AA83-7, CC9-5 (RUN11-295)"),
+        ("repeated-video", "CC9-5", "", "", f"{those} AA83-7 (RUN1-285), BB12-3 (RUN1-285)"),
+        ("repeated-plane", "AB028-6", "F0", "1-199", "199 frames are bit for bit those of plane F15"),
+        ("repeated-plane", "AB028-6", "F15", "", "199 frames are bit for bit those of plane F0"),
+    ]
+    with pytest.warns(UserWarning, match="AA83-7 = BB12-3 = CC9-5"):
+        split = make_split(EmbryoDataset(tree), {"train": 2, "test": 1})
+    assert sorted(map(sorted, split.values())) == [["AA83-7", "BB12-3", "CC9-5"], ["AB028-6", "CF946-6"]]
+
+
+class NoSource(FolderSource):
+    """A source from which no frame is read."""
+
+    def read(self, path: str, limit: int = 0) -> bytes:
+        raise AssertionError(path)
+
+
+def test_frames_of_a_whole_release_look_different(tmp_path: Path) -> None:
+    """704 videos with as many frames as in the release, of the sizes of real frames: no frame is read to compare it."""
+    rng = np.random.default_rng(0)
+    series = []
+    for name, released in table_of_release().items():
+        listing = list_frames(f"D1_S1_I1_WELL1_RUN{run}.jpeg" for run in range(1, released.images + 1))
+        sizes = rng.normal(25_800, 2_000, released.images).astype(np.int64)
+        marks = sizes << 32 | rng.integers(0, 1 << 32, released.images)
+        series.append(FrameSeries(name, FocalPlane.F0, listing, marks))
+    assert find_repeats(NoSource(tmp_path), series) == []
 
 
 # --- the table of the whole release ---------------------------------------------------------------
@@ -781,9 +1001,19 @@ def table_of_release() -> dict[str, Released]:
     return table
 
 
+def slides_of_release() -> dict[str, str]:
+    """Return the date, slide and instrument of each released video: one slide per code and cycle, as in the release."""
+    treatments = [(code_of(name), VideoId.parse(name).cycle) for name in released_videos()]
+    numbers = {each: number for number, each in enumerate(dict.fromkeys(treatments))}
+    return {
+        name: f"D2013.01.{numbers[each] % 28 + 1:02d}_S{numbers[each]:04d}_I132"
+        for name, each in zip(released_videos(), treatments, strict=True)
+    }
+
+
 def write_release(root: Path, names: Iterable[str], copies: int) -> None:
     """Write the folders of some videos in plane F0 without pictures; the first `copies` contain a second copy in F0/."""
-    table = table_of_release()
+    table, slides = table_of_release(), slides_of_release()
     for folder in "embryo_dataset", ANNOTATIONS, TIMES:
         (root / folder).mkdir(parents=True)
     for number, name in enumerate(names):
@@ -795,7 +1025,7 @@ def write_release(root: Path, names: Iterable[str], copies: int) -> None:
             inner.mkdir()
             for run in range(1, told.images + 1):
                 if run != LACKS.get(name):
-                    os.link(file, inner / f"D2013.01.28_S0717_I132_WELL{well}_RUN{run}.jpeg")
+                    os.link(file, inner / f"{slides[name]}_WELL{well}_RUN{run}.jpeg")
         file.unlink()
         phases = f"tPNa,11,90\nt2,91,150\nt4,151,{told.labelled}\n" if told.labelled > 150 else "tPNa,11,137\n"
         (root / ANNOTATIONS / f"{name}_phases.csv").write_text(phases)
@@ -818,6 +1048,7 @@ def assert_release_is_judged(report: Report, names: Iterable[str]) -> None:
     gaps = {("warning", name, "", str(run)) for name, run in LACKS.items() if run > 1 and name in here}
     assert {*rows(report, "run-gap")} == gaps
     assert rows(report, "first-run") == [("info", "PMDPI029-1-8", "", "1")] * ("PMDPI029-1-8" in here)
+    assert not {check for check, _ in grave(report)} & set(TOGETHER)
     published = {name for name, known in known_issues().items() if known.tier == "A"}
     assert found("known-issue", "error") == published & here
     errors = {

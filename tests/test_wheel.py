@@ -135,7 +135,7 @@ def test_sdist_carries_the_notebooks_and_no_test(sdist: Path) -> None:
         names = {name.partition("/")[2] for name in tar.getnames()}
     assert {"settings.ini", "setup.py", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"} <= names
     notebooks = {p.relative_to(REPO).as_posix() for p in (REPO / "nbs").rglob("*.ipynb") if p.parts[-2][0] not in "._"}
-    assert {name for name in names if name.endswith(".ipynb")} == notebooks
+    assert {name for name in names if name.endswith(".ipynb")} == notebooks | {f"{PACKAGE}/viewer/data/app.ipynb"}
     assert not [name for name in names if name.startswith("tests") or name.endswith((".jpeg", ".jpg", ".tar.gz"))]
 
 
@@ -146,6 +146,7 @@ def test_wheel_carries_the_package_and_nothing_else(names: set[str]) -> None:
     assert f"{PACKAGE}/py.typed" in want
     assert f"{PACKAGE}/dataset_util/data/video_ids.txt" in want
     assert f"{PACKAGE}/validation/data/known_issues.tsv" in want
+    assert f"{PACKAGE}/viewer/data/app.ipynb" in want
     assert any(name.endswith("/LICENSE") for name in names)
 
 
@@ -162,9 +163,18 @@ def test_extras(metadata: Message) -> None:
     def extra(name: str) -> set[str]:
         return {f"{r.name}{r.specifier}" for r in wanted if r.marker and r.marker.evaluate({"extra": name})}
 
-    assert set(metadata.get_all("Provides-Extra", [])) == {"archives", "dev", "all"}
-    assert extra("archives")
-    assert extra("all") == extra("archives")
+    assert set(metadata.get_all("Provides-Extra", [])) == {
+        "archives",
+        "download",
+        "movies",
+        "app",
+        "completion",
+        "dev",
+        "all",
+    }
+    optional = extra("archives"), extra("download"), extra("movies"), extra("app"), extra("completion")
+    assert all(optional)
+    assert extra("all") == set().union(*optional)
 
 
 def test_licence_and_project_links(metadata: Message) -> None:
@@ -216,6 +226,36 @@ def test_commands_work_from_the_wheel(installed: Run) -> None:
     page = installed("-c", "print(open('page.html', encoding='utf-8').read())").stdout
     assert page.startswith("<!doctype html>")
     assert page.count('"/9j/') == 8  # the frames themselves, as base64
+
+
+def test_every_subcommand_works_from_the_wheel(installed: Run) -> None:
+    """Each command explains itself outside of the checkout, as a script and as `python -m`."""
+    code = "import sysconfig; print(sysconfig.get_path('scripts'))"
+    script = Path(installed("-c", code).stdout.strip()) / "nsw-embryo"
+    assert script.is_file()
+    installed("-c", "import os; os.makedirs('umbrella')")
+    for start in ["-m", PACKAGE], [str(script)]:
+        listing = installed(*start, "--help").stdout
+        assert installed(*start, "--version").stdout.startswith(f"{PACKAGE} ")
+        for name in re.findall(r"^  ([a-z]+) {2,}", listing.partition("commands:")[2], re.M):
+            assert installed(*start, name, "--help").stdout.startswith(f"usage: nsw-embryo {name} ")
+    for command in """
+        sample umbrella/archives --videos 5 --frames 12 --size 64
+        extract umbrella/archives umbrella/data
+        part umbrella/archives umbrella/part --planes F0
+        show umbrella/data
+        table umbrella/data umbrella/table.csv --files
+        validate umbrella/data
+        clock umbrella/data --videos SAM1-2
+        split umbrella/data --out umbrella/split.json
+        split umbrella/data --folds 3 --out umbrella/folds
+        folder umbrella/data umbrella/images --planes F0
+        batches umbrella/batches --adopt umbrella/images/images --phase t2
+        compare umbrella/data umbrella/batches --out umbrella/compare.html
+        play umbrella/data SAM1-2 --out umbrella/page.html --no-open
+        experiment umbrella/data --out umbrella/experiment --frames 1
+    """.strip().splitlines():
+        installed(str(script), *command.split())
 
 
 @pytest.mark.skipif(not alone(), reason="needs NSW_WHEEL_REQUIREMENTS=1: the requirements of others are borrowed")

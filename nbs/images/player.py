@@ -43,7 +43,7 @@ def screenshot() -> Image.Image:
         chromium = playwright.chromium.launch(executable_path=browser, args=FLAGS)
         page = chromium.new_page(viewport={"width": 860, "height": 900}, color_scheme="light", device_scale_factor=1.5)
         page.goto(file.as_uri())
-        page.locator(f".ep-pane[data-run='{RUN}']").wait_for()  # set together with the pixels
+        page.locator(f".ep-pane[data-pane-run='{RUN}']").wait_for()  # set together with the pixels
         page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         taken = page.locator(".embryo-player").screenshot()
         chromium.close()

@@ -20,7 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .files import expanded, new_file, open_regular
+from nsw_da_medical_image.common.files import (
+    BY_DESCRIPTOR,
+    expanded,
+    is_own,
+    new_file,
+    open_flags,
+    open_regular,
+)
 from .text import DataError, one_line
 
 # %% ../../nbs/common/02_cache.ipynb #b1d0e3f2
@@ -121,24 +128,29 @@ LIMIT = 1 << 28  # bytes of a file
 
 def _why_not_ours(facts: os.stat_result) -> str:
     """Return why a folder or file cannot be trusted, or ''."""
-    if facts.st_uid != os.geteuid():
+    if not is_own(facts):
         return "belongs to another user"
+    if not BY_DESCRIPTOR:  # Windows has other rights than those of the mode
+        return ""
     return "can be written by others" if facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else ""
 
 
 @contextmanager
-def _opened(kind: str) -> Iterator[int]:
-    """Yield a descriptor of the folder of a kind, which is created if needed; raise `OSError` if it cannot be trusted."""
+def _opened(kind: str) -> Iterator[int | None]:
+    """Yield a descriptor of the folder of a kind, which is created if needed; raise `OSError` if it cannot be trusted. None on Windows."""
     path = cache_folder(kind)
     os.makedirs(path.parent.parent, exist_ok=True)
     with suppress(FileExistsError):
         path.parent.mkdir(0o700)
     link = os.lstat(path.parent)
-    if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
+    if stat.S_ISLNK(link.st_mode) and link.st_uid and not is_own(link):
         raise PermissionError(f"{path.parent} is a link that belongs to another user")
     with suppress(FileExistsError):
         path.mkdir(0o700)
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not BY_DESCRIPTOR:
+        yield None
+        return
+    folder = os.open(path, open_flags("O_RDONLY", "O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"))
     try:
         if why := _why_not_ours(os.fstat(folder)):
             raise PermissionError(f"{path} {why}")
@@ -172,7 +184,8 @@ def load(kind: str, key: str, version: str) -> dict[str, np.ndarray] | None:
     try:
         with _opened(kind) as folder:
             try:
-                file = open_regular(_file_name(key), dir_fd=folder, flags=os.O_NOFOLLOW)
+                name = _file_name(key) if folder is not None else cache_folder(kind) / _file_name(key)
+                file = open_regular(name, dir_fd=folder, flags=open_flags("O_NOFOLLOW"))
                 with open(file, "rb") as opened:
                     facts = os.fstat(file)
                     if why := _why_not_ours(facts) or ("is too large" if facts.st_size > LIMIT else ""):
@@ -208,9 +221,9 @@ def save(kind: str, key: str, version: str, arrays: Mapping[str, np.ndarray]) ->
         with _opened(kind) as folder:
             # by the descriptor, if the system can: then no other folder can take its place meanwhile
             by_descriptor = Path(f"/proc/self/fd/{folder}")
-            place = by_descriptor if by_descriptor.is_dir() else cache_folder(kind)
+            place = by_descriptor if folder is not None and by_descriptor.is_dir() else cache_folder(kind)
             with new_file(place / _file_name(key), replace=True) as hidden, open(hidden, "wb") as file:
-                os.chmod(file.fileno(), 0o600)
+                os.chmod(file.fileno() if os.chmod in os.supports_fd else hidden, 0o600)
                 file.writelines(parts)
     except OSError as error:
         if os.fspath(error.filename or "").startswith("/proc/self/fd/"):

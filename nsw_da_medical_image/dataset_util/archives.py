@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from isal import isal_zlib
 
-from ..common.files import READ_LIMIT
+from ..common.files import READ_LIMIT, open_flags
 from ..common.text import DataError
 from .seek import Index, Passed, Points, build_and_keep, indices
 from .tar import explain
@@ -45,7 +45,7 @@ class Archive:
         self._index = index
         self._folders = {name: i for i, name in enumerate(filter(None, index.folders.tobytes().decode().split("\n")))}
         self._names = lru_cache(64)(lambda i: list(filter(None, index.files(i).decode().split("/"))))
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, open_flags("O_RDONLY", "O_CLOEXEC"))
         weakref.finalize(self, os.close, descriptor)
         points = Points(index.bits, index.starts, index.windows, index.ends)
         self._span = lru_cache(_KEPT)(partial(points.span, descriptor))
@@ -75,6 +75,11 @@ class Archive:
             end = self._index.tails[row].tobytes()[2 - min(size, 2) :]
             found[name] = (-1, b"", why) if why else (size, end, "")
         return found
+
+    def crcs(self, folder: str) -> list[int]:
+        """Return the checksum of each file directly below `folder`, in the order of `tails`."""
+        first = int(self._index.firsts[self._folders[folder]]) if folder in self._folders else 0
+        return self._index.crcs[first : first + len(self.files(folder))].tolist()
 
     def read(self, path: str) -> bytes:
         """Return the bytes of a file. Raises `FileNotFoundError` if the file does not exist, `DataError` if its bytes cannot be verified."""
@@ -153,7 +158,7 @@ class _Walk:
 
     def __init__(self, path: Path, tolerant: bool):
         self.passed, self.position = Passed(path), 0
-        self.stopped, self.ended = threading.Event(), threading.Event()
+        self.ended = threading.Event()
         self.archive: Archive | None = None
         self.error: BaseException | None = None
         self.process = os.getpid()
@@ -169,12 +174,12 @@ class _Walk:
 
     def _report(self, position: int) -> None:
         self.position = position
-        if self.stopped.is_set():
+        if self.passed.closed:
             raise CancelledError
 
     def stop(self) -> None:
         """Stop the walk, and wait for its thread. A process that was forked has no such thread."""
-        self.stopped.set()
+        self.passed.closed = True
         if self.process == os.getpid() and self.thread is not threading.current_thread():
             self.thread.join()
 
@@ -189,7 +194,7 @@ def _stop_walks() -> None:
 
 
 class GrowingArchive:
-    """List and read the files of an archive while a thread indexes it. The methods are those of `Archive`.
+    """List and read the files of an archive while a thread indexes it. The methods are among those of `Archive`.
 
     A folder can be listed as soon as the walk has left it, and a file read as soon as the walk has passed it; the methods wait for that.
     `finished` returns the `Archive` when the walk has ended.
@@ -200,7 +205,7 @@ class GrowingArchive:
         self.note: dict[str, Any] = {}  # problems are known at the end of the walk
         self._walk = _Walk(self.path, tolerant)
         self._listed = self._walk.passed.listed
-        weakref.finalize(self, self._walk.stopped.set)
+        weakref.finalize(self, setattr, self._walk.passed, "closed", True)
         _walks.add(self._walk)
         self._walk.thread.start()
 
@@ -241,16 +246,6 @@ class GrowingArchive:
         """Return the names of the files directly below `folder`, or [] if it is absent. Raises `NotADirectoryError` if it is a file."""
         found = self._rows(folder)
         return self._archive().files(folder) if found is None else list(found)
-
-    def tails(self, folder: str) -> dict[str, tuple[int, bytes, str]]:
-        """Return size and last two bytes of each file directly below `folder`; see `Archive.tails`."""
-        if (found := self._rows(folder)) is None:
-            return self._archive().tails(folder)
-        sizes, tails = self._listed.sizes, self._listed.tails
-        return {
-            name: (sizes[row], bytes(tails[2 * row + 2 - min(sizes[row], 2) : 2 * row + 2]), "")
-            for name, row in found.items()
-        }
 
     def read(self, path: str) -> bytes:
         """Return the bytes of a file; see `Archive.read`."""

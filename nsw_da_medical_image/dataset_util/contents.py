@@ -4,21 +4,26 @@
 
 # %% auto #0
 __all__ = ['Plane', 'Planes', 'Names', 'Listing', 'list_frames', 'Contents', 'why_no_frame', 'none_if_all', 'HasContents',
-           'require_dataset', 'names_patient', 'patients']
+           'require_dataset', 'names_patient', 'patients', 'FrameSeries', 'frame_series', 'Repeat', 'find_repeats',
+           'map_files', 'shared_wells', 'joined', 'same_embryos']
 
 # %% ../../nbs/dataset_util/13_contents.ipynb #66ce726d
 import os
+import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator
+import zlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property, partial
-from typing import Any, NamedTuple, Protocol, SupportsIndex, TypeAlias
+from typing import Any, NamedTuple, Protocol, SupportsIndex, TypeAlias, TypeVar
 
 import numpy as np
 
 from ..common.files import TEXT_LIMIT, expanded
 from ..common.text import DataError, and_more, brief, first_few, is_text, nearest, one_line, plural
-from .source import FolderSource, Source, open_source
+from .source import FileEnd, FolderSource, Source, open_source
 from nsw_da_medical_image.dataset_util.textfiles import (
     Parsed,
     PhaseRow,
@@ -38,6 +43,7 @@ from nsw_da_medical_image.dataset_util.util import (
     Grades,
     UnknownName,
     code_of,
+    cores,
     is_system_folder,
     natural_key,
     one_or_several,
@@ -56,6 +62,14 @@ class Listing(NamedTuple):
     def name(self, run: int) -> str:
         """Return the file name of a run."""
         return self.otherwise.get(run) or f"{self.prefix}_RUN{run}.jpeg"
+
+    def starts(self) -> dict[str, list[int]]:
+        """Return the runs by the start of their names; starts that differ only in how numbers are written are one."""
+        others = {run: FrameName.parse(name).prefix for run, name in self.otherwise.items()}
+        starts: dict[str, list[int]] = {}
+        for run in self.runs.tolist() if others else ():
+            starts.setdefault(others.get(run, self.prefix), []).append(run)
+        return starts or {self.prefix: self.runs.tolist()}
 
 
 def _alike(names: list[str]) -> Listing | None:
@@ -279,7 +293,7 @@ class Contents:
         entries = [plane.folder for plane in self.planes]
         if "videos" not in vars(self) and not self.source.is_ready(entries):
             with suppress(DataError):
-                if self.annotated == released_videos():
+                if self.annotated == frozenset(released_videos()):
                     self._promised = self.annotated
                     return Choices(sorted(self.annotated, key=natural_key))
         return self.videos
@@ -486,3 +500,191 @@ def _slide(contents: Contents, video: str) -> str:
                 first = FrameName.parse(listing.name(int(listing.runs[0])))
                 return f"D{first.date}_S{first.slide}"
     return ""
+
+# %% ../../nbs/dataset_util/13_contents.ipynb #372d207f
+class FrameSeries(NamedTuple):
+    """The frames of a video in a plane, with a mark per run, int64: frames with one mark are nearly always equal.
+
+    A frame with the mark 0 cannot be compared, because it is empty or unreadable, or was only listed.
+    """
+
+    video: str
+    plane: FocalPlane
+    listing: Listing
+    marks: np.ndarray
+
+    def path(self, run: int) -> str:
+        """Return the path of a frame in the data set."""
+        return f"{self.plane.folder}/{self.video}/{self.listing.name(run)}"
+
+    def single(self) -> dict[int, int]:
+        """Return the runs by their marks, without marks that occur more than once."""
+        marks, places, counts = np.unique(self.marks, return_index=True, return_counts=True)
+        alone = (counts == 1) & (marks > 0)
+        return dict(zip(marks[alone].tolist(), self.listing.runs[places[alone]].tolist(), strict=True))
+
+
+def frame_series(video: str, plane: FocalPlane, listing: Listing, tails: Mapping[str, FileEnd]) -> FrameSeries:
+    """Return the series of a listing; `tails` are the ends of the files in the same folder."""
+    start, runs = f"{listing.prefix}_RUN", listing.runs.tolist()
+    names = map(listing.name, runs) if listing.otherwise else [f"{start}{run}.jpeg" for run in runs]
+    return FrameSeries(video, plane, listing, np.array([tails[name].mark for name in names], np.int64))
+
+# %% ../../nbs/dataset_util/13_contents.ipynb #ccb12b9c
+class Repeat(NamedTuple):
+    """Frames of a video in a plane that are bit for bit those of another video or plane; `runs` and `other_runs` correspond."""
+
+    video: str
+    plane: FocalPlane
+    runs: tuple[int, ...]
+    other: str
+    other_plane: FocalPlane
+    other_runs: tuple[int, ...]
+
+
+_LINKS = 4  # series with which each repeated frame is compared; the others repeat one of them too
+
+
+def _sharing(series: Sequence[FrameSeries]) -> list[int]:
+    """Return the places of the series that share a mark with another, among those that occur once in a series."""
+    marks = np.concatenate([each.marks for each in series] or [np.array([], np.int64)])
+    order = np.argsort(marks, kind="stable")
+    marks, owners = marks[order], np.repeat(np.arange(len(series)), [len(each.marks) for each in series])[order]
+    repeated = (marks[1:] == marks[:-1]) & (owners[1:] == owners[:-1])
+    alone = marks > 0
+    alone[1:] &= ~repeated
+    alone[:-1] &= ~repeated
+    marks, owners = marks[alone], owners[alone]
+    same = np.flatnonzero(marks[1:] == marks[:-1])
+    return np.unique(owners[np.concatenate([same, same + 1])]).tolist()
+
+
+_FEWEST = 256  # bytes; of a frame of the release, about 25,000 are left
+
+
+def _is_picture(data: bytes) -> bool:
+    """Return whether what a JPEG codes is too much to agree by chance; a blank picture is coded as a repeated pattern."""
+    coded = data.rpartition(b"\xff\xda")[2]
+    return len(zlib.compress(coded, 1)) > max(_FEWEST, len(coded) / 2)
+
+
+def _is_repeated(source: Source, one: FrameSeries, other: FrameSeries, shared: list[tuple[int, int, int]]) -> bool:
+    """Return whether one of the three largest frames with one mark is a picture that is equal in both, byte by byte."""
+    for _, run, there in sorted(shared, reverse=True)[:3]:
+        with suppress(DataError, OSError):
+            data = source.read(one.path(run))
+            if data == source.read(other.path(there)) and _is_picture(data):
+                return True
+    return False
+
+
+def _all_repeated(one: FrameSeries, other: FrameSeries, shared: list[tuple[int, int, int]]) -> dict[int, int]:
+    """Return the runs of `other` by those of `one`: the shared ones, and others with one mark at the usual distance."""
+    runs = {run: there for _, run, there in shared}
+    shift = Counter(there - run for run, there in runs.items()).most_common(1)[0][0]
+    theirs = dict(zip(other.listing.runs.tolist(), other.marks.tolist(), strict=True))
+    for run, mark in zip(one.listing.runs.tolist(), one.marks.tolist(), strict=True):
+        if mark > 0 and theirs.get(run + shift) == mark:
+            runs.setdefault(run, run + shift)
+    return dict(sorted(runs.items()))
+
+
+def find_repeats(source: Source, series: Iterable[FrameSeries]) -> list[Repeat]:
+    """Return the frames that are in two series bit for bit, whatever their names: two repeats per pair, one in each direction.
+
+    If many series share a frame, each is compared with the first four of them.
+    """
+    every = list(series)
+    owners: dict[int, list[tuple[int, int]]] = {}
+    for place in _sharing(every):
+        for mark, run in every[place].single().items():
+            owners.setdefault(mark, []).append((place, run))
+    pairs: dict[tuple[int, int], list[tuple[int, int, int]]] = {}  # (mark, run, run of the other)
+    for mark, found in owners.items():
+        for rank, (one, run) in enumerate(found[:_LINKS]):
+            for other, its_run in found[rank + 1 :]:
+                pairs.setdefault((one, other), []).append((mark, run, its_run))
+    repeats: list[Repeat] = []
+    for places, shared in sorted(pairs.items()):
+        here, there = (every[place] for place in places)
+        if _is_repeated(source, here, there, shared):
+            runs = _all_repeated(here, there, shared)
+            repeats.append(Repeat(here.video, here.plane, tuple(runs), there.video, there.plane, tuple(runs.values())))
+            back = {run: own for own, run in sorted(runs.items(), key=lambda each: each[1])}
+            repeats.append(Repeat(there.video, there.plane, tuple(back), here.video, here.plane, tuple(back.values())))
+    return repeats
+
+# %% ../../nbs/dataset_util/13_contents.ipynb #4ac191a2
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def map_files(
+    function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int | None = None
+) -> Iterator[_Result]:
+    """Yield `function(item)` of each item, in turn or in `workers` threads, by default several if the first item had to wait for the disk."""
+    began, worked = time.perf_counter(), time.thread_time()
+    yield from map(function, items[:1])
+    waited = time.perf_counter() - began > 2 * (time.thread_time() - worked)
+    threads = workers or (4 * cores() if waited else 1)
+    if threads == 1:
+        yield from map(function, items[1:])
+        return
+    with ThreadPoolExecutor(threads, "files") as pool:
+        yield from pool.map(function, items[1:])
+
+
+def _middle_series(contents: Contents, video: str) -> FrameSeries | None:
+    """Return the series of a video in the plane nearest to the middle in which it has frames, or None."""
+    for plane in contents.outwards:
+        with suppress(DataError, OSError):
+            if len((listing := contents.listing(video, plane)).runs):
+                return frame_series(video, plane, listing, contents.source.tails(f"{plane.folder}/{video}"))
+    return None
+
+
+_PATIENTS = 4
+
+
+def shared_wells(starts: Iterable[tuple[str, str]]) -> tuple[dict[str, list[str]], frozenset[str]]:
+    """Return the videos of each well that several videos share, and the videos whose frames' names identify no slide.
+
+    `starts` are pairs of a video and the start of its frames' names, 'D2012.01.11_S0101_I132_WELL2', which is its well.
+    """
+    wells: dict[str, list[str]] = {}
+    slides: dict[str, dict[str, set[str]]] = {}
+    for video, start in starts:
+        well = FrameName.parse(f"{start}_RUN1.jpeg").prefix
+        if video not in wells.setdefault(well, []):
+            wells[well].append(video)
+        slides.setdefault(well.rpartition("_")[0], {}).setdefault(code_of(video), set()).add(well)
+    vague = set[str]()
+    for codes in slides.values():
+        every = set().union(*codes.values())
+        if len(codes) > _PATIENTS and every not in codes.values():
+            vague |= every
+    shared = {well: videos for well, videos in wells.items() if videos[1:] and well not in vague}
+    return shared, frozenset(video for well in vague for video in wells[well])
+
+
+def joined(pairs: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Return the groups that the pairs connect, and the names in each, in natural order."""
+    groups: dict[str, set[str]] = {}
+    for pair in pairs:
+        group = set(pair).union(*(groups.get(name, ()) for name in pair))
+        groups |= dict.fromkeys(group, group)
+    found = {id(group): tuple(sorted(group, key=natural_key)) for group in groups.values()}
+    return sorted(found.values(), key=lambda group: natural_key(group[0]))
+
+
+def same_embryos(dataset: HasContents | Contents, videos: Iterable[str] | None = None) -> list[tuple[str, ...]]:
+    """Return the groups of videos that show one embryo under several names, in natural order; [] if there are none.
+
+    Their frames are the same, bit for bit, or their frames' names contain the same date, slide, instrument and well.
+    """
+    contents = require_dataset(dataset, 'same_embryos(EmbryoDataset("data/extracted"))', contents_too=True)
+    names = list(contents.videos if videos is None else videos)
+    series = [each for each in map_files(partial(_middle_series, contents), names) if each]
+    wells, _ = shared_wells((each.video, start) for each in series for start in each.listing.starts())
+    repeats = find_repeats(contents.source, series)
+    return joined([*wells.values(), *((each.video, each.other) for each in repeats)])

@@ -38,6 +38,7 @@ from nsw_da_medical_image.common.files import (
     flush_tree,
     kind_of,
     lock,
+    open_flags,
     read_file,
 )
 from ..common.text import DataError, first_few, one_line, plural, show
@@ -140,7 +141,7 @@ def _opened(name: str | bytes, dir_fd: int) -> Iterator[int]:
         os.close(fd)
 
 
-_read_own = partial(read_file, flags=os.O_NOFOLLOW)  # of an open folder; a link is refused
+_read_own = partial(read_file, flags=open_flags("O_NOFOLLOW"))  # of an open folder; a link is refused
 _DIGESTS = 1 << 128  # sums of digests are taken modulo this
 
 
@@ -840,6 +841,19 @@ def _fill(job: _Job, staging: _Staging) -> tuple[dict[str, Tally], list[str]]:
     return tallies, continued
 
 
+def _require_posix() -> None:
+    """Raise `DataError`, which names the alternatives, on a system without locks, folders as descriptors, and owners of files."""
+    able = all(hasattr(os, name) for name in ("O_DIRECTORY", "O_NOFOLLOW", "fchmod", "geteuid", "statvfs"))
+    try:
+        import fcntl  # noqa: F401 - for locks
+    except ImportError:
+        able = False
+    if not able:
+        need = "the extraction needs Linux or macOS, whose files have owners, locks and descriptors of folders"
+        other = "run it in WSL 2, or extract with nsw-embryo part ARCHIVES FOLDER, or read the archives as they are"
+        raise DataError(f"{need}; on Windows, {other}; nothing was written")
+
+
 def extract_dataset(
     source: str | os.PathLike,
     destination: str | os.PathLike,
@@ -855,6 +869,7 @@ def extract_dataset(
     The destination appears only after all its files are on disk. An archive is refused if it has a member that is not a plain file or folder of the layout,
     has more than 32 MiB or is stored as a sparse file, or if it inflates to more than 64 MiB and 10 times its size. Needs a POSIX system (Linux, macOS).
     """
+    _require_posix()
     began = time.monotonic()
     source, destination = (Path(os.path.realpath(expanded(place))) for place in (source, destination))
     job = _checked(source, destination, workers, drop_duplicate_f0)

@@ -119,6 +119,7 @@ def _write_all(
 ) -> list[Planted]:
     """Write the ten files into `folder`, which exists and is empty; return what was planted."""
     planted = [Planted(quirk, "", None, ()) for quirk in dealt[""]]
+    first = invent_video(0, next(iter(names.values())), seed)
     grades: list[tuple[str, ...]] = [("video_name", "TE", "ICM")]
     with (
         ExitStack() as stack,
@@ -129,7 +130,7 @@ def _write_all(
         tarballs = {stem: stack.enter_context(_Tarball.open(path, dealt[""])) for stem, path in stems.items()}
         for index, (name, runs) in enumerate(names.items()):
             video = invent_video(index, runs, seed)
-            planted += plant_quirks(video, dealt[name])
+            planted += plant_quirks(video, dealt[name], first)
             video.prepare(video.seed, size)  # before the threads ask for it
             if index + 1 < len(names):  # the next one while this video is drawn
                 pool.submit(video.prepare, (seed, index + 1), size)

@@ -16,12 +16,18 @@ import numpy as np
 from PIL import Image
 
 from ..common.text import nearest
-from .sample_embryo import SPAN, SampleVideo, Shot, encode_jpeg
+from nsw_da_medical_image.dataset_util.sample_embryo import (
+    SPAN,
+    SampleVideo,
+    Shot,
+    encode_jpeg,
+    invent_video,
+)
 from .util import FocalPlane, FrameName, run_of
 
 # %% ../../nbs/dataset_util/03_sample_defects.ipynb #525de8fe
 _Touched = tuple[FocalPlane | None, Iterable[int]]
-_Quirk = Callable[[SampleVideo], _Touched]
+_Quirk = Callable[..., _Touched]
 _Change = Callable[[FrameName, Shot], tuple[FrameName, Shot] | None]
 
 #: The quirks by name. Those of the archives as a whole have no function; they touch no video.
@@ -34,6 +40,7 @@ QUIRK_HELP: dict[str, str] = {
 }
 _ARCHIVE_QUIRKS = tuple(QUIRK_HELP)
 _QUIRK_FRAMES = 16  # the fewest frames in which every quirk finds a place
+_REPEATING = frozenset({"repeated-video", "shared-well"})  # those that also receive the first video of the sample
 
 
 def _quirk(name: str) -> Callable[[_Quirk], _Quirk]:
@@ -150,16 +157,90 @@ def _stray_file(video: SampleVideo) -> _Touched:
     video.files[FocalPlane.F30]["Thumbs.db"] = b"\xd0\xcf\x11\xe0 not a frame"
     return FocalPlane.F30, []
 
+# %% ../../nbs/dataset_util/03_sample_defects.ipynb #7b02b936
+def _other(video: SampleVideo, first: SampleVideo | None) -> SampleVideo:
+    """Return the video that is repeated, by default the first of a sample with as many runs; `ValueError` if it is `video` itself."""
+    first = first or invent_video(0, video.runs, video.seed[0])
+    if first.name == video.name:
+        raise ValueError("it is the first video, which the others repeat")
+    return first
+
+
+@_quirk("repeated-video")
+def _repeated_video(video: SampleVideo, first: SampleVideo | None = None) -> _Touched:
+    """the pictures are those of the first video, bit for bit; only the names of the frames are its own"""
+    first = _other(video, first)
+    video.seed, video.side = first.seed, first.side
+    shots = {plane: {run_of(name): shot for name, shot in files.items()} for plane, files in first.files.items()}
+    for plane, files in video.files.items():
+        video.files[plane] = {name: shots[plane].get(run_of(name), shot) for name, shot in files.items()}
+    return None, range(1, min(video.runs, first.runs) + 1)
+
+
+@_quirk("shared-well")
+def _shared_well(video: SampleVideo, first: SampleVideo | None = None) -> _Touched:
+    """date, slide, instrument and WELL in the file names are those of the first video"""
+    video.frame = _other(video, first).frame
+    return _rewrite(video, video.stretch(0, 1), lambda name, shot: (video.frame._replace(run=name.run), shot))
+
+
+@_quirk("repeated-plane")
+def _repeated_plane(video: SampleVideo) -> _Touched:
+    """plane F15 repeats the frames of plane F0, bit for bit"""
+    middle = replace(video, files={FocalPlane.F0: dict(video.files[FocalPlane.F0])})
+
+    def draw_middle(data: bytes, name: str) -> bytes:
+        return middle.draw(name, Image.open(io.BytesIO(data)).width)[FocalPlane.F0]
+
+    def repeat(name: FrameName, shot: Shot) -> tuple[FrameName, Shot]:
+        return name, replace(shot, edit=partial(draw_middle, name=str(name)))
+
+    return _rewrite(video, video.stretch(0, 1), repeat, FocalPlane.F15)
+
 # %% ../../nbs/dataset_util/03_sample_defects.ipynb #56683f1b
 def _resave(data: bytes, change: Callable[[Image.Image], Image.Image]) -> bytes:
     """Return a JPEG after `change`."""
     return encode_jpeg(change(Image.open(io.BytesIO(data))))
 
 
+def _save_in(data: bytes, quality: int) -> bytes:
+    """Return a JPEG saved again in that quality."""
+    Image.open(io.BytesIO(data)).save(out := io.BytesIO(), "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def _cut_short(data: bytes, saved: bool = True) -> bytes:
+    """Return a JPEG that was truncated after 70 % of its bytes, with an end mark, and `saved` again."""
+    marked = data[: len(data) * 7 // 10] + b"\xff\xd9"
+    return _resave(marked, lambda image: image.copy()) if saved else marked
+
+
+def _zero(data: bytes) -> bytes:
+    """Return a JPEG whose third quarter of the bytes are zeros."""
+    first, last = len(data) // 2, len(data) * 3 // 4
+    return data[:first] + bytes(last - first) + data[last:]
+
+
 @_quirk("truncated-jpeg")
 def _truncated_jpeg(video: SampleVideo) -> _Touched:
     """every JPEG is cut off after 95 % of its bytes, so its end mark FF D9 is missing"""
     return _retake(video, video.stretch(0, 1), edit=lambda data: data[: len(data) * 19 // 20])
+
+
+@_quirk("flat-rows")
+def _flat_rows(video: SampleVideo) -> _Touched:
+    """some frames in a row were truncated, and are whole files again: half got an end mark, half were saved again"""
+    runs = video.stretch(0.35, 0.55)
+    marked = partial(_cut_short, saved=False)
+    _retake(video, runs[::2], edit=marked)
+    _retake(video, runs[1::2], edit=_cut_short)
+    return None, runs
+
+
+@_quirk("zeroed-block")
+def _zeroed_block(video: SampleVideo) -> _Touched:
+    """a quarter of the bytes of one frame of plane F0 are zeros"""
+    return _retake(video, [video.at(0.6)], FocalPlane.F0, edit=_zero)
 
 
 @_quirk("undecodable-jpeg")
@@ -206,6 +287,16 @@ def _duplicate_frame(video: SampleVideo) -> _Touched:
 def _frozen_frames(video: SampleVideo) -> _Touched:
     """a fifth of the video repeats the frame before it bit for bit"""
     return _repeat(video, video.stretch(0.5, 0.7))
+
+
+@_quirk("saved-again")
+def _saved_again(video: SampleVideo) -> _Touched:
+    """the same, but each repeat was decoded and saved again in another quality"""
+    runs = video.stretch(0.5, 0.7)
+    _repeat(video, runs)
+    for run in runs:
+        _retake(video, [run], edit=partial(_save_in, quality=94 + run % 5))
+    return None, runs
 
 
 @_quirk("blank-video")
@@ -481,14 +572,17 @@ class Planted(NamedTuple):
     runs: tuple[int, ...]
 
 
-def plant_quirks(video: SampleVideo, quirks: Iterable[str]) -> list[Planted]:
-    """Plant `quirks` in `video` and return what was planted; `ValueError` if one cannot be planted."""
+def plant_quirks(video: SampleVideo, quirks: Iterable[str], first: SampleVideo | None = None) -> list[Planted]:
+    """Plant `quirks` in `video` and return what was planted; `ValueError` if one cannot be planted.
+
+    `first` is the first video of the sample, without a quirk, which some quirks repeat.
+    """
     planted = []
     for name in quirks:
         try:
             if video.runs < _QUIRK_FRAMES:
                 raise ValueError(f"quirks need at least {_QUIRK_FRAMES} frames")
-            plane, runs = QUIRKS[name](video)
+            plane, runs = QUIRKS[name](video, first) if name in _REPEATING else QUIRKS[name](video)
         except (ValueError, LookupError, StopIteration) as error:
             reason = str(error) if isinstance(error, ValueError) else "other quirks need its runs"
             raise ValueError(f"the quirk {name!r} cannot be planted in {video.name}: {reason}") from None

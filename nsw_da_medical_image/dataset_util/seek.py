@@ -32,7 +32,7 @@ import numpy as np
 from isal import isal_zlib
 
 from ..common import cache
-from ..common.files import open_regular
+from ..common.files import open_regular, read_at
 from ..common.text import DataError, one_line
 from .tar import FAULTS, Stream, destination_of, explain, file_state, members
 from .util import ARCHIVES, cores, progress
@@ -154,7 +154,7 @@ class Points(NamedTuple):
         start, bit = divmod(int(self.bits[i]), 8)
         end = int(self.bits[i + 1]) // 8 + 1 if i + 1 < len(self.bits) else os.fstat(fd).st_size
         window = self.windows[self.ends[i - 1] if i else 0 : self.ends[i]].tobytes()
-        if not (data := os.pread(fd, max(0, end - start), start)):
+        if not (data := read_at(fd, max(0, end - start), start)):
             raise DataError("cannot be read: the archive was cut off after it was indexed")
         size = int(self.starts[i + 1] - self.starts[i])
         try:
@@ -176,7 +176,7 @@ def _points_before_damage(fd: int, offsets: dict[int, int], end: int, sparse: in
     for (bit, start), (following, stop) in pairwise([*places, (8 * os.fstat(fd).st_size, end)]):
         found.append((bit, start, zlib.compress(window) if window else b""))
         if stop < end:
-            data = os.pread(fd, following // 8 + 1 - bit // 8, bit // 8)
+            data = read_at(fd, following // 8 + 1 - bit // 8, bit // 8)
             try:
                 window = (window + inflate(data, bit % 8, window, stop - start))[-32768:]
             except _IsalError:
@@ -266,6 +266,7 @@ class Passed:
 
     def __init__(self, path: str | os.PathLike):
         self.path = path
+        self.closed = False  # set it to stop the walk
         self.listed = _FileList()
         self.points: list[tuple[int, int, bytes]] = [(0, 0, b"")]  # position in the inflated stream, bit, window
         self._spans: dict[int, bytes] = {}  # the last used is the last
@@ -308,6 +309,8 @@ class _Watched:
         self._position, self._before = 0, b""
 
     def readinto(self, buffer: memoryview, /) -> int:
+        if self._passed.closed:
+            raise CancelledError
         got = self._inflated.readinto(buffer)
         self._position += got
         if self._position - self._passed.points[-1][0] > _APART - (2 << 20):
@@ -501,7 +504,7 @@ def _identity(path: Path) -> str:
         for place in [size * i // _SAMPLES for i in range(1, _SAMPLES)]:
             places.setdefault(place, _SAMPLE)
         for place, length in places.items():
-            told.update(os.pread(file, length, place))
+            told.update(read_at(file, length, place))
         return f"{size} {told.hexdigest()[:32]} {facts.st_mtime_ns}"
     finally:
         os.close(file)

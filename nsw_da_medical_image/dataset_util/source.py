@@ -11,13 +11,24 @@ import stat
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ..common.files import OPEN_FLAGS, READ_LIMIT, expanded, is_folder, open_regular, read_file
+from isal import isal_zlib
+
+from nsw_da_medical_image.common.files import (
+    BY_DESCRIPTOR,
+    OPEN_FLAGS,
+    READ_LIMIT,
+    expanded,
+    is_folder,
+    open_regular,
+    read_at,
+    read_file,
+)
 from ..common.text import DataError, one_line
 from .archives import Archive, GrowingArchive
 from .seek import can_walk_in_background, indices, load_index
@@ -26,14 +37,16 @@ from .util import ARCHIVES, GRADES
 
 # %% ../../nbs/dataset_util/08_source.ipynb #cb75d2ee
 class FileEnd(NamedTuple):
-    """Describe the end of a file: its size in bytes, its last two bytes (fewer if it has fewer).
+    """Describe the end of a file: its size in bytes, its last two bytes (fewer if it has fewer), and its mark.
 
-    If the file cannot be read, `size` is -1 and `fault` is the reason.
+    The mark is the size with a checksum, of the whole file in an archive, of its last 512 bytes in a folder: files of one
+    source with the same mark are nearly always equal. It is 0 if the file is empty. If the file cannot be read, `size` is -1, the mark 0, and `fault` the reason.
     """
 
     size: int
     end: bytes
     fault: str = ""
+    mark: int = 0
 
     def bounded(self) -> "FileEnd":
         """Return the tail, or a tail with a reason if the file is too large to be read."""
@@ -66,8 +79,14 @@ class Source(Protocol):
         A file that is not regular, or has more than `limit` bytes, cannot be read.
         """
 
-    def tails(self, folder: str) -> dict[str, FileEnd]:
-        """Return the `FileEnd` of each file directly below `folder`, in any order; {} if `folder` is absent."""
+    def look(self, folder: str) -> tuple[list[str], list[str], list[str]]:
+        """Return what `files`, `folders` and `links` return, in one pass."""
+
+    def tails(self, folder: str, names: Collection[str] | None = None) -> dict[str, FileEnd]:
+        """Return the `FileEnd` of each file directly below `folder`, in any order; {} if `folder` is absent.
+
+        `names` are what `files` returns for it, if that is known already.
+        """
 
     def links(self, folder: str) -> list[str]:
         """Return the names directly below `folder` that are links out of the data set; [] if `folder` is absent."""
@@ -94,6 +113,9 @@ class Source(Protocol):
         """Return the problems of entries as {entry: sentence}, for the entries that were used."""
 
 # %% ../../nbs/dataset_util/08_source.ipynb #d22aab3a
+_MARKED = 512  # bytes; the last 60 bytes of many real frames are equal, because their lowest rows are black
+
+
 def _tail(name: str, folder: int | None = None) -> FileEnd:
     """Return the end of a file, named by its path or relative to the descriptor of an open folder."""
     why = "changed while it was read"
@@ -103,7 +125,8 @@ def _tail(name: str, folder: int | None = None) -> FileEnd:
             facts = os.fstat(file)
             if stat.S_ISREG(facts.st_mode):
                 size = facts.st_size
-                return FileEnd(size, os.pread(file, 2, size - 2 if size > 2 else 0)).bounded()
+                last = read_at(file, _MARKED, size - _MARKED if size > _MARKED else 0)
+                return FileEnd(size, last[-2:], "", size << 32 | isal_zlib.crc32(last)).bounded()
         finally:
             os.close(file)
     except OSError as fault:
@@ -147,20 +170,38 @@ class FolderSource:
         except OSError as fault:
             raise DataError(f"{path} cannot be read ({fault.strerror})") from fault
 
-    def tails(self, folder: str) -> dict[str, FileEnd]:
-        if not (names := self.files(folder)):
+    def look(self, folder: str) -> tuple[list[str], list[str], list[str]]:
+        files: list[str] = []
+        folders: list[str] = []
+        links: list[str] = []
+        for entry in self._scan(folder):
+            (folders if is_folder(entry) else files).append(entry.name)
+            if entry.is_symlink():
+                links.append(entry.name)
+        return files, folders, self._outside(folder, links)
+
+    def tails(self, folder: str, names: Collection[str] | None = None) -> dict[str, FileEnd]:
+        if not (names := self.files(folder) if names is None else names):
             return {}
-        opened = os.open(os.path.join(self.root, folder), os.O_RDONLY | os.O_DIRECTORY)
+        place = os.path.join(self.root, folder)
+        if not BY_DESCRIPTOR:
+            return {name: _tail(os.path.join(place, name)) for name in names}
+        opened = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
         try:
             return {name: _tail(name, opened) for name in names}
         finally:
             os.close(opened)
 
     def links(self, folder: str) -> list[str]:
-        place = os.path.join(self.root, folder)
+        return self._outside(folder, [entry.name for entry in self._scan(folder) if entry.is_symlink()])
+
+    def _outside(self, folder: str, links: list[str]) -> list[str]:
+        """Return those of the links directly below `folder` that lead out of the data set."""
+        place, found = os.path.join(self.root, folder), list[str]()
+        if not links:
+            return found
         tops, here = (self.root, os.path.realpath(self.root)), os.path.realpath(place)
-        found = []
-        for name in [entry.name for entry in self._scan(folder) if entry.is_symlink()]:
+        for name in links:
             text = os.path.normpath(os.path.join(here, os.readlink(os.path.join(place, name))))
             if not _is_below(text, tops) or not _is_below(os.path.realpath(os.path.join(place, name)), tops):
                 found.append(name)
@@ -264,9 +305,16 @@ class ArchivesSource:
             raise DataError(f"{path} has {len(data):,} bytes; at most {limit:,} are read")
         return data
 
-    def tails(self, folder: str) -> dict[str, FileEnd]:
+    def look(self, folder: str) -> tuple[list[str], list[str], list[str]]:
+        return self.files(folder), self.folders(folder), self.links(folder)
+
+    def tails(self, folder: str, names: Collection[str] | None = None) -> dict[str, FileEnd]:
+        self.prepare([folder.partition("/")[0]])
         archive = self._archive(folder) if self.files(folder) else None
-        return {name: FileEnd(*found).bounded() for name, found in archive.tails(folder).items()} if archive else {}
+        if not isinstance(archive, Archive):
+            return {}
+        found = zip(archive.tails(folder).items(), archive.crcs(folder), strict=True)
+        return {name: FileEnd(*end, 0 if end[-1] else end[0] << 32 | crc).bounded() for (name, end), crc in found}
 
     def links(self, folder: str) -> list[str]:
         return []  # links in archives are refused
@@ -275,10 +323,8 @@ class ArchivesSource:
         return False
 
     def stamp(self, folder: str) -> str:
+        self.prepare([folder.partition("/")[0]])
         archive = self._archive(folder)
-        if isinstance(archive, GrowingArchive):
-            self.prepare([folder.partition("/")[0]])
-            archive = self._archive(folder)
         doubtful = archive is not None and self.tolerant and "doubtful" in archive.note  # then more can be read
         told = f"{archive.note['identity']} {folder} {doubtful}" if archive and self.files(folder) else ""
         return sha256(told.encode()).hexdigest()[:32]

@@ -8,6 +8,7 @@ __all__ = ['ANNOTATIONS', 'TIMES', 'GRADES', 'ARCHIVES', 'UnknownName', 'FocalPl
            'Choices', 'one_or_several', 'run_number']
 
 # %% ../../nbs/dataset_util/00_util.ipynb #4be04087
+import logging
 import operator
 import os
 import re
@@ -17,7 +18,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple, Self, SupportsIndex, TypeVar, overload
 
-from ..common.text import nearest, printable
+from ..common.text import LOGGER, nearest, printable
 
 # %% ../../nbs/dataset_util/00_util.ipynb #836d1b53
 class UnknownName(KeyError):
@@ -281,7 +282,8 @@ def progress(iterable: Iterable | None = None, **options: Any) -> Any:
 
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     in_notebook = type(shell).__name__ == "ZMQInteractiveShell"
-    silent = True if sys.stderr is None else None  # None: tqdm finds out whether it is a terminal
+    hushed = not LOGGER.isEnabledFor(logging.INFO)
+    silent = True if sys.stderr is None or hushed else None  # None: tqdm finds out whether it is a terminal
     shown: Any = tqdm.display
 
     def display(bar: Any, *args: Any, bar_style: str | None = None, **options: Any) -> None:
@@ -291,7 +293,7 @@ def progress(iterable: Iterable | None = None, **options: Any) -> Any:
 
     # Without a monitor: that is a thread that outlives the bar, and then Python warns of every fork.
     quiet = type("tqdm", (tqdm,), {"monitor_interval": 0, "display": display})
-    return quiet(iterable, disable=False if in_notebook else silent, dynamic_ncols=True, **options)
+    return quiet(iterable, disable=hushed if in_notebook else silent, dynamic_ncols=True, **options)
 
 # %% ../../nbs/dataset_util/00_util.ipynb #a7a5c29c
 def cores() -> int:

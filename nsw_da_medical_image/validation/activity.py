@@ -4,22 +4,23 @@
 
 # %% auto #0
 __all__ = ['RISE', 'BEFORE', 'APART', 'LEAST', 'STRONG', 'activity', 'activity_of', 'find_bursts', 'draw_activity', 'draw_phases',
-           'plot_activity']
+           'plot_activity', 'draw_runs']
 
 # %% ../../nbs/validation/03_activity.ipynb #ac71b003
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ..common.text import plural, printable
+from ..common.text import DataError, noted, plural
 from ..dataset_util.contents import Plane
 from ..dataset_util.dataset import Video, require_video
 from ..dataset_util.util import FocalPlane, Phase
 from .pixels import frame_states, measure_video
 
 if TYPE_CHECKING:  # matplotlib is imported when a figure is drawn
-    from nsw_da_medical_image.viewer.plots import PlotFigure
+    from matplotlib.axes import Axes
 
 # %% ../../nbs/validation/03_activity.ipynb #ac71b007
 def activity(video: Video, plane: Plane = "F0") -> pd.Series:
@@ -76,32 +77,32 @@ def find_bursts(series: pd.Series) -> pd.DataFrame:
     return pd.DataFrame({"run": np.array(found, np.int64), "height": heights, "strong": heights >= STRONG})
 
 # %% ../../nbs/validation/03_activity.ipynb #ac71b016
+_BURST = "#d9483b"
+
+
 def draw_activity(axes: Any, series: pd.Series) -> None:
     """Draw an activity by RUN with its bursts into matplotlib's `axes`."""
-    from nsw_da_medical_image.viewer.plots import FAINT, INK
+    from nsw_da_medical_image.viewer.plots import INK
 
     whole = series.reindex(range(series.index.min(), series.index.max() + 1)) if len(series) else series
     axes.plot(whole.index, whole.clip(lower=3e-4), color=INK, lw=1.0)
     bursts = find_bursts(series)
-    for strong, fill in ((True, "#b3261e"), (False, "none")):
+    for strong, fill in ((True, _BURST), (False, "none")):
         some = bursts[bursts["strong"] == strong]
-        axes.plot(some["run"], 1.5 * some["height"], "v", ms=5, mec="#b3261e", mfc=fill, mew=0.8, ls="")
+        axes.plot(some["run"], 1.5 * some["height"], "v", ms=5, mec=_BURST, mfc=fill, mew=0.8, ls="")
     axes.set_yscale("log")
     axes.set_ylim(3e-4, 1.5)
     axes.set_ylabel("activity", size=8.5, color=INK)
-    axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=8, width=0.8, length=3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
 
 
 def draw_phases(axes: Any, phases: pd.DataFrame, name: str) -> None:
     """Draw `phases` (columns phase, first, last) as one strip over the runs into matplotlib's `axes`, with `name` at the left."""
-    from nsw_da_medical_image.viewer.plots import INK, PAPER, PHASE_COLOURS
+    from nsw_da_medical_image.viewer.plots import FAINT, INK, PHASE_COLOURS
 
     for name_, first, last in phases[["phase", "first", "last"]].astype(object).to_numpy().tolist():
         phase = Phase(name_)
-        axes.barh(0, last - first + 1, left=first - 0.5, height=0.9, color=PHASE_COLOURS[phase], ec=PAPER, lw=0.5)
-        axes.text(first, 0.62, phase, size=7, color=INK, va="bottom", ha="left", rotation=60)
+        axes.barh(0, last - first + 1, left=first - 0.5, height=0.9, color=PHASE_COLOURS[phase], ec=FAINT, lw=0.4)
+        axes.text(first, 0.62, phase, size=7.5, color=INK, va="bottom", ha="left", rotation=60)
     axes.set_ylim(-0.5, 1.7)
     axes.set_yticks([0], [name])
     axes.tick_params(axis="y", length=0, labelsize=8, labelcolor=INK)
@@ -109,23 +110,34 @@ def draw_phases(axes: Any, phases: pd.DataFrame, name: str) -> None:
     axes.spines[:].set_visible(False)
 
 
-def plot_activity(video: Video, plane: Plane = "F0") -> "PlotFigure":
-    """Draw the activity of a video with its bursts, above its phases, on one axis of RUN numbers."""
-    from matplotlib.ticker import MaxNLocator
+def plot_activity(video: Video, plane: Plane = "F0", *, ax: "Axes | None" = None) -> "Axes":
+    """Draw the activity of a video with its bursts, below its phases, on one axis of RUN numbers, with days by the recorded hours.
 
-    from nsw_da_medical_image.viewer.plots import DPI, INK, PAPER, PlotFigure
+    The two panels are `child_axes` of the axes returned.
+    """
+    from nsw_da_medical_image.viewer.plots import panel_axes
 
     series = activity(video, plane)
-    figure = PlotFigure(figsize=(1000 / DPI, 320 / DPI), dpi=DPI, facecolor=PAPER)
-    place = {"left": 0.075, "right": 0.985, "top": 0.88, "bottom": 0.13, "hspace": 0.05}
-    below, above = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [2, 5], **place})
-    draw_activity(above, series)
-    draw_phases(below, video.phases, "phases")
-    above.xaxis.set_major_locator(MaxNLocator(integer=True))
-    above.set_xlabel("RUN", size=8.5, color=INK, labelpad=3)
-    if len(series):
-        above.set_xlim(series.index.min() - 1, series.index.max() + 1)
     missing = plural(int(series.iloc[1:].isna().sum()), "missing value")
-    title = printable(f"{video.name} · activity in plane {series.attrs['plane'] or plane}, {missing}")
-    figure.text(0.012, 0.95, title, size=10.5, weight="bold", color=INK, va="center", parse_math=False)
-    return figure
+    title = f"{video.name} · activity in plane {series.attrs['plane'] or plane}, {missing}"
+    axes, panels = panel_axes(ax, title, [72, 180])
+    draw_phases(panels[0], video.phases, "phases")
+    draw_activity(panels[1], series)
+    draw_runs(panels, series.index, video)
+    return axes
+
+
+def draw_runs(panels: "Sequence[Axes]", runs: pd.Index, video: Video | None) -> None:
+    """Draw the common axis of `runs` below the panels, and the days of `video` above them, if its hours are recorded."""
+    from matplotlib.ticker import MaxNLocator
+
+    from nsw_da_medical_image.viewer.plots import FAINT, INK, mark_days
+
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[-1].set_xlabel("RUN", size=8.5, color=INK, labelpad=3)
+    if len(runs):
+        panels[-1].set_xlim(runs.min() - 1, runs.max() + 1)
+    with noted([], errors=(DataError,)):
+        for place in mark_days(panels[0], video.hours).values() if video else ():
+            for panel in panels[1:]:
+                panel.axvline(place, color=FAINT, lw=0.7, ls=(0, (1, 3)), zorder=0)

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['Scope', 'CHECKS', 'NEEDS', 'NO_VIDEO', 'Check', 'check', 'PlaneFacts', 'read_plane', 'TextFacts', 'read_text',
-           'VideoFacts', 'read_video', 'DatasetFacts', 'read_dataset', 'Need', 'missing_folder', 'unreadable_entry',
-           'unexpected_entry', 'linked_entry', 'no_video', 'no_frame', 'unknown_video', 'missing_video', 'unreadable',
-           'missing_plane', 'linked_file', 'plane_mismatch', 'run_gap', 'sampled_video', 'first_run', 'frame_name',
-           'mixed_prefix', 'wrong_well', 'duplicate_f0', 'stray_file', 'doubled_frames', 'empty_file', 'truncated_jpeg',
+           'VideoFacts', 'read_video', 'DatasetFacts', 'read_dataset', 'AllFacts', 'series_of', 'read_together', 'Need',
+           'missing_folder', 'unreadable_entry', 'unexpected_entry', 'linked_entry', 'no_video', 'no_frame',
+           'unknown_video', 'missing_video', 'unreadable', 'missing_plane', 'linked_file', 'plane_mismatch', 'run_gap',
+           'sampled_video', 'first_run', 'frame_name', 'mixed_prefix', 'wrong_well', 'shared_well', 'repeated_video',
+           'repeated_plane', 'duplicate_f0', 'stray_file', 'doubled_frames', 'empty_file', 'truncated_jpeg',
            'missing_annotation', 'unknown_phase', 'malformed_row', 'phase_order', 'from_zero', 'phase_overlap',
            'phase_gap', 'annotation_past_images', 'images_past_annotation', 'annotation_past_time', 'missing_time',
            'time_decreasing', 'uniform_clock', 'images_without_time', 'time_step', 'missing_grade', 'unknown_grade',
@@ -19,7 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from importlib.resources import files
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
@@ -39,13 +40,19 @@ from nsw_da_medical_image.common.text import (
     noted,
     plural,
     printable,
+    ranges_text,
 )
 from nsw_da_medical_image.dataset_util.contents import (
     Contents,
+    FrameSeries,
     Listing,
+    Repeat,
+    find_repeats,
+    frame_series,
     list_frames,
     names_patient,
     patients,
+    shared_wells,
     why_no_frame,
 )
 from ..dataset_util.dataset import EmbryoDataset
@@ -76,7 +83,7 @@ from nsw_da_medical_image.dataset_util.util import (
 )
 
 # %% ../../nbs/validation/01_checks.ipynb #08f36b0f
-Scope = Literal["dataset", "video", "pixels", "findings"]
+Scope = Literal["dataset", "video", "videos", "pixels", "findings"]
 
 
 class Check(NamedTuple):
@@ -141,12 +148,8 @@ class PlaneFacts(NamedTuple):
         return sorted(run for run in map(run_of, names) if run is not None)
 
     def starts(self) -> dict[str, list[int]]:
-        """Return the runs by the start of their names; starts that differ only in how numbers are written are one."""
-        others = {run: FrameName.parse(name).prefix for run, name in self.listing.otherwise.items()}
-        starts: dict[str, list[int]] = {}
-        for run in self.listing.runs.tolist() if others else ():
-            starts.setdefault(others.get(run, self.listing.prefix), []).append(run)
-        return starts or {self.listing.prefix: self.listing.runs.tolist()}
+        """Return the runs by the start of their names, as `Listing.starts` does."""
+        return self.listing.starts()
 
 # %% ../../nbs/validation/01_checks.ipynb #47303f15
 def _why(error: Exception) -> str:
@@ -173,7 +176,9 @@ def _differences(source: Source, folder: str, inner: str, tails: Mapping[str, Fi
 
 
 #: The checks that read the ends of files, and the one that compares the copies of frames in inner folders.
-_READ_ENDS = frozenset({"unreadable", "empty-file", "truncated-jpeg", "duplicate-f0"})
+_READ_ENDS = frozenset(
+    {"unreadable", "empty-file", "truncated-jpeg", "duplicate-f0", "repeated-video", "repeated-plane"}
+)
 _READ_COPIES = "duplicate-f0"
 _UNREAD = FileEnd(0, b"")
 
@@ -197,10 +202,11 @@ def read_plane(
     links: tuple[tuple[str, ...], bool] = ((), False)
     problems: list[str] = []
     with noted(problems, _why):
+        names, folders, outside = source.look(folder)
         ends = not _READ_ENDS.isdisjoint(checks)
-        tails = source.tails(folder) if ends else dict.fromkeys(source.files(folder), _UNREAD)
-        folders = sorted(source.folders(folder))
-        links = tuple(sorted(source.links(folder), key=natural_key)), source.leaves(folder)
+        tails = source.tails(folder, names) if ends else dict.fromkeys(names, _UNREAD)
+        folders.sort()
+        links = tuple(sorted(outside, key=natural_key)), source.leaves(folder)
         if plane in folders and _READ_COPIES in checks:
             copies = _differences(source, folder, plane, tails)
     strays: list[str] = []
@@ -323,7 +329,7 @@ class VideoFacts(NamedTuple):
 def _reads_frames(checks: Iterable[str]) -> bool:
     """Return whether a check needs the folders of frames; one that declares no need, or that combines findings, may need all."""
     text = {"annotations", "annotation", "text", "labels", "time files", "times", "steps"}
-    every = [each for name in checks if (each := CHECKS.get(name)) and each.scope in ("video", "findings")]
+    every = [each for name in checks if (each := CHECKS.get(name)) and each.scope in ("video", "videos", "findings")]
     return any(each.scope == "findings" or not each.needs or not text.issuperset(each.needs) for each in every)
 
 
@@ -451,6 +457,53 @@ def read_dataset(dataset: EmbryoDataset) -> DatasetFacts:
     why = why_no_frame(contents) if frameless and not refused else ""
     facts = DatasetFacts(contents.entries, videos, folders, texts, strays, tuple(beside), grades, tuple(refused), links)
     return facts._replace(no_videos=no_videos, no_frame=why, patients=tuple(strange.items()))
+
+# %% ../../nbs/validation/01_checks.ipynb #5f619be3
+class AllFacts(NamedTuple):
+    """Facts about all videos together: their frames by video and plane, and those that are in two series; see `read_together`."""
+
+    series: Mapping[str, Mapping[FocalPlane, FrameSeries]]
+    samples: frozenset[str] = frozenset()  # the videos of which this copy has only some runs
+    repeats: tuple[Repeat, ...] = ()
+
+    def facts_of(self, video: str) -> VideoFacts:
+        """Return the facts about a video that are known here: its planes and their runs."""
+        planes = self.series[video].items()
+        return VideoFacts(video, {plane: PlaneFacts(each.listing, {}, (), (), {}) for plane, each in planes})
+
+    def starts(self) -> list[tuple[str, str]]:
+        """Return each video with the starts of its frames' names in all planes."""
+        planes = ((video, each) for video, series in self.series.items() for each in series.values())
+        return [(video, start) for video, each in planes for start in each.listing.starts()]
+
+    def not_compared(self, check: str) -> dict[str, str]:
+        """Return the videos in which a check of the scope "videos" could not look, and why: {video: 'no second video'}."""
+        if check != "repeated-plane" and len(self.series) == 1:
+            return dict.fromkeys(self.series, "no second video")
+        if check == "shared-well":
+            return dict.fromkeys(shared_wells(self.starts())[1], "no slide of its own in the frames' names")
+        alike = [v for v, planes in self.series.items() if planes and not any(s.single() for s in planes.values())]
+        found = dict.fromkeys(alike, "no frame that can identify the video")
+        if check == "repeated-video" and len(self.samples) > 1:
+            found |= dict.fromkeys(self.samples - {each.video for each in self.repeats}, "only a sample of the runs")
+        return found
+
+
+def series_of(facts: VideoFacts) -> tuple[FrameSeries, ...]:
+    """Return the series of a video's frames, one per plane that has frames."""
+    planes = facts.planes.items()
+    return tuple(
+        frame_series(facts.name, FocalPlane(plane), found.listing, found.tails)
+        for plane, found in planes
+        if len(found.listing.runs)
+    )
+
+
+def read_together(source: Source, series: Mapping[str, Iterable[FrameSeries]], samples: Iterable[str] = ()) -> AllFacts:
+    """Return the facts about all videos together, given the series of each; reads the frames that look repeated, and never raises."""
+    by_plane = {video: {each.plane: each for each in planes} for video, planes in series.items()}
+    every = [each for planes in by_plane.values() for each in planes.values()]
+    return AllFacts(by_plane, frozenset(samples), tuple(find_repeats(source, every)))
 
 # %% ../../nbs/validation/01_checks.ipynb #94e487a4
 class Need(NamedTuple):
@@ -775,6 +828,94 @@ def wrong_well(facts: VideoFacts) -> Iterator[Finding]:
     yield from _by_plane(
         facts, wrong, severity, lambda n: f"{plural(n, 'frame name')} with {names}, but the embryo's number is {embryo}"
     )
+
+# %% ../../nbs/validation/01_checks.ipynb #a68b2ab3
+@check(
+    "shared-well",
+    "Find out which name is right, and remove the other video; until then, exclude both.",
+    "videos",
+    needs=("frames",),
+)
+def shared_well(facts: AllFacts) -> Iterator[Finding]:
+    """No two videos share date, slide, instrument and well in the names of their frames; names that put many patients on one slide are not judged. Source: the file names of the release."""
+    shared, _ = shared_wells(facts.starts())
+    for well, videos in shared.items():
+        number = FrameName.parse(f"{well}_RUN1.jpeg").well
+        fits = [video for video in videos if _embryo(video) == number]
+        fit = f"; only the name {fits[0]} has this number" if len(fits) == 1 else ""
+        for video in videos:
+            told = f"with {well}, as those of {first_few([name for name in videos if name != video], 4)}{fit}"
+            runs = {str(plane): _runs_in(each.listing, well) for plane, each in facts.series[video].items()}
+            yield from _by_plane(facts.facts_of(video), runs, "error", partial(_names_with, told))
+
+
+def _runs_in(listing: Listing, well: str) -> list[int]:
+    """Return the runs whose names begin with a well, however its number is written."""
+    starts = listing.starts().items()
+    return [run for start, runs in starts for run in runs if FrameName.parse(f"{start}_RUN1.jpeg").prefix == well]
+
+
+def _names_with(told: str, number: int) -> str:
+    return f"{plural(number, 'frame name')} {told}"
+
+
+def _embryo(video: str) -> int | None:
+    """Return the number of the embryo in a video's name, or None if it has none."""
+    with suppress(ValueError):
+        return VideoId.parse(video).embryo
+    return None
+
+# %% ../../nbs/validation/01_checks.ipynb #9ba7cec8
+def _origin(each: Repeat) -> str:
+    """Return where the frames of a video are repeated: the name of the other video, with the plane and the runs if they differ."""
+    plane = f" in plane {each.other_plane}" if each.plane != each.other_plane else ""
+    runs = f" (RUN{ranges_text(ranges_of(each.other_runs))})" if each.runs != each.other_runs else ""
+    return f"{each.other}{plane}{runs}"
+
+
+def _are_those(where: str, number: int) -> str:
+    return f"{plural(number, 'frame')} {'is' if number == 1 else 'are'} bit for bit {'that' if number == 1 else 'those'} of {where}"
+
+
+@check(
+    "repeated-video",
+    "Find out which name is right, and remove the other video; until then, exclude both.",
+    "videos",
+    needs=("frames",),
+)
+def repeated_video(facts: AllFacts) -> Iterator[Finding]:
+    """No frame of a video is bit for bit a frame of another; blank frames do not count. Source: this library; two pictures of a camera differ in their noise."""
+    found: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {}  # by video and origin: the runs by plane
+    told: dict[tuple[str, str, str], set[int]] = {}  # by video, other video and plane
+    for each in sorted(facts.repeats, key=lambda each: each.plane != each.other_plane):
+        known = told.setdefault((each.video, each.other, each.plane), set())
+        if each.video != each.other and not known.issuperset(each.runs):
+            known.update(each.runs)
+            found.setdefault(each.video, {}).setdefault(_origin(each), {})[each.plane] = each.runs
+    for video in filter(found.__contains__, facts.series):
+        alike: dict[tuple, list[str]] = {}  # the origins by the frames that they repeat
+        for origin, planes in found[video].items():
+            alike.setdefault(tuple(sorted(planes.items())), []).append(origin)
+        for frames, origins in alike.items():
+            message = partial(_are_those, first_few(origins, 4))
+            yield from _by_plane(facts.facts_of(video), dict(frames), "error", message)
+
+# %% ../../nbs/validation/01_checks.ipynb #ef1c0eb5
+@check(
+    "repeated-plane",
+    "Extract both planes again; until then, exclude these runs of both.",
+    "videos",
+    needs=("second plane",),
+)
+def repeated_plane(facts: AllFacts) -> Iterator[Finding]:
+    """No frame of a plane is bit for bit a frame of another plane of the video; blank frames do not count. Source: this library; two pictures of a camera differ in their noise."""
+    for each in facts.repeats:
+        if each.video == each.other:
+            runs = f" (RUN{ranges_text(ranges_of(each.other_runs))})" if each.runs != each.other_runs else ""
+            whole = len(each.runs) == len(facts.series[each.video][each.plane].listing.runs)
+            told = _are_those(f"plane {each.other_plane}{runs}", len(each.runs))
+            found = facts.facts_of(each.video)
+            yield found.finding("error", told, () if whole else each.runs, each.plane)
 
 # %% ../../nbs/validation/01_checks.ipynb #45af29b6
 @check(

@@ -140,7 +140,7 @@ def report_text(report: "Report") -> str:
         kinds[room - 1 :] = [f"... and {len(report.groups) - room + 1} more kinds, none of them more severe"]
     heads = f"{'severity':<8} {'check':<22} {'videos':<13} {'part' if width else '':<{width}}  what to do"
     lines = [
-        f"{path if len(path) <= space else '...' + path[3 - space :]}: {looked}",
+        f"{path if len(path) <= space else f'.../{os.path.basename(path)}'[-space:]}: {looked}",
         f"{', '.join(counted)}; {plural(len(report.valid), 'video')} without error or warning",
         heads.rstrip() if kinds else "",
         *(kinds or ["no check found anything"]),

@@ -9,9 +9,8 @@ __all__ = ['chosen_checks', 'VideoTask', 'VideoResult', 'check_video', 'validate
 import argparse
 import os
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import get_context
 from signal import SIG_IGN, SIGINT, signal
@@ -26,10 +25,19 @@ from .. import __version__
 from ..common.files import new_file, refuse_inside
 from ..common.findings import Finding, Severity
 from ..common.text import DataError, first_few, nearest, one_line, plural, show
-from ..dataset_util.contents import Planes, require_dataset
+from ..dataset_util.contents import FrameSeries, Planes, map_files, require_dataset
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.util import FocalPlane, UnknownName, cores, one_or_several, progress
-from .checks import CHECKS, DatasetFacts, VideoFacts, read_dataset, read_video
+from nsw_da_medical_image.validation.checks import (
+    CHECKS,
+    AllFacts,
+    DatasetFacts,
+    VideoFacts,
+    read_dataset,
+    read_together,
+    read_video,
+    series_of,
+)
 from .clock import MOVEMENT_CHECKS, why_not_judged
 from .pixels import PixelFacts, measure_video
 from .report import Report
@@ -74,6 +82,8 @@ class VideoResult(NamedTuple):
     frames: pd.DataFrame | None = None
     lacking: Mapping[str, str] = MappingProxyType({})  # by check that did not run: 'no times'
     prefix: str = ""  # date, slide, instrument and well in the names of its frames
+    series: tuple[FrameSeries, ...] = ()  # its frames, if they are compared with those of other videos
+    is_sample: bool = False  # the copy has only some of its runs
 
 
 def _read(task: VideoTask) -> tuple[VideoFacts, pd.DataFrame | None]:
@@ -115,10 +125,13 @@ def check_video(task: VideoTask) -> VideoResult:
         found += CHECKS[name].find(facts)
     full = sorted(facts.planes, key=lambda each: abs(FocalPlane(each).micrometres))
     prefixes = [facts.planes[plane].listing.prefix for plane in full if len(facts.planes[plane].listing.runs)]
-    return VideoResult(found, frames, lacking, next(iter(prefixes), ""))
+    series = series_of(facts) if "videos" in scopes.values() else ()
+    return VideoResult(found, frames, lacking, next(iter(prefixes), ""), series, facts.is_sample)
 
 # %% ../../nbs/validation/08_validate.ipynb #24eea781
-def _not_run(facts: DatasetFacts, results: list[VideoResult], checks: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _not_run(
+    facts: DatasetFacts, results: list[VideoResult], together: AllFacts, checks: Iterable[str]
+) -> Iterator[tuple[str, str]]:
     """Yield the checks that did not run, or not in all videos, and why: ('time-step', 'no times in this copy')."""
     for name in checks:
         if CHECKS[name].scope == "dataset" or not facts.videos:
@@ -127,25 +140,13 @@ def _not_run(facts: DatasetFacts, results: list[VideoResult], checks: Iterable[s
                 yield name, f"{missing} in this copy"
             continue
         videos: dict[str, list[str]] = {}
+        alone = together.not_compared(name) if CHECKS[name].scope == "videos" else {}
         for video, result in zip(facts.videos, results, strict=True):
-            if lack := result.lacking.get(name, ""):
+            if lack := result.lacking.get(name, "") or alone.get(video, ""):
                 videos.setdefault(lack, []).append(video)
         for lack, lacking in videos.items():
             some = f"{len(lacking):,} of {plural(len(results), 'video')} ({first_few(lacking, 3)})"
             yield name, f"{lack} in {'this copy' if len(lacking) == len(results) else some}"
-
-
-def _check_here(tasks: list[VideoTask], workers: int | None) -> Iterator[VideoResult]:
-    """Yield the result of each video, in turn or in `workers` threads, by default several if the first video had to wait."""
-    began, worked = time.perf_counter(), time.thread_time()
-    yield from map(check_video, tasks[:1])
-    waited = time.perf_counter() - began > 2 * (time.thread_time() - worked)
-    threads = workers or (4 * cores() if waited else 1)
-    if threads == 1 or any(task.measured for task in tasks):
-        yield from map(check_video, tasks[1:])
-        return
-    with ThreadPoolExecutor(threads, "validate") as pool:
-        yield from pool.map(check_video, tasks[1:])
 
 
 def validate(
@@ -179,15 +180,20 @@ def validate(
         here = tuple(facts.planes_of(video))
         own = tuple(plane for plane in measured if pixels and plane in here)
         tasks.append(VideoTask(dataset, video, here, facts.strays.get(video, ()), chosen, own, threads))
-    work = _check_here(tasks, workers) if executor is None else executor.map(check_video, tasks)
+    alone = 1 if any(task.measured for task in tasks) else workers  # frames are decoded by threads of their own
+    work = map_files(check_video, tasks, alone) if executor is None else executor.map(check_video, tasks)
     results = list(progress(work, total=len(tasks), desc="validating", unit="video"))
     found = [each for name in chosen if CHECKS[name].scope == "dataset" for each in CHECKS[name].find(facts)]
     found += [each for video in results for each in video.found]
+    series = {task.video: each.series for task, each in zip(tasks, results, strict=True)}
+    samples = [task.video for task, each in zip(tasks, results, strict=True) if each.is_sample]
+    together = read_together(dataset.contents.source, series, samples)
+    found += [each for name in chosen if CHECKS[name].scope == "videos" for each in CHECKS[name].find(together)]
     found.sort(key=lambda each: chosen.index(each.check))  # and for each check the natural order of the videos
     frames = [video.frames for video in results if video.frames is not None]
     table = pd.concat(frames, ignore_index=True) if frames else None
     whole = not {entry for entry, _ in facts.refused} & {plane.folder for plane in dataset.planes}  # else: no pictures
-    skipped = list(_not_run(facts, results, chosen))
+    skipped = list(_not_run(facts, results, together, chosen))
     names = dict.fromkeys(facts.videos, "") | {
         task.video: each.prefix for task, each in zip(tasks, results, strict=True)
     }

@@ -17,18 +17,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from PIL import Image
 
 from ..common.command import Parser, Several
 from ..common.files import expanded, new_file, refuse_existing, refuse_inside
 from ..common.html import DOCUMENT_STYLE, Markup, page, table, tag, thumbnail
-from ..common.text import DataError, one_line, report_error, show, without_folder
+from ..common.text import DataError, one_line, plural, report_error, show, without_folder
 from ..dataset_util.dataset import EmbryoDataset
 from ..dataset_util.frames import Frames, require_frames
 from ..dataset_util.synthetic import SyntheticBatches, valid_frames
 from ..dataset_util.util import Phase, cores, natural_key, progress
-from .plots import CAPTION, FAINT, GAP, MARGIN, PHASE_COLOURS, PlotFigure, Tile
+from .plots import CAPTION, GAP, INK, MARGIN, PHASE_COLOURS, Tile, tile_axes
 
 # %% ../../nbs/viewer/02_realism.ipynb #b3f55112
 SCALED_SIDE = 256
@@ -233,7 +233,9 @@ def _phases_of(*sets: Frames | Measured) -> list[Phase]:
     return [phase for phase in Phase if any((each.table["phase"] == phase).any() for each in sets)]
 
 # %% ../../nbs/viewer/02_realism.ipynb #3303e9d1
-def compare_sheet(real: Frames, synthetic: Frames, columns: int = 4, size: int = 110) -> Figure:
+def compare_sheet(
+    real: Frames, synthetic: Frames, columns: int = 3, size: int = 100, *, ax: Axes | None = None
+) -> Axes:
     """Draw one row per phase that occurs in either set: `columns` real frames, then as many synthetic ones, each `size` pixels wide.
 
     A phase that one side lacks is marked as such. Raise `ValueError` if no frame has a phase or the numbers are too small.
@@ -246,14 +248,14 @@ def compare_sheet(real: Frames, synthetic: Frames, columns: int = 4, size: int =
         raise ValueError(f"the sheet cannot be drawn: {why}")
     half, top = columns * (size + GAP), MARGIN + 48
     height = top + len(phases) * (CAPTION + size + GAP) + MARGIN - GAP
-    figure, axes = PlotFigure.blank(2 * half + 24 + 2 * MARGIN - GAP, height, "Real and synthetic frames")
+    axes, scale = tile_axes(ax, 2 * half + 24 + 2 * MARGIN - GAP, height, "Real and synthetic frames")
     for left, name, frames in (MARGIN, "real", real), (MARGIN + half + 24, "synthetic", synthetic):
-        axes.text(left, MARGIN + 32, f"{name}: {len(frames):,} frames", size=9, color=FAINT, va="center")
+        axes.text(left, MARGIN + 32, f"{name}: {plural(len(frames), 'frame')}", size=9 * scale, color=INK, va="center")
         for row, phase in enumerate(phases):
             tiles = [_tile(frames, i, size) for i in _spread(frames.table, phase, columns)]
             for place, tile in enumerate(tiles or [Tile("none", phase, "", PHASE_COLOURS[phase])]):
-                tile.draw(axes, left + place * (size + GAP), top + row * (CAPTION + size + GAP), size)
-    return figure
+                tile.draw(axes, left + place * (size + GAP), top + row * (CAPTION + size + GAP), size, scale)
+    return axes
 
 
 def _spread(table: pd.DataFrame, phase: str, count: int) -> list[int]:
