@@ -13,6 +13,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,10 +174,8 @@ def test_answers_during_the_walk(
         folder = name.rpartition("/")[0]
         early = archive.finished(wait=False) is None
         for ask in draw.sample(["read", "files", "has"], 2):
-            outcome, expected = (
-                attempt(lambda of=of, ask=ask: getattr(of, ask)(name if ask == "read" else folder))
-                for of in (archive, later)
-            )
+            what = name if ask == "read" else folder
+            outcome, expected = (attempt(partial(getattr(of, ask), what)) for of in (archive, later))
             if outcome != expected:
                 assert early or refused  # at the end, the answers are the same
                 assert kind != "whole"
