@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
+from nsw_da_medical_image.dataset_util.sample_embryo import invent_video
 from nsw_da_medical_image.dataset_util.util import FocalPlane
 from nsw_da_medical_image.validation.activity import activity, activity_of, find_bursts, plot_activity
 from nsw_da_medical_image.validation.pixels import measure_plane, measure_video
@@ -65,6 +66,33 @@ def test_a_video_without_frames_has_no_activity(dataset: EmbryoDataset) -> None:
     video = EmbryoDataset(dataset.root)["SAM1-2"]
     assert activity(video).empty
     assert len(plot_activity(video).child_axes) == 2
+
+
+def test_drawn_embryos_move_as_measured_on_real_ones(tmp_path: Path) -> None:
+    """Compare with AA83-7 and AB028-6: their zygotes have a median of 0.0013 and 0.0015, and all strong bursts are divisions.
+
+    The pictures of the sample changed for this: before, nothing moved at rest, and divisions after the fourth were weak bursts.
+    """
+    rest, strong, divisions = [], [], []
+    for index in (0, 2):
+        video, plane = invent_video(index, 496), FocalPlane.F0  # a picture every 0.25 hours
+        names = [*video.files[plane]][:250]  # up to t8
+        (images := tmp_path / str(index) / plane.folder / video.name).mkdir(parents=True)
+        for name in names:
+            (images / name).write_bytes(video.draw(name, 125)[plane])
+        series, onsets = (
+            activity(EmbryoDataset(tmp_path / str(index))[video.name]),
+            {p: int(r) for p, r, _ in video.phases},
+        )
+        rest.append(series[onsets["tPNa"] : onsets["tPNf"] - 8].median())
+        divided = np.array([onsets[phase] for phase in ("t2", "t3", "t4", "t5", "t6", "t7", "t8") if phase in onsets])
+        bursts = find_bursts(series)
+        strong += [abs(divided - run).min() <= 6 for run in bursts.run[bursts.strong & (bursts.run <= divided[-1])]]
+        divisions += [bursts.run.sub(run).abs().min() <= 6 for run in divided]
+        assert abs(bursts.run[bursts.strong].iloc[0] - onsets["t2"]) <= 1
+    assert 0.001 < min(rest) <= max(rest) < 0.01  # with the noise of small pictures
+    assert np.mean(strong) > 0.6
+    assert np.mean(divisions) > 0.7
 
 
 # Real frames ---------------------------------------------------------------------------------------------------------

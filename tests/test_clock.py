@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
+from nsw_da_medical_image.dataset_util.sample_embryo import invent_video
+from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, TIMES, FocalPlane, run_of
 from nsw_da_medical_image.validation import checks, clock
 from nsw_da_medical_image.validation.clock import (
     DIVISIONS,
@@ -67,7 +69,7 @@ def planted(
     # at the right clock, the files suggest a wrong one: that of the 33 files on a grid of 0.2 h
     maps = [RELEASED, ClockMap("file step / camera step", 0.8 if clock == 1 else 1 / clock)]
     if sibling:  # whose hours show the shift too
-        maps.append(ClockMap("hours of SAM1-7", 1 / clock, -shift / clock))
+        maps.append(ClockMap("hours of SAM1-7", 1 / clock, -shift / clock, timed=True))
     maps.append(ClockMap("last row / last run", (len(series) + 1) / labels["last"].max()))
     maps = [each for each in maps if each == RELEASED or abs(each.scale - 1) > 0.02 or abs(each.offset) > 3]
     return judge_clock("SAM1-2", series, labels, maps), truth
@@ -87,6 +89,53 @@ def power(clock: float, shift: int, number: int, sibling: bool = False) -> dict[
         name: round(100 * np.mean(each))
         for name, each in (("reported", told), ("proposed", proposed), ("right", right))
     }
+
+
+# Drawn frames --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of three sample videos in plane F0, a picture every 0.25 hours. Labels and hours of two are on a grid of 0.2 h."""
+    folder, plane = tmp_path_factory.mktemp("drawn"), FocalPlane.F0
+    for each in plane.folder, ANNOTATIONS, TIMES:
+        (folder / each).mkdir()
+    for index, factor in (0, 1.25), (2, 1.0), (3, 1.25):
+        video = invent_video(index, 496)
+        (folder / plane.folder / video.name).mkdir()
+        for name in video.files[plane]:
+            if run_of(name) <= 360:  # beyond the last division
+                (folder / plane.folder / video.name / name).write_bytes(video.draw(name, 125)[plane])
+        labels = pd.DataFrame(video.phases, columns=["phase", "first", "last"]).astype({"first": int, "last": int})
+        labels = ClockMap("", factor).phases(ClockMap("").phases(labels, 360), 1000)
+        labels.to_csv(folder / ANNOTATIONS / f"{video.name}_phases.csv", index=False, header=False)
+        rows = [f"{row},{row * 0.25 / factor:.1f}\n" for row in range(round(360 * factor) + 1)]
+        (folder / TIMES / f"{video.name}_timeElapsed.csv").write_text("frame_index,time\n" + "".join(rows) + "\n")
+    return folder
+
+
+def test_drawn_videos_are_judged_repaired_and_used(drawn: Path, tmp_path: Path, own_cache: None) -> None:
+    before = validate(EmbryoDataset(drawn), pixels=True)
+    wrong = ["SAM1-2", "SAM3-6"]
+    found = before.findings.query("check == 'labels-elsewhere' or check == 'first-division-elsewhere'")
+    assert sorted(set(found.video)) == wrong
+    assert set(before.exclude()["video"]) == set(wrong)
+    assert set(EmbryoDataset(drawn).table(exclude=before).video) == {"SAM2-4"}
+    table = clock.repair_clocks(EmbryoDataset(drawn), tmp_path / "repaired").set_index("video")
+    assert table["proposed"].notna().to_dict() == {"SAM1-2": True, "SAM2-4": False, "SAM3-6": True}
+    repaired = EmbryoDataset(drawn, annotations=tmp_path / "repaired")
+    after = validate(repaired, pixels=True)
+    assert after.exclude().empty
+    rows = repaired.table(exclude=after)
+    assert rows.groupby("video", observed=True)["labels"].unique().map(list).to_dict() == {
+        "SAM1-2": [str(tmp_path / "repaired")],
+        "SAM2-4": ["published"],
+        "SAM3-6": [str(tmp_path / "repaired")],
+    }
+    for index, name in (0, "SAM1-2"), (3, "SAM3-6"):  # as the embryo was drawn
+        truth = {phase: int(first) for phase, first, _ in invent_video(index, 496).phases if int(first) <= 360}
+        mapped = rows[rows.video == name].groupby("phase", observed=True)["run"].min().to_dict()
+        assert {phase: abs(mapped[phase] - run) <= 1 for phase, run in truth.items()} == dict.fromkeys(truth, True)
 
 
 # Real frames ---------------------------------------------------------------------------------------------------------
@@ -192,12 +241,20 @@ def test_repaired_labels_are_used_and_judged(rewritten: EmbryoDataset, real_data
 
 
 def test_a_published_cut_off_is_mapped_with_the_phases(
-    rewritten: EmbryoDataset, monkeypatch: pytest.MonkeyPatch
+    rewritten: EmbryoDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     issue = checks.KnownIssue("A", ("embryo_removed", "timeline_mismatch"), 50.0)
     monkeypatch.setattr(clock, "known_issues", lambda: {"AA83-7": issue})
     assert propose_clock(rewritten["AA83-7"]).cutoff == 200  # hour 50 is row 250
     assert propose_clock(rewritten["AB028-6"]).cutoff is None
+    clock.repair_clocks(rewritten, tmp_path / "repaired")
+    assert (
+        pd.read_csv(tmp_path / "repaired" / "provenance.csv", index_col="video")["cutoff"]["AA83-7"] == 200
+    )  # kept by RUN
+    again = EmbryoDataset(rewritten.root, annotations=tmp_path / "repaired")
+    assert propose_clock(again["AA83-7"]).cutoff == 200  # its rows are on the other clock still
+    shutil.rmtree(Path(rewritten.root) / "embryo_dataset_time_elapsed")
+    assert propose_clock(EmbryoDataset(rewritten.root)["AA83-7"]).cutoff is None
 
 
 @pytest.mark.parametrize(

@@ -654,7 +654,8 @@ def test_json_in_a_page_ends_no_script() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["dataset", "split", "image_folder", "validate", "compare", "clock", "experiment_1", "play_video"]
+    "name",
+    ["dataset", "extract_part", "split", "image_folder", "validate", "compare", "clock", "experiment_1", "play_video"],
 )
 def test_a_folder_of_annotations_that_does_not_exist_is_refused(
     work: Path, tmp_path: Path, capsys: Any, name: str
@@ -674,3 +675,13 @@ def test_a_command_reads_other_annotations(work: Path, tmp_path: Path, capsys: A
     rows = pd.read_csv(table)
     assert rows["identifier"].str.rpartition("_")[2].astype(int).tolist() == [5, 6, 7, 8, 9]
     assert rows["phase"].unique().tolist() == ["t4"]
+    assert rows["labels"].unique().tolist() == [str(tmp_path / "own")]
+    capsys.readouterr()
+    part = tmp_path / "part"
+    assert (
+        run("extract_part", [str(work / "data"), str(part), "--planes", "F0", "--annotations", str(tmp_path / "own")])
+        == 0
+    )
+    assert f"1 annotation from {tmp_path / 'own'} in {part / 'annotations'}" in capsys.readouterr().out
+    assert run("dataset", [str(part), *options[2:], "--table", str(tmp_path / "published.csv")]) == 0
+    assert pd.read_csv(tmp_path / "published.csv").columns[-1] == "code"  # without --annotations

@@ -3,6 +3,7 @@
 import io
 import os
 import random
+import shutil
 import tracemalloc
 import warnings
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from nsw_da_medical_image.common.findings import findings_table
 from nsw_da_medical_image.common.text import runs_text
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
+from nsw_da_medical_image.dataset_util.image_folder import make_image_folder
 from nsw_da_medical_image.dataset_util.sample import Sample, make_archives
 from nsw_da_medical_image.dataset_util.util import FocalPlane, natural_key, run_of
 from nsw_da_medical_image.validation.checks import CHECKS
@@ -33,16 +35,21 @@ from nsw_da_medical_image.validation.pixels import (
 from nsw_da_medical_image.validation.validate import validate
 
 QUIRKS = [
+    "flat-rows",
+    "zeroed-block",
     "undecodable-jpeg",
     "frame-size",
     "frame-mode",
     "duplicate-frame",
     "frozen-frames",
+    "saved-again",
     "blank-video",
     "dark-frames",
     "defocused-frames",
     "empty-well",
 ]
+#: The checks that find the quirks of another name.
+FOUND_BY = {"zeroed-block": "flat-rows", "saved-again": "frozen-frames"}
 
 
 @pytest.fixture(autouse=True)
@@ -69,10 +76,10 @@ def told(table: pd.DataFrame) -> set[tuple[str, ...]]:
 
 @pytest.fixture(scope="module", params=[pytest.param(500, marks=pytest.mark.slow), 96])
 def spoilt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[EmbryoDataset, Sample]:
-    """Return one video per defect, and a tenth video without one."""
+    """Return one video per defect, and a last one without."""
     folder = tmp_path_factory.mktemp("spoilt")
-    quirks = {quirk: [(place + 4) % 9] for place, quirk in enumerate(QUIRKS)}
-    sample = make_archives(folder / "archives", videos=10, frames=16, size=request.param, quirks=quirks)
+    quirks = {quirk: [(place + 4) % len(QUIRKS)] for place, quirk in enumerate(QUIRKS)}
+    sample = make_archives(folder / "archives", videos=len(QUIRKS) + 1, frames=16, size=request.param, quirks=quirks)
     extract_dataset(folder / "archives", folder / "extracted")
     return EmbryoDataset(folder / "extracted"), sample
 
@@ -86,9 +93,11 @@ def notes(dataset: EmbryoDataset, video: str) -> set[str]:
 @pytest.mark.parametrize("quirk", QUIRKS)
 def test_a_planted_defect_is_found_and_nothing_else(spoilt: tuple[EmbryoDataset, Sample], quirk: str) -> None:
     dataset, sample = spoilt
+    if quirk == "saved-again" and Image.open(io.BytesIO(dataset[sample.videos[-1]].jpeg(1))).width < 250:
+        pytest.skip("compressed again, so small a picture changes as much as between two frames")
     (planted,) = (planted for planted in sample.planted if planted.quirk == quirk)
     found = findings(dataset, planted.video)
-    assert told(found) == {(quirk, planted.video, planted.plane or "", runs_text(planted.runs))}
+    assert told(found) == {(FOUND_BY.get(quirk, quirk), planted.video, planted.plane or "", runs_text(planted.runs))}
     assert set(found.check[found.severity == "info"]) == notes(dataset, planted.video)
     assert found.message.str.len().min() > 10
     assert found.remedy.str.len().min() > 10
@@ -143,6 +152,25 @@ def test_sizes_are_compared_within_the_video_and_with_the_release(
     found = findings(data_set(tmp_path, files), "SAM1-2").query("check == 'frame-size'")
     assert sorted(found[["severity", "runs"]].itertuples(index=False, name=None)) == expected
     assert all("250x250" in message or "500x400" in message for message in found.message)
+
+
+def test_damage_in_the_picture_is_excluded_through_the_report(
+    spoilt: tuple[EmbryoDataset, Sample], tmp_path: Path
+) -> None:
+    dataset, sample = spoilt
+    planted = [each for each in sample.planted if each.quirk in ("flat-rows", "zeroed-block")]
+    report = validate(dataset, "flat-rows", pixels=True, planes=["F0"])
+    for each in planted:
+        dataset[each.video].frame(each.runs[0], "F0")  # the file format is valid
+        kept = dataset.frames(videos=[each.video], planes=["F0"], exclude=report).table
+        assert set(kept.run) == set(dataset[each.video].runs("F0").tolist()) - set(each.runs)
+    frames = dataset.frames(videos=[each.video for each in planted], planes=["F0"], exclude=report)
+    frames = frames[frames.table.phase.notna()]
+    make_image_folder(frames, tmp_path / "images", link=True)
+    images = [path for path in (tmp_path / "images").rglob("*") if path.suffix == ".jpeg"]
+    assert len(images) == len(frames) > 0
+    wrong = {dataset[each.video].jpeg(run, "F0") for each in planted for run in each.runs}
+    assert not wrong & {path.read_bytes() for path in images}
 
 
 # Files that are not what they should be -----------------------------------------------------------------------------
@@ -290,6 +318,7 @@ def test_an_interrupted_pass_loses_a_plane_at_most(
 def test_memory_does_not_grow_with_the_pictures(jpeg: bytes, tmp_path: Path) -> None:
     dataset = data_set(tmp_path, {f"RUN{run}": jpeg for run in range(1, 401)})
     peaks = []
+    measure_plane(dataset, "SAM1-2", FocalPlane.F0, 1)  # what is allocated once per process
     for runs in (80, 400):
         dataset.contents._listings.clear()
         listing = dataset.contents.listing("SAM1-2", "F0")
@@ -537,6 +566,86 @@ def test_truncated_frames_are_measured_by_what_is_there(
     assert findings(dataset, "SAM1-2").empty
 
 
+def zeroed(part: float, size: int) -> Callable[[bytes], bytes]:
+    """Overwrite so many bytes of a file with zeros."""
+
+    def change(data: bytes) -> bytes:
+        first = int(part * len(data))
+        size_here = min(size, len(data) - first - 2)
+        return data[:first] + bytes(size_here) + data[first + size_here :]
+
+    return change
+
+
+def marked(part: float) -> Callable[[bytes], bytes]:
+    """Truncate a file, and append the end mark."""
+    return lambda data: data[: int(part * len(data))] + b"\xff\xd9"
+
+
+def saved_again(change: Callable[[bytes], bytes], quality: int) -> Callable[[bytes], bytes]:
+    def resave(data: bytes) -> bytes:
+        image = Image.open(io.BytesIO(change(data)))
+        image.convert("L").save(out := io.BytesIO(), "JPEG", quality=quality)
+        return out.getvalue()
+
+    return resave
+
+
+FLAT = {
+    **{f"{part} with an end mark": marked(part) for part in (0.99, 0.95, 0.8, 0.5, 0.2, 0.05)},
+    **{f"{part} saved again": saved_again(marked(part), 90) for part in (0.99, 0.95, 0.8, 0.5, 0.2, 0.05)},
+    "0.9 saved again in low quality": saved_again(marked(0.9), 50),
+    **{f"4096 zeros at {part}": zeroed(part, 4096) for part in (0.1, 0.3, 0.5, 0.7)},
+    "8192 zeros": zeroed(0.4, 8192),
+    "4096 zeros, saved again": saved_again(zeroed(0.5, 4096), 90),
+}
+
+
+@pytest.mark.parametrize("video", ["AA83-7", "AB028-6"])
+@pytest.mark.parametrize("name", FLAT)
+def test_parts_that_are_missing_from_whole_files_are_found_and_nothing_else(
+    real: EmbryoDataset, tmp_path: Path, video: str, name: str
+) -> None:
+    runs = real[video].runs()[::12].tolist()
+    wrong = runs[5:9] + runs[12:13]
+    jpegs = {run: real[video].jpeg(run) for run in runs}
+    dataset = data_set(
+        tmp_path, {f"RUN{run}": FLAT[name](data) if run in wrong else data for run, data in jpegs.items()}
+    )
+    frames = measure_video(dataset, "SAM1-2").set_index("run")
+    assert told(findings(dataset, "SAM1-2")) == {("flat-rows", "SAM1-2", "F0", runs_text(wrong))}
+    if "zeros" not in name:
+        assert set(frames.flat_last[wrong]) == {499}
+        for run in wrong:  # the row of blocks in which the file ends may be flat in part
+            whole = np.asarray(Image.open(io.BytesIO(FLAT[name](jpegs[run]))), int)
+            first = next(row for row in range(500) if np.ptp(whole[row:]) <= 2)
+            assert first - 8 <= frames.flat_first[run] <= first
+
+
+@pytest.mark.parametrize("quality", [20, 30, 50, 75, 95])
+def test_real_frames_in_any_quality_have_no_flat_rows(real: EmbryoDataset, tmp_path: Path, quality: int) -> None:
+    resave = saved_again(bytes, quality)
+    files = {f"RUN{run}": resave(real["AA83-7"].jpeg(run)) for run in real["AA83-7"].runs()[::6].tolist()}
+    assert not measure_video(data_set(tmp_path, files), "SAM1-2").flat_rows.any()
+
+
+@pytest.mark.parametrize("video", ["AA83-7", "AB028-6"])
+@pytest.mark.parametrize("qualities", [[90], [75], [95], [100], [75, 95], [90, 85, 80], [77, 91, 99]])
+def test_a_real_frame_that_was_saved_again_is_found(
+    real: EmbryoDataset, tmp_path: Path, video: str, qualities: list[int]
+) -> None:
+    runs = real[video].runs()[40:120].tolist()
+    files = {run: real[video].jpeg(run) for run in runs}
+    for place in range(20, 30):  # each is made from the one before
+        files[runs[place]] = saved_again(bytes, qualities[place % len(qualities)])(files[runs[place - 1]])
+    files[runs[60]] = saved_again(bytes, qualities[0])(files[runs[59]])
+    found = told(findings(data_set(tmp_path, {f"RUN{run}": data for run, data in files.items()}), "SAM1-2"))
+    assert found == {
+        ("frozen-frames", "SAM1-2", "F0", runs_text(runs[20:30])),
+        ("duplicate-frame", "SAM1-2", "F0", str(runs[60])),
+    }
+
+
 @pytest.mark.parametrize("video", ["AA83-7", "AB028-6"])
 def test_a_little_debris_is_no_embryo(real: EmbryoDataset, tmp_path: Path, video: str) -> None:
     frames = altered(real, tmp_path, video, END, with_debris(4, 24))
@@ -562,3 +671,25 @@ def test_runs_and_names_of_real_frames_are_those_of_the_measures(real: EmbryoDat
     assert frames.run.tolist() == [run_of(name) for name in names]
     assert set(zip(frames.width, frames.height, frames["mode"], frames.fault, strict=True)) == {(500, 500, "L", "")}
     assert frames.digest.is_unique
+
+
+def test_findings_from_pictures_do_not_depend_on_the_names_of_videos(tmp_path: Path) -> None:
+    quirks = {"flat-rows": 0, "saved-again": 0, "dark-frames": 1, "empty-well": 2, "defocused-frames": 3}
+    make_archives(tmp_path / "archives", videos=5, frames=16, size=250, quirks=quirks)
+    extract_dataset(tmp_path / "archives", tmp_path / "named")
+    known = ("EJ393-3", "AAL839-6", "GC340-1", "DHDPI042-6", "QQ8-4")  # four of them with published defects
+    ids = dict(zip(EmbryoDataset(tmp_path / "named").videos, known, strict=True))
+    shutil.copytree(tmp_path / "named", tmp_path / "renamed")
+    for path in sorted((tmp_path / "renamed").rglob("*"), key=lambda path: len(path.parts), reverse=True):
+        for old, new in ids.items():
+            if path.name == old or path.name.startswith(f"{old}_"):
+                path.rename(path.with_name(path.name.replace(old, new)))
+    columns = ["check", "severity", "video", "plane", "runs", "message"]
+    names = [name for name, rule in CHECKS.items() if rule.scope == "pixels"]
+    before, after = (
+        validate(tmp_path / name, names, pixels=True, planes=["F-15", "F0", "F15"]).findings[columns]
+        for name in ("named", "renamed")
+    )
+    moved = before.assign(video=before.video.replace(ids))
+    assert set(before.check) >= {"flat-rows", "frozen-frames", "dark-frames", "empty-well", "defocused-frames"}
+    assert sorted(map(tuple, moved.to_numpy())) == sorted(map(tuple, after.to_numpy()))

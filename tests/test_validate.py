@@ -107,6 +107,7 @@ PLANTED = {
 
 #: The same for those that look at pixels, which need larger pictures.
 PIXELS = {
+    "flat-rows": Case("flat-rows", "error"),
     "undecodable-jpeg": Case("undecodable-jpeg", "error", also=("truncated-jpeg",)),
     "frame-size": Case("frame-size", "warning"),
     "frame-mode": Case("frame-mode", "warning"),

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from ..common.command import Parser, Several, in_threads
 from ..common.files import READ_LIMIT, TEXT_LIMIT, expanded, new_folder
-from ..common.text import DataError, plural, show
+from ..common.text import DataError, plural, printable, show
 from nsw_da_medical_image.dataset_util.contents import (
     Contents,
     HasContents,
@@ -27,7 +27,7 @@ from nsw_da_medical_image.dataset_util.contents import (
     why_no_frame,
 )
 from .images import START_OF_IMAGE
-from .source import Source
+from .source import FolderSource, Source
 from .tar import check_destination, why_unfit
 from .textfiles import parse_grades, parse_phases, parse_times
 from nsw_da_medical_image.dataset_util.util import (
@@ -104,6 +104,25 @@ def _copy(source: Source, files: list[str], to: Path) -> int:
     return len(files)
 
 
+#: The folder of a part for the annotations that replace published ones, and the file beside them that names their origin.
+_REPLACED, _ORIGIN = "annotations", "provenance.csv"
+
+
+def _copy_replaced(contents: Contents, videos: list[str], to: Path) -> None:
+    """Write the annotations that the data set reads instead of the published ones, if any, to the folder `annotations` in `to`."""
+    names = [f"{video}_phases.csv" for video in videos if video in contents.replaced]
+    if contents.annotations is None or not names:
+        return
+    source = FolderSource(contents.annotations)
+    linked = source.links("")
+    (to / _REPLACED).mkdir()
+    for name in (*names, *({_ORIGIN} & set(source.files("")))):
+        data = source.read(name, TEXT_LIMIT)
+        if name in linked and (name == _ORIGIN or parse_phases(data).faults):
+            raise DataError(f"{contents.annotations}/{name} is a link to a file elsewhere; copy the file there")
+        (to / _REPLACED / name).write_bytes(data)
+
+
 @contextmanager
 def _without_repeats(root: str) -> Iterator[None]:
     """Pass on the warnings about the data set in `root`, except those that the error at the end of the block repeats."""
@@ -128,7 +147,8 @@ def extract_part(
 ) -> _Kind:
     """Write some videos and planes of a data set, by default all, to the folder `to`, absent or empty, and open it.
 
-    "all" as `videos` or `planes` is the same as None. Annotations and times are those of the videos; the grades' file is copied as a whole. Raises `UnknownName` for an unknown video
+    "all" as `videos` or `planes` is the same as None. Annotations and times are those of the videos; the grades' file is copied as a whole. Annotations that
+    replace published ones are written to the folder `annotations` of the part, which the returned data set reads. Raises `UnknownName` for an unknown video
     or plane, `DataError` if a file cannot be read or the destination is in the way; then no files are left behind.
     """
     contents = require_dataset(dataset, 'extract_part(EmbryoDataset("data/archives"), "data/part")', contents_too=True)
@@ -155,8 +175,10 @@ def extract_part(
             raise DataError(
                 f"{contents.path} has no frame of the requested videos and planes: {why_no_frame(contents, names)}"
             )
+        _copy_replaced(contents, names, hidden)
     kind: Any = type(dataset)
-    return kind(to)
+    own = to / _REPLACED
+    return kind(to, annotations=own) if own.is_dir() else kind(to)
 
 # %% ../../nbs/dataset_util/15_extract_part.ipynb #ef1b6549
 def main(argv: list[str] | None = None) -> int:
@@ -175,11 +197,18 @@ def main(argv: list[str] | None = None) -> int:
         "--planes", action=Several, metavar="PLANE", help="focal planes, F-45 to F45, or all (default: all)"
     )
     parser.add_argument("--tolerant", action="store_true", help="extract what can be read of a damaged archive")
+    parser.add_annotations()
 
     def extract(args: argparse.Namespace) -> None:
-        dataset = Contents(args.folder, planes=none_if_all(args.planes), tolerant=args.tolerant)
+        planes, other = none_if_all(args.planes), args.annotations
+        dataset = Contents(args.folder, planes=planes, tolerant=args.tolerant, annotations=other)
         part = extract_part(dataset, args.to, args.videos)
         show(f"extracted to {part.path}: {plural(len(part.videos), 'video')} in {', '.join(part.planes) or 'no plane'}")
+        if part.annotations is not None:
+            what = plural(len(part.replaced), "annotation")
+            show(
+                f"{what} from {printable(str(other))} in {printable(part.annotations)}, beside the published ones; give this folder as --annotations"
+            )
 
     return parser.run(extract, argv, wrong=2)
 

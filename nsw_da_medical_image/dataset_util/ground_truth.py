@@ -219,18 +219,19 @@ def table_without(
 
 # %% ../../nbs/dataset_util/14_ground_truth.ipynb #a5eabec6
 def ground_truth(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the frames of a table as identifier ('F+00_AA83-7_146'), phase, phase_index (0 for tPB2; -1 for none), hours, code, and file if the table has it."""
+    """Return the frames of a table as identifier ('F+00_AA83-7_146'), phase, phase_index (0 for tPB2; -1 for none), hours, code.
+
+    The columns labels (the origin of the phases) and file follow if the table has them.
+    """
     planes = table.plane.cat.rename_categories({str(plane): plane.label for plane in FocalPlane}).astype(str)
-    truth = pd.DataFrame(
-        {
-            "identifier": planes + "_" + table.video.astype(str) + "_" + table.run.astype(str),
-            "phase": table.phase,
-            "phase_index": table.phase.cat.codes,
-            "hours": table.hours,
-            "code": table.code,
-        }
-    )
-    return truth.assign(file=table["file"]) if "file" in table else truth
+    columns = {
+        "identifier": planes + "_" + table.video.astype(str) + "_" + table.run.astype(str),
+        "phase": table.phase,
+        "phase_index": table.phase.cat.codes,
+        "hours": table.hours,
+        "code": table.code,
+    }
+    return pd.DataFrame(columns | {name: table[name] for name in ("labels", "file") if name in table})
 
 # %% ../../nbs/dataset_util/14_ground_truth.ipynb #c69132b7
 TableForm: TypeAlias = Literal["full", "original"]

@@ -203,10 +203,44 @@ def _resave(data: bytes, change: Callable[[Image.Image], Image.Image]) -> bytes:
     return encode_jpeg(change(Image.open(io.BytesIO(data))))
 
 
+def _save_in(data: bytes, quality: int) -> bytes:
+    """Return a JPEG saved again in that quality."""
+    Image.open(io.BytesIO(data)).save(out := io.BytesIO(), "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def _cut_short(data: bytes, saved: bool = True) -> bytes:
+    """Return a JPEG that was truncated after 70 % of its bytes, with an end mark, and `saved` again."""
+    marked = data[: len(data) * 7 // 10] + b"\xff\xd9"
+    return _resave(marked, lambda image: image.copy()) if saved else marked
+
+
+def _zero(data: bytes) -> bytes:
+    """Return a JPEG whose third quarter of the bytes are zeros."""
+    first, last = len(data) // 2, len(data) * 3 // 4
+    return data[:first] + bytes(last - first) + data[last:]
+
+
 @_quirk("truncated-jpeg")
 def _truncated_jpeg(video: SampleVideo) -> _Touched:
     """every JPEG is cut off after 95 % of its bytes, so its end mark FF D9 is missing"""
     return _retake(video, video.stretch(0, 1), edit=lambda data: data[: len(data) * 19 // 20])
+
+
+@_quirk("flat-rows")
+def _flat_rows(video: SampleVideo) -> _Touched:
+    """some frames in a row were truncated, and are whole files again: half got an end mark, half were saved again"""
+    runs = video.stretch(0.35, 0.55)
+    marked = partial(_cut_short, saved=False)
+    _retake(video, runs[::2], edit=marked)
+    _retake(video, runs[1::2], edit=_cut_short)
+    return None, runs
+
+
+@_quirk("zeroed-block")
+def _zeroed_block(video: SampleVideo) -> _Touched:
+    """a quarter of the bytes of one frame of plane F0 are zeros"""
+    return _retake(video, [video.at(0.6)], FocalPlane.F0, edit=_zero)
 
 
 @_quirk("undecodable-jpeg")
@@ -253,6 +287,16 @@ def _duplicate_frame(video: SampleVideo) -> _Touched:
 def _frozen_frames(video: SampleVideo) -> _Touched:
     """a fifth of the video repeats the frame before it bit for bit"""
     return _repeat(video, video.stretch(0.5, 0.7))
+
+
+@_quirk("saved-again")
+def _saved_again(video: SampleVideo) -> _Touched:
+    """the same, but each repeat was decoded and saved again in another quality"""
+    runs = video.stretch(0.5, 0.7)
+    _repeat(video, runs)
+    for run in runs:
+        _retake(video, [run], edit=partial(_save_in, quality=94 + run % 5))
+    return None, runs
 
 
 @_quirk("blank-video")

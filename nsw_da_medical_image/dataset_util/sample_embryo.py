@@ -19,15 +19,18 @@ from PIL import Image, ImageFilter
 from .util import FocalPlane, FrameName, Grade, Phase
 
 # %% ../../nbs/dataset_util/02_sample_embryo.ipynb #d82844a1
-def _divide(cells: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return `cells` (n, 6: x, y, z, radius, flatness, key), lengths in radii of the egg, after the largest has divided."""
+def _divide(cells: np.ndarray, rng: np.random.Generator, apart: float = 0.3) -> np.ndarray:
+    """Return `cells` (n, 6: x, y, z, radius, flatness, key), lengths in radii of the egg, after the largest has divided.
+
+    The daughters are `apart` of their radius away from the mother's place.
+    """
     mother = int(np.argmax(cells[:, 3]))
     axis = rng.normal(size=3) * (1, 1, 0.45)
     axis /= np.linalg.norm(axis)
     share = 0.5 + rng.uniform(-0.07, 0.07)
     first, second = cells[mother].copy(), cells[mother].copy()
-    first[:3] += 0.3 * axis * first[3]
-    second[:3] -= 0.3 * axis * second[3]
+    first[:3] += apart * axis * first[3]
+    second[:3] -= apart * axis * second[3]
     first[3] *= share ** (1 / 3)
     second[3] *= (1 - share) ** (1 / 3)
     second[5] = len(cells)
@@ -69,10 +72,75 @@ def _settle(cells: np.ndarray, hours: float, wall: float, side: np.ndarray) -> n
     cells[inner:, 4] += step * (1 - cells[inner:, 4])
     return cells
 
-# %% ../../nbs/dataset_util/02_sample_embryo.ipynb #3e8662a2
+# %% ../../nbs/dataset_util/02_sample_embryo.ipynb #acae54e37e7d407bbb7b55eff062a284
 SPAN = 124.0  # hours that a video covers, however many frames it has
+_TICK = 0.25  # hours between two steps of the movement
 
 
+@dataclass(frozen=True, eq=False)
+class _Movement:
+    """How an embryo moves, by steps of `_TICK`: `angle` (n,) by which it is turned, `wander` (n, 20, 3) by cell key; `quiet` divisions, hours."""
+
+    angle: np.ndarray
+    wander: np.ndarray
+    quiet: frozenset[float]
+
+    def move(self, cells: np.ndarray, hour: float, turned: float) -> np.ndarray:
+        """Return `cells` (n, 6) at `hour`: wandered, and turned about the line of sight by the part `turned` of the angle."""
+        step = min(hour / _TICK, len(self.angle) - 1.001)
+        step, part = int(step), step % 1
+        angle, wander = ((1 - part) * path[step] + part * path[step + 1] for path in (self.angle, self.wander))
+        cosine, sine = np.cos(turned * angle), np.sin(turned * angle)
+        x, y, z = (cells[:, :3] + wander[cells[:, 5].astype(int)]).T
+        return np.column_stack([cosine * x - sine * y, sine * x + cosine * y, z, cells[:, 3:]])
+
+
+def _bursts(
+    onsets: Mapping[Phase, float], rng: np.random.Generator
+) -> tuple[list[tuple[float, float]], frozenset[float]]:
+    """Return the bursts of an embryo, (hour, activity), and the hours of the divisions that have none."""
+    divisions = [hour for phase, hour in onsets.items() if Phase.t2 <= phase <= Phase.t9plus]
+    if not divisions:
+        return [], frozenset()
+    first, *later = divisions
+    quiet = frozenset(hour for hour in later if rng.uniform() < 0.2)
+    found = [(first - rng.uniform(2, 3.5), 10 ** rng.uniform(-2, -1.6))]  # the pronuclei fade
+    found += [(hour, rng.uniform(0.08, 0.3)) for hour in divisions if hour not in quiet]
+    others = rng.uniform(first + 1, divisions[-1] + 8, 2 * len(divisions))  # of these, no annotation exists
+    return found + [(hour, 10 ** rng.uniform(-1.9, -1.35)) for hour in others.tolist()], quiet
+
+
+def _movement(onsets: Mapping[Phase, float], rng: np.random.Generator) -> _Movement:
+    """Return the movement of the embryo whose phases begin at `onsets`, hours."""
+    hours = np.arange(0, SPAN + 2, _TICK)
+    bursts, quiet = _bursts(onsets, rng)
+    slow = np.convolve(rng.normal(0, 0.25, len(hours) + 8), np.ones(9) / 9, "valid")
+    level = -2.6 - 0.35 * np.clip((hours - 4) / 4, 0, 1) + slow + rng.normal(0, 0.07, len(hours))
+    for phase, rise in (Phase.t2, 0.5), (Phase.t5, 0.15):
+        level += rise / (1 + np.exp(np.clip((onsets.get(phase, np.inf) - hours) / 0.5, -50, 50)))
+    burst = np.full(len(hours), -9.0)
+    for hour, height in bursts:
+        start, hold = int(hour / _TICK), int(rng.integers(1, 4))
+        fading = np.log10(height) - 0.13 * np.maximum(0, np.arange(24) - hold) + rng.normal(0, 0.1, 24)
+        part = burst[start : start + 24]
+        np.maximum(part, fading[: len(part)], out=part)
+    strong = 10**burst * (hours >= onsets.get(Phase.t2, np.inf))  # an egg looks the same however it is turned
+    rest = np.minimum(10**level + 10**burst - strong, 0.06)
+    ways = rng.choice([-0.7, 0.7], (1, 20, 2)) + rng.normal(
+        0, 0.25, (len(hours), 20, 2)
+    )  # each cell goes in small rounds
+    ways = np.cumsum(ways, axis=0) + rng.uniform(0, 2 * np.pi, (1, 20, 2))
+    aims = np.stack([np.cos(ways[..., 0]), np.sin(ways[..., 0]), 0.5 * np.sin(ways[..., 1])], axis=2)
+    turns = np.sqrt(strong / 4) * np.repeat(rng.choice([-1, 1], len(hours) // 3 + 1), 3)[: len(hours)]
+    return _Movement(_return(turns, 0.97), _return(np.sqrt(rest / 10)[:, None, None] * aims, 0.9), quiet)
+
+
+def _return(steps: np.ndarray, kept: float) -> np.ndarray:
+    """Return the path, along the first axis, of something that makes `steps`, and goes back by all but the part `kept` in each."""
+    weight = kept ** -np.arange(len(steps), dtype=float).reshape(-1, *[1] * (steps.ndim - 1))
+    return np.cumsum(steps * weight, axis=0) / weight
+
+# %% ../../nbs/dataset_util/02_sample_embryo.ipynb #3e8662a2
 @dataclass(frozen=True, eq=False)
 class Shot:
     """One picture before it is drawn: `hour` since insemination, `grain` the seed of the camera's noise, and defects.
@@ -115,7 +183,11 @@ def _stage(onsets: Mapping[Phase, float], hour: float) -> dict[str, float]:
 
 
 def _grow(
-    onsets: Mapping[Phase, float], hours: Sequence[float], rng: np.random.Generator, side: np.ndarray
+    onsets: Mapping[Phase, float],
+    hours: Sequence[float],
+    rng: np.random.Generator,
+    side: np.ndarray,
+    movement: _Movement,
 ) -> Iterator[Shot]:
     """Yield a shot at each of `hours`, ascending; `side` is the direction of the inner cell mass."""
     divisions = [hour for phase, hour in onsets.items() if Phase.t2 <= phase <= Phase.t9plus]
@@ -126,7 +198,8 @@ def _grow(
     for number, hour in enumerate(hours, 1):
         stage = _stage(onsets, hour)
         while divisions and divisions[0] <= hour:
-            cells, now = _divide(_relax(cells, divisions[0] - now), rng), divisions.pop(0)
+            apart = 0.08 if divisions[0] in movement.quiet else 0.3
+            cells, now = _divide(_relax(cells, divisions[0] - now), rng, apart), divisions.pop(0)
         if now <= cavity < hour:  # once: the nearest to that side will be the inner cell mass
             cells = cells[np.argsort(-(cells[:, :3] @ side))]
         if hour > cavity:
@@ -134,8 +207,8 @@ def _grow(
         else:
             cells = _relax(cells, hour - now, 1.12 - 0.18 * _ramp(hour, onsets.get(Phase.tM), 8))
         now = hour
-        wobble = 0.02 * np.sin(hour / 4 + cells[:, 5:] * (2.1, 3.7, 5.3)) * (len(cells) > 1)
-        yield Shot(hour, number, np.hstack([cells[:, :3] + wobble, cells[:, 3:]]), stage)
+        moved = movement.move(cells, hour, 1 - _ramp(hour, onsets.get(Phase.tM), 8))
+        yield Shot(hour, number, moved, stage)
 
 # %% ../../nbs/dataset_util/02_sample_embryo.ipynb #5f68aaec
 _MICROMETRES = 55.0  # radius of the egg
@@ -508,12 +581,14 @@ def invent_video(index: int, frames: int | None = None, seed: int = 0) -> Sample
     frames = sample_names(index + 1, frames)[name]
     rng = np.random.default_rng([seed, index, 0])
     onsets, hours = _onsets(rng, _FATES[index % len(_FATES)]), _clock(seed, code, frames)
+    movement = _movement(onsets, np.random.default_rng([seed, index, 3]))
     turn = rng.uniform(0, 2 * np.pi)
     side = np.array([0.85 * np.cos(turn), 0.85 * np.sin(turn), 0.53])
     day = date(2012, 1, 2) + timedelta(days=9 * code)  # date and slide belong to the code, the well to the embryo
     first = FrameName(f"{day:%Y.%m.%d}", f"{100 + code:04d}", "132", embryo, 1)
     shots: dict[str, Shot | bytes] = {
-        str(first._replace(run=run)): shot for run, shot in enumerate(_grow(onsets, hours.tolist(), rng, side), 1)
+        str(first._replace(run=run)): shot
+        for run, shot in enumerate(_grow(onsets, hours.tolist(), rng, side, movement), 1)
     }
     files = {plane: dict(shots) for plane in FocalPlane}
     grades = [str(rng.choice(["A", "B", "C"])) if Phase.tEB in onsets else str(Grade.NA) for _ in range(2)]

@@ -6,7 +6,8 @@
 __all__ = ['Frame', 'START_OF_JPEG', 'MESSAGE_FRAMES', 'SPARE_FRAMES', 'MESSAGE_BYTES', 'PUSH_BYTES', 'LOG', 'SHEET_BYTES',
            'STATIC', 'WANTED', 'SETTINGS', 'PAGE_STYLE', 'pack_runs', 'pack_hours', 'describe_video', 'describe_series',
            'coarse_to_fine', 'planes_from', 'needed', 'spare', 'read_frame', 'message', 'Delivery', 'sheet_frames',
-           'still_sheet', 'Pictures', 'pack_activity', 'EmbryoPlayer', 'main']
+           'still_sheet', 'reader_track', 'describe_track', 'perform_change', 'Pictures', 'pack_activity',
+           'EmbryoPlayer', 'main']
 
 # %% ../../nbs/viewer/01_player.ipynb #701e7c42
 import argparse
@@ -25,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, SupportsIndex, TypeAlias, cast
+from typing import Any, Literal, SupportsIndex, TypeAlias, cast
 
 import anywidget
 import ipywidgets  # type: ignore[import-untyped]
@@ -47,9 +48,11 @@ from nsw_da_medical_image.common.text import (
     one_line,
     printable,
     report_error,
+    shortened,
     show,
     without_folder,
 )
+from ..dataset_util.annotate import Annotation, AnnotationConflict
 from ..dataset_util.contents import Plane, Planes, why_no_frame
 from ..dataset_util.dataset import EmbryoDataset, Video, require_video
 from ..dataset_util.images import END_OF_IMAGE, decode
@@ -108,8 +111,11 @@ def describe_video(video: Video) -> dict[str, Any]:
     }
 
 # %% ../../nbs/viewer/01_player.ipynb #be312ec2
-def describe_series(videos: Sequence[Video]) -> dict[str, Any]:
-    """Return the videos, their planes from the lowest to the highest, and {plane: index in "runs"} for each video."""
+def describe_series(videos: Sequence[Video], hidden: bool = False) -> dict[str, Any]:
+    """Return the videos, their planes from the lowest to the highest, and {plane: index in "runs"} for each video.
+
+    With `hidden`, phases are left out.
+    """
     lists: list[list[list[int]]] = []
     described = []
     for video in videos:
@@ -120,7 +126,7 @@ def describe_series(videos: Sequence[Video]) -> dict[str, Any]:
                 lists.append(packed)
             if packed:
                 lists_of[str(plane)] = lists.index(packed)
-        described.append({**describe_video(video), "planes": lists_of})
+        described.append({**describe_video(video), **({"phases": []} if hidden else {}), "planes": lists_of})
     planes = [str(plane) for plane in FocalPlane if any(str(plane) in video["planes"] for video in described)]
     return {"videos": described, "planes": planes, "runs": lists}
 
@@ -328,7 +334,7 @@ class Delivery:
         return frames
 
     def _read_safely(self, frame: Frame) -> tuple[bytes, str]:
-        """Read a frame; whatever goes wrong is told in place of the frame, so that the thread goes on."""
+        """Read a frame; an error of any kind is reported in place of the frame, so that the thread goes on."""
         try:
             return self.read(frame)
         except Exception as error:
@@ -365,11 +371,11 @@ class Delivery:
 SHEET_BYTES = 80_000
 
 
-def sheet_frames(video: Video, plane: FocalPlane, most: int = 16) -> list[tuple[int, str]]:
-    """Return (run, caption) of the frames that represent a video: the middle of each phase, else runs evenly apart."""
+def sheet_frames(video: Video, plane: FocalPlane, most: int = 16, hidden: bool = False) -> list[tuple[int, str]]:
+    """Return (run, caption) of the frames that represent a video: the middle of each phase unless `hidden`, else runs evenly apart."""
     runs = video.runs(plane) if plane in video.planes else np.empty(0, int)
     chosen = []
-    for phase, _, first, last in describe_video(video)["phases"]:
+    for phase, _, first, last in [] if hidden else describe_video(video)["phases"]:
         within = runs[(runs >= first) & (runs <= last)]
         if len(within):
             chosen.append((int(within[len(within) // 2]), phase))
@@ -386,8 +392,8 @@ def _pixels(data: bytes, size: int) -> np.ndarray:
         return np.asarray(image.convert("L").resize((size, size)))
 
 
-def still_sheet(videos: Sequence[Video], plane: Plane) -> str:
-    """Return one picture per phase of each video, as HTML of less than 80 KB."""
+def still_sheet(videos: Sequence[Video], plane: Plane, hidden: bool = False) -> str:
+    """Return one picture per phase of each video, as HTML of less than 80 KB; runs evenly apart if the phases are `hidden`."""
     plane = FocalPlane.parse(plane)
 
     def picture(video: Video, run: int, caption: str, size: int) -> str:
@@ -396,11 +402,85 @@ def still_sheet(videos: Sequence[Video], plane: Plane) -> str:
     for size, most in (96, 16), (72, 16), (64, 8), (48, 4), (40, 2), (32, 1):
         cards = []
         for video in videos:
-            pictures = [picture(video, run, caption, size) for run, caption in sheet_frames(video, plane, most)]
+            pictures = [picture(video, run, caption, size) for run, caption in sheet_frames(video, plane, most, hidden)]
             cards.append(card(video.name, pictures=pictures, note=f", plane {plane}"))
         if len(text := tag("div", cards, class_="ep-still")) < SHEET_BYTES:
             return text
     return tag("div", ", ".join(video.name for video in videos), class_="ep-still")
+
+# %% ../../nbs/viewer/01_player.ipynb #a1770a02
+def reader_track(
+    videos: Sequence[Video], folder: str | os.PathLike | None, *, required: bool = False, **options: Any
+) -> Annotation | None:
+    """Return the `Annotation` of the only video in `folder`; in memory if it is None but `required`, otherwise None without a folder."""
+    if folder is None and not required:
+        given = [name for name, value in options.items() if value not in (None, False, "empty")]
+        if given:
+            raise ValueError(
+                f'{" and ".join(given)} needs annotations, as in EmbryoPlayer(video, annotations="my-annotations", reader="Ann")'
+            )
+        return None
+    if len(videos) != 1:
+        raise ValueError(
+            f"one video is annotated at a time, not {len(videos)}; give one video, or leave out annotations"
+        )
+    return Annotation(videos[0], folder, **options)
+
+
+def describe_track(annotation: Annotation, problem: str = "", acks: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Return what the browser shows of a reader's track: the changes, the track beside it, a conflict, and a problem with saving."""
+    conflict = annotation.conflict
+    names = {"mine": conflict.mine, "theirs": conflict.theirs} if conflict else {}
+    return {
+        **{name: getattr(annotation, name) for name in ("reader", "first", "last", "start", "blind", "changes")},
+        "video": printable(annotation.video.name),
+        "folder": annotation.folder.name if annotation.folder else "",
+        "phases": [[str(phase), phase.meaning] for phase in Phase],
+        "published": None if annotation.hidden else {str(phase): run for phase, run in annotation.published.items()},
+        "reference": None if annotation.hidden else _reference(annotation),
+        "conflict": {name: {str(phase): run for phase, run in runs.items()} for name, runs in names.items()}
+        | {"by": conflict.by}
+        if conflict
+        else None,
+        "problem": problem,
+        "acks": dict(acks or {}),
+    }
+
+
+def _reference(annotation: Annotation) -> dict[str, Any]:
+    """Return the track beside the reader's own: that of the data set, which may be another reader's, or the published one."""
+    contents, rows = annotation.video.dataset.contents, []
+    source = annotation.video.phases_source
+    if annotation.folder is not None and source == str(annotation.folder):
+        source, rows = "published", annotation.published_rows
+    else:
+        with noted([]):
+            rows = contents.phase_rows(annotation.video.name)
+    name = source if source == "published" else os.path.basename(source)
+    return {
+        "name": printable(name),
+        "rows": [
+            [str(phase), phase.meaning, first, last] for phase, first, last in sorted(rows, key=lambda row: row.first)
+        ],
+    }
+
+
+def perform_change(annotation: Annotation, content: Mapping[str, Any]) -> str:
+    """Make the change that a browser asks for, and save it; return why it was not saved, or ''."""
+    plain = ("undo", "redo", "finish", "save")
+    actions: dict[Any, Callable[[], None]] = {name: getattr(annotation, name) for name in plain} | {
+        "set": lambda: annotation.set(content["phase"], content["run"]),
+        "remove": lambda: annotation.remove(content["phase"]),
+        "mine": lambda: annotation.resolve("mine"),
+        "theirs": lambda: annotation.resolve("theirs"),
+    }
+    try:
+        actions[content["action"]]()
+    except AnnotationConflict:
+        return ""  # the browser shows both, and asks
+    except (DataError, OSError, ValueError, TypeError, LookupError) as error:
+        return shortened(one_line(error), 300)
+    return ""
 
 # %% ../../nbs/viewer/01_player.ipynb #e7c7f639
 STATIC = files("nsw_da_medical_image.viewer") / "static"
@@ -491,6 +571,7 @@ def _watch_boxes() -> None:
 class EmbryoPlayer(anywidget.AnyWidget):
     """Play one video, or several side by side with one playhead: `EmbryoPlayer(ds["AA83-7"], plane="F0", fps=25)`.
 
+    With `annotations`, the folder of a `reader`, the phases can be marked, and `events` returns them; `start` and `blind` are those of `Annotation`.
     `value` is the RUN number shown, `plane` the focal plane; both may be assigned and observed. Further keywords are
     traits (`value`, `playing`, `speed`, `loop`, `bounds`, `every_frame`, `all_planes`) and those of any ipywidget.
     Raise `UnknownName` for a plane or run that does not exist, `DataError` if the videos have no frames.
@@ -498,9 +579,10 @@ class EmbryoPlayer(anywidget.AnyWidget):
 
     MOST = 16  # videos; more cannot be distinguished on a screen
 
-    _esm = (STATIC / "player.js").read_text(encoding="utf-8")
-    _css = (STATIC / "player.css").read_text(encoding="utf-8")
+    _esm = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("player.js", "annotate.js"))
+    _css = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("player.css", "annotate.css"))
     _series = traitlets.Dict().tag(sync=True)
+    _track = traitlets.Dict().tag(sync=True)
     value = traitlets.Int(
         1, help="RUN number shown; while playing it is updated at most ten times per second, and exactly when paused."
     ).tag(sync=True)
@@ -533,13 +615,19 @@ class EmbryoPlayer(anywidget.AnyWidget):
         plane: Plane = "F0",
         fps: float = 25,
         activity: Any = None,
+        *,
+        annotations: str | os.PathLike | None = None,
+        reader: str | None = None,
+        start: Literal["empty", "published"] = "empty",
+        blind: bool = False,
         **kwargs: Any,
     ):
         self.videos = _checked_videos(self, videos, plane, kwargs)
+        self.annotation = reader_track(self.videos, annotations, reader=reader, start=start, blind=blind)
         self._names = ", ".join(video.name for video in self.videos)
-        series = describe_series(self.videos)
+        series = describe_series(self.videos, hidden=self._hidden)
         for video, some in zip(series["videos"], _activities(self.videos, activity), strict=True):
-            video |= {} if some is None else {"activity": pack_activity(some)}
+            video |= {} if some is None or self._hidden else {"activity": pack_activity(some)}
         self.runs = np.unique([run for ranges in series["runs"] for a, b in ranges for run in range(a, b + 1)]).astype(
             int
         )
@@ -551,7 +639,11 @@ class EmbryoPlayer(anywidget.AnyWidget):
         self._pushed = self._met = False  # whether the frames were pushed, and whether a browser has said hello
         self._refused = False  # whether an invalid message was logged
         value = run_number(kwargs.pop("value", self.runs[0]), "EmbryoPlayer(video, value=12)")
-        super().__init__(_series=series, value=value, plane=plane, fps=fps, **kwargs)
+        self._acks: dict[str, int] = {}  # by browser: the number of its last change that was saved
+        track = describe_track(self.annotation) if self.annotation else {}
+        if self.annotation:
+            self.annotation.on_change = self._show_track
+        super().__init__(_series=series, _track=track, value=value, plane=plane, fps=fps, **kwargs)
         self.on_msg(self._receive)
         _watch_boxes()
 
@@ -624,7 +716,7 @@ class EmbryoPlayer(anywidget.AnyWidget):
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take what the browser may change, if it is valid, and send back what counts instead of the rest."""
         taken = {name: value for name, value in sync_data.items() if name in SETTINGS}
-        refused = [name for name in sync_data if name not in taken and name in ("_series", "_esm", "_css")]
+        refused = [name for name in sync_data if name not in taken and name in ("_series", "_track", "_esm", "_css")]
         for name, value in taken.items():
             before = getattr(self, name)
             try:
@@ -658,10 +750,40 @@ class EmbryoPlayer(anywidget.AnyWidget):
                 self._delivery.pause()
             elif kind == "hello":
                 self._greet(content["base64"] is True)
+            elif kind == "annotate" and self.annotation:
+                self._annotate(self.annotation, content)
             else:
                 self._refuse("unknown kind")
         except (TypeError, KeyError, ValueError, OverflowError):
             self._refuse("malformed")
+
+    @property
+    def _hidden(self) -> bool:
+        return self.annotation is not None and self.annotation.hidden
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """Return the events that the reader has marked, as columns phase, run and hours; never the published ones.
+
+        Raise `DataError` if the player was created without `annotations`.
+        """
+        if self.annotation is None:
+            raise DataError(
+                'this player has no annotations; create it with EmbryoPlayer(video, annotations="my-annotations")'
+            )
+        return self.annotation.events
+
+    def _annotate(self, annotation: Annotation, content: Mapping[str, Any]) -> None:
+        """Save a change that the reader has made in the browser, and send the result."""
+        session, number = str(content["session"])[:20], int(content["id"])
+        problem = perform_change(annotation, content)
+        self._acks = {**dict(list(self._acks.items())[-7:]), session: number}
+        self._track = describe_track(annotation, problem, self._acks)
+
+    def _show_track(self) -> None:
+        """Show a change that was made in Python."""
+        if self.annotation is not None:
+            self._track = describe_track(self.annotation, "", self._acks)
 
     def _greet(self, base64: bool) -> None:
         """Deliver everything to a browser that is new or needs base64; the first one has it already if the player was displayed."""
@@ -694,7 +816,7 @@ class EmbryoPlayer(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         self._push_once()
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        sheet = still_sheet(self.videos, self.plane)
+        sheet = still_sheet(self.videos, self.plane, hidden=self._hidden)
         if get_ipython() is None:
             return {**data, "text/plain": repr(self), "text/html": sheet}, metadata
         # an output of its own: nbconvert shows an output with a widget as nothing if the page is opened offline
@@ -712,18 +834,20 @@ class EmbryoPlayer(anywidget.AnyWidget):
         """
         return cls(cast(Video, Pictures(path, phases)), **kwargs)
 
-    def to_html(self, path: str | os.PathLike | None = None, planes: Planes = None) -> Any:
+    def to_html(self, path: str | os.PathLike | None = None, planes: Planes = None, *, annotate: bool = False) -> Any:
         """Return the player as one self-contained HTML page, with the frames of `planes` (by default the current one).
 
+        With `annotate`, phases can be marked in the page, which keeps them in the browser and offers both files as downloads.
         If `path` is given, write the page there, whole or not at all, and return the `Path`. Raise `FileExistsError` if
         `path` exists.
         """
         asked = one_or_several(self.plane if planes is None else planes) or [self.plane]
         chosen = {str(self.videos[0].dataset.contents.plane(plane)) for plane in asked}
+        text = _page_of(self, chosen, _page_track(self) if annotate else {})
         if path is None:
-            return _page_of(self, chosen)
+            return text
         with new_file(path) as hidden:
-            hidden.write_text(_page_of(self, chosen), encoding="utf-8", newline="\n")
+            hidden.write_text(text, encoding="utf-8", newline="\n")
         return expanded(path)
 
 
@@ -767,7 +891,13 @@ body { margin: 0; padding: 24px; background: var(--jp-layout-color1); }
 """
 
 
-def _page_of(player: EmbryoPlayer, chosen: set[str]) -> str:
+def _page_track(player: EmbryoPlayer) -> dict[str, Any]:
+    """Return the reader's track for a page without a kernel; a new one if the player has no annotations."""
+    track = player.annotation or reader_track(player.videos, None, required=True)
+    return {**describe_track(track), "folder": "", "local": True} if track else {}
+
+
+def _page_of(player: EmbryoPlayer, chosen: set[str], track: dict[str, Any]) -> str:
     """Return a page with the frames of the planes `chosen` and without any path of this machine."""
     videos, roots = player.videos, [video.dataset.root for video in player.videos]
     state: dict[str, Any] = {name: getattr(player, name) for name in (*SETTINGS, "micrometres_per_pixel")}
@@ -781,7 +911,7 @@ def _page_of(player: EmbryoPlayer, chosen: set[str]) -> str:
         for video, root in zip(player._series["videos"], roots, strict=True)
     ]
     planes = [plane for plane in player._series["planes"] if plane in chosen]
-    state |= {"playing": False, "_series": {**player._series, "videos": described, "planes": planes}}
+    state |= {"playing": False, "_track": track, "_series": {**player._series, "videos": described, "planes": planes}}
 
     def frames_html() -> Iterator[str]:
         every = itertools.chain(needed(videos, state["plane"], player.value), spare(videos, state["plane"]))
