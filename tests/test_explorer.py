@@ -471,6 +471,36 @@ def test_two_explorers_on_one_page(browse: Callable[..., Any], few: Path) -> Non
     local(page)
 
 
+@browser_test
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_serious(browse: Callable[..., Any], few: Path, dark: bool) -> None:
+    page = browse(few, "explorer = explore(ds)\nexplorer", dark=dark)
+    first = EmbryoDataset(few).videos[0]
+    page.add_script_tag(content=(HERE / "assets" / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
+    for state in "before", "after":
+        found = page.evaluate("async () => (await axe.run('.embryo-explorer', {iframes: false})).violations")
+        grave = [
+            f"{v['id']}: {[n['html'][:160] for n in v['nodes'][:3]]}"
+            for v in found
+            if v["impact"] in ("serious", "critical")
+        ]
+        screenshot(page, f"explorer-{'dark' if dark else 'light'}-{state}")
+        assert grave == []
+        if state == "before":
+            page.locator(f"{ROOT} [role=row][data-video='{first}']").click()
+            chosen(page, first)
+            page.get_by_role("button", name="Bookmark this frame").click()
+            page.get_by_label("Comment on run 1", exact=True).wait_for()
+
+
+def test_the_table_is_shown_by_nbconvert() -> None:
+    from nbconvert import HTMLExporter
+
+    html, _ = HTMLExporter().from_filename(str(HERE.parent / "nbs" / "viewer" / "05_explorer.ipynb"))
+    assert '<div class="ee-still">' in html
+    assert "middle frame" in html
+
+
 def test_a_saved_notebook_is_small_and_readable_without_a_kernel(many: Path) -> None:
     explorer = explore(EmbryoDataset(many))
     bundle = explorer._repr_mimebundle_()

@@ -172,7 +172,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m nsw_da_medical_im
     parser.add_data_set()
     report = "show the findings of this file, which validate wrote as JSON or CSV"
     parser.add_argument("--report", metavar="FILE", help=report)
-    notes = "save your bookmarks and comments in this folder, outside of the data (default: download only)"
+    notes = "save the phases that you mark, your bookmarks and comments in this folder, outside of the data (default: only bookmarks, to download)"
     parser.add_argument("--annotations", metavar="DIR", help=notes)
     parser.add_argument(
         "--videos", action=Several, spaces=True, metavar="VIDEO", help="show only these videos (default: all)"

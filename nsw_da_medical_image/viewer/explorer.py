@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
-from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -401,7 +400,7 @@ class Explorer(ipywidgets.Box):
             options = {name: getattr(previous, name) for name in ("plane", "fps", "speed", "all_planes")}
         elif self.dataset.contents.middle:
             options = {"plane": self.dataset.contents.middle}
-        if self._notes.folder and len(videos) == 1 and "annotations" in signature(EmbryoPlayer.__init__).parameters:
+        if self._notes.folder and len(videos) == 1:  # one video is annotated at a time
             options["annotations"] = self._notes.folder
         return EmbryoPlayer(videos if len(videos) > 1 else videos[0], **options)
 
@@ -544,8 +543,8 @@ def explore(
 ) -> Explorer:
     """Return a widget to browse the videos of a data set: `explore(ds, report=validate(ds), annotations="my-annotations")`.
 
-    `report` adds the findings of the checks; it is a report, or its table of findings. Bookmarks and comments are saved in the folder `annotations`,
-    outside of the data set; without it, they can only be downloaded. `videos` restricts the list. Observe the result's `value`, the name of the chosen video, and `shown`, the
+    `report` adds the findings of the checks; it is a report, or its table of findings. The phases that you mark, bookmarks and comments are saved in the folder `annotations`,
+    outside of the data set; without it, phases cannot be marked, and bookmarks can only be downloaded. `videos` restricts the list. Observe the result's `value`, the name of the chosen video, and `shown`, the
     names that fit the filters.
     """
     return Explorer(ds, report, annotations, videos)

@@ -131,6 +131,11 @@ export function listAction({ key, ctrlKey = false, altKey = false, metaKey = fal
   return { ArrowDown: ["move", 1], ArrowUp: ["move", -1], Home: ["move", -Infinity], End: ["move", Infinity], Enter: ["choose"], " ": ["choose"] }[key] ?? null;
 }
 
+/** Return "run 5" or "runs 3-5, 9"; "" for no run. */
+export function runsText(runs) {
+  return runs && `${/^[0-9]+$/.test(runs) ? "run" : "runs"} ${runs}`;
+}
+
 export function plural(count, noun) {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
@@ -436,7 +441,7 @@ export class View {
   showChoices() {
     const { items, filters } = this.store;
     this.counted = true;
-    const labels = { code: "all codes", reached: "any phase", te: "any TE", icm: "any ICM", finding: "any findings" };
+    const labels = { code: "all codes", reached: "any phase", te: "any TE", icm: "any ICM", finding: "findings" };
     for (const { name, node } of this.selects) {
       const counts = countsOf(items, filters, name);
       const text = (value) => {
@@ -602,7 +607,7 @@ export class View {
     for (const severity of Object.keys(SIGNS)) {
       const some = row.findings.filter(([, each]) => each === severity);
       if (!some.length) continue;
-      const title = some.slice(0, 8).map(([check, , plane, runs]) => [check, plane, runs && `runs ${runs}`].filter(Boolean).join(", ")).join("\n");
+      const title = some.slice(0, 8).map(([check, , plane, runs]) => [check, plane, runsText(runs)].filter(Boolean).join(", ")).join("\n");
       cell.append(makeElement("span", { class: `ee-badge ee-${severity}`, role: "img", "aria-label": plural(some.length, severity), title, text: `${SIGNS[severity]}\u2009${some.length}` }));
     }
   }
@@ -725,7 +730,7 @@ export class View {
     const heading = makeElement("h4", { text: row ? (row.count ? plural(row.count, "finding") : this.store.model.get("reported") ? "No findings" : "Not checked") : "" });
     const items = (row?.findings ?? []).map(([check, severity, plane, runs, message]) => makeElement("li", {},
       makeElement("span", { class: `ee-badge ee-${severity}`, role: "img", "aria-label": severity, text: SIGNS[severity] ?? "" }),
-      makeElement("span", {}, makeElement("strong", { text: check }), ` ${[plane, runs && `runs ${runs}`, message].filter(Boolean).join(" \u00b7 ")}`)));
+      makeElement("span", {}, makeElement("strong", { text: check }), ` ${[plane, runsText(runs), message].filter(Boolean).join(" \u00b7 ")}`)));
     if (row && row.count > row.findings.length) items.push(makeElement("li", { class: "ee-quiet", text: `and ${row.count - row.findings.length} more` }));
     return makeElement("div", { class: "ee-findings" }, heading, makeElement("ul", {}, ...items));
   }
