@@ -235,7 +235,8 @@ def cleaned(outputs: list[Output], scratch: str) -> list[Output]:
             if not bar and data:
                 data = {k: stable(v, scratch) if k.startswith("text/") else v.rstrip() for k, v in data.items()}
                 if "image/png" in data:
-                    data["image/png"] = on_paper(data["image/png"])
+                    themed = data.get("text/plain", "").startswith("<PlotAxes")  # legible on white and on black
+                    data["image/png"] = smaller(data["image/png"]) if themed else on_paper(data["image/png"])
                 if {"image/png", "image/jpeg"} <= data.keys():  # Pillow offers both
                     del data[max("image/png", "image/jpeg", key=lambda kind: len(data[kind]))]
                 kept.append({"output_type": output["output_type"], "data": data, "metadata": {}})
@@ -261,10 +262,23 @@ def on_paper(data: str) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+def smaller(data: str) -> str:
+    """Return a PNG in base64 with its transparency: with a palette, if no pixel is then visibly different, else as it is."""
+    import numpy as np
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA")
+    few = picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    apart = np.abs(np.asarray(few.convert("RGBA"), int) - np.asarray(picture, int)).mean()
+    (few if apart < 1 else picture).save(buffer := io.BytesIO(), "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
 def stable(text: str, scratch: str) -> str:
     """Return `text` without what differs from run to run: addresses of objects, and where the temporary folders are."""
     # one folder below the scratch folder has a random name, or is the cache
-    return re.sub(re.escape(scratch) + r"(/[^/\s'\"<>]*)?", "...", ADDRESS.sub("", text))
+    text = re.sub(re.escape(scratch) + r"(/[^/\s'\"<>]*)?", "...", ADDRESS.sub("", text))
+    return re.sub(r"\.\.\.\S*/tmp[a-z0-9_]{8}(?=/)", "...", text)  # a summary shortens a long path at its start
 
 
 def written(text: str, source: str) -> bool:

@@ -49,7 +49,7 @@ COMMANDS = {
     "batches": Command("dataset_util.synthetic", "check batches of generated images, or import images"),
     "compare": Command("viewer.realism", "compare generated with real frames, on a page"),
     "play": Command("viewer.player", "play videos, on a page"),
-    "explore": Command("viewer.explorer", "explore a data set, on a page"),
+    "explore": Command("viewer.app", "look at all videos in the browser"),
     "export": Command("viewer.export", "write a video as mp4, gif, png or a strip"),
     "experiment": Command("validation.experiment", "prepare an augmentation experiment"),
 }

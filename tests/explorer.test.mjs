@@ -80,3 +80,7 @@ test("keys with a modifier are left to others", () => {
 });
 
 test("phases have the colours of the player", () => assert.deepEqual(explorer.PHASES, player.PHASES));
+
+test("one run is not several", () => {
+  assert.deepEqual(["5", "3-5", "3, 5", ""].map(explorer.runsText), ["run 5", "runs 3-5", "runs 3, 5", ""]);
+});

@@ -106,7 +106,7 @@ def test_an_unknown_command_is_one_message() -> None:
 def test_every_command_of_the_issue_exists() -> None:
     wanted = "sample download extract part show table validate clock split folder batches compare play explore export experiment"
     assert list(COMMANDS) == wanted.split()
-    assert commands().keys() >= set(wanted.split()) - {"explore", "export"}
+    assert commands().keys() >= set(wanted.split()) - {"export"}
     assert all(hasattr(import_module(f"{PACKAGE}.{each.module}"), "main") for each in commands().values())
 
 

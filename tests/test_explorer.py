@@ -22,6 +22,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.util import released_videos
+from nsw_da_medical_image.viewer.explorer import explore, morphokinetics
 
 HERE = Path(__file__).parent
 ROOT = ".embryo-explorer"
@@ -353,12 +354,12 @@ def test_filter_sort_and_the_video_without_tb(browse: Callable[..., Any], few: P
     told_in_kernel(page, "print(len(explorer.shown))", str(sum("tHB" in set(v.phases.phase) for v in ds.values())))
     page.get_by_label("Phase reached").select_option("")
     page.get_by_label("Sort by").select_option("t2")
-    order = sorted(
-        ds.videos, key=lambda name: float(ds[name].hours[int(ds[name].phases.query("phase == 't2'")["first"].iloc[0])])
-    )
+    onsets = {name: morphokinetics(ds[name])["t2"] for name in ds.videos}
+    order = sorted(ds.videos, key=onsets.__getitem__)
     told_in_kernel(page, "print(json.dumps(list(explorer.shown)))", json.dumps(order))
     page.get_by_role("button", name="Ascending; change to descending").click()
-    told_in_kernel(page, "print(explorer.shown[0], explorer.filters['down'])", f"{order[-1]} True")
+    order = sorted(ds.videos, key=onsets.__getitem__, reverse=True)
+    told_in_kernel(page, "print(json.dumps(list(explorer.shown)))", json.dumps(order))
     local(page)
 
 
@@ -437,7 +438,7 @@ def test_bookmarks_are_saved_and_a_reload_keeps_the_state(
     page.locator(f"{ROOT} .embryo-player").first.focus()
     page.keyboard.press("Home")
     page.locator(f"{ROOT} .embryo-player[data-run='1']").wait_for()
-    page.get_by_role("button", name="run 11").click()
+    page.get_by_role("button", name="run 11 \u00b7").click()
     page.locator(f"{ROOT} .embryo-player[data-run='11']").wait_for()
     told_in_kernel(page, "print(explorer.shown)", f"('{second}',)")
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
@@ -470,9 +471,37 @@ def test_two_explorers_on_one_page(browse: Callable[..., Any], few: Path) -> Non
     local(page)
 
 
-def test_a_saved_notebook_is_small_and_readable_without_a_kernel(many: Path) -> None:
-    from nsw_da_medical_image.viewer.explorer import explore
+@browser_test
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_serious(browse: Callable[..., Any], few: Path, dark: bool) -> None:
+    page = browse(few, "explorer = explore(ds)\nexplorer", dark=dark)
+    first = EmbryoDataset(few).videos[0]
+    page.add_script_tag(content=(HERE / "assets" / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
+    for state in "before", "after":
+        found = page.evaluate("async () => (await axe.run('.embryo-explorer', {iframes: false})).violations")
+        grave = [
+            f"{v['id']}: {[n['html'][:160] for n in v['nodes'][:3]]}"
+            for v in found
+            if v["impact"] in ("serious", "critical")
+        ]
+        screenshot(page, f"explorer-{'dark' if dark else 'light'}-{state}")
+        assert grave == []
+        if state == "before":
+            page.locator(f"{ROOT} [role=row][data-video='{first}']").click()
+            chosen(page, first)
+            page.get_by_role("button", name="Bookmark this frame").click()
+            page.get_by_label("Comment on run 1", exact=True).wait_for()
 
+
+def test_the_table_is_shown_by_nbconvert() -> None:
+    from nbconvert import HTMLExporter
+
+    html, _ = HTMLExporter().from_filename(str(HERE.parent / "nbs" / "viewer" / "05_explorer.ipynb"))
+    assert '<div class="ee-still">' in html
+    assert "middle frame" in html
+
+
+def test_a_saved_notebook_is_small_and_readable_without_a_kernel(many: Path) -> None:
     explorer = explore(EmbryoDataset(many))
     bundle = explorer._repr_mimebundle_()
     data = bundle[0] if isinstance(bundle, tuple) else bundle

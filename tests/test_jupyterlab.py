@@ -22,7 +22,7 @@ SOME = [
     "dataset_util/04_sample.ipynb",
     "tutorials/trust.ipynb",
     "viewer/00_plots.ipynb",
-    "viewer/01_player.ipynb",
+    "viewer/02_player.ipynb",
     "yolo.ipynb",
 ]
 FOUND = [path.relative_to(NBS).as_posix() for path in NBS.rglob("*.ipynb") if path.name != "app.ipynb"]

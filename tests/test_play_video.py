@@ -85,10 +85,41 @@ def test_each_command_is_called_by_its_own_name(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.slow
 def test_wrong_usage_and_no_data(data: Path, tmp_path: Path) -> None:
-    assert script(data, "--no-open").returncode == 2
+    assert script("--no-open").returncode == 2
     done = script(tmp_path / "absent", "SAM1-2", "--no-open")
     assert done.returncode == 1
     assert "absent does not exist" in done.stderr
+
+
+def test_without_a_name_it_lists_the_videos(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert player.main([str(data)]) == 0
+    assert capsys.readouterr().out == f"{data}: 3 videos; name one or several to play them\nSAM1-2  SAM1-7  SAM2-4\n"
+
+
+def test_all_planes_are_in_the_page(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "page.html"
+    assert player.main([str(data), "SAM1-2", "--planes", "all", "--out", str(out), "--no-open"]) == 0
+    assert capsys.readouterr().out.startswith(f"{out}: SAM1-2, planes F-45, F-30, F-15, F0, F15, F30, F45, ")
+    assert '"all_planes": true' in out.read_text().replace('":true', '": true')
+    assert player.main([str(data), "SAM1-2", "--planes", "F10,F15", "--no-open"]) == 2
+    assert "'F10' is not a focal plane" in capsys.readouterr().err
+
+
+def test_it_writes_a_film_and_overwrites_nothing(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    av = pytest.importorskip("av")
+    film = tmp_path / "film.mp4"
+    assert player.main([str(data), "SAM1-2", "SAM1-7", "--planes", "F0", "F15", "--mp4", str(film), "--fps", "12"]) == 0
+    assert capsys.readouterr().out.startswith(f"{film}: SAM1-2, SAM1-7, planes F0, F15, ")
+    with av.open(str(film)) as opened:
+        (stream,) = opened.streams.video
+        assert (stream.frames, stream.average_rate, stream.width) == (24, 12, 500)
+    assert player.main([str(data), "SAM1-2", "--mp4", str(film)]) == 1
+    assert capsys.readouterr().err == f"error: {film} exists; give another name after --mp4\n"
+    for wrong, why in (["--mp4", "a.mp4"], "name the videos"), (["SAM1-2", "--mp4", "a", "--out", "b"], "not both"):
+        assert player.main([str(data), *wrong]) == 2
+        assert why in capsys.readouterr().err
 
 
 @pytest.mark.browser

@@ -534,6 +534,7 @@ def test_a_missing_run_cannot_be_reached(play: Callable[..., Any], odd: tuple[Pa
     page.keyboard.press("ArrowRight")
     settle(page, f"{PLAYER}[data-run='{gap + 1}']")
     assert page.locator(".ep-gap").get_attribute("title") == f"run {gap} is missing"
+    told_in_kernel(page, "print(player.value)", str(gap + 1))  # no message from the browser is on its way
     answer = kernel(page, f"player.value = {gap}")
     assert "UnknownName" in answer
     assert f"no RUN {gap} in SAM1-2; nearest: {gap - 1} and {gap + 1}" in answer
@@ -597,7 +598,7 @@ def test_dragging_leaves_no_backlog(play: Callable[..., Any], long: Path) -> Non
 
 @browser_test
 def test_two_displays_stay_in_step(play: Callable[..., Any], small: Path) -> None:
-    page = play(small, "player = EmbryoPlayer(v, fps=30)\nplayer", "player", "ipywidgets.VBox([player])")
+    page = play(small, "player = EmbryoPlayer(v, fps=10)\nplayer", "player", "ipywidgets.VBox([player])")
     assert page.locator(PLAYER).count() == 3
     found = page.evaluate(
         """async () => {

@@ -117,6 +117,7 @@ def test_the_band_can_be_clicked(play: Callable[..., Any], several: Path) -> Non
 
 def test_a_sparse_video_keeps_its_colours(play: Callable[..., Any], cut: Path) -> None:
     page = play(cut, "player = EmbryoPlayer(ds[ds.videos[2]])\nplayer")
+    page.locator(".ep-bands").scroll_into_view_if_needed()
     found = page.evaluate(
         """() => {
           const colours = new Set();
@@ -128,7 +129,6 @@ def test_a_sparse_video_keeps_its_colours(play: Callable[..., Any], cut: Path) -
           return [colours.size, document.querySelectorAll('[data-band-phase]').length, document.querySelectorAll('.ep-gap').length];
         }"""
     )
-    page.locator(".ep-bands").scroll_into_view_if_needed()
     assert found[0] == found[1] > 5
     assert found[2] >= 9
     side = page.locator(".ep-side").inner_text()

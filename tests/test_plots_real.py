@@ -12,7 +12,16 @@ from real_archives import frames_of, make_real_archives, videos_in
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
 from nsw_da_medical_image.dataset_util.util import FocalPlane, Grade, Phase
-from nsw_da_medical_image.viewer.plots import PHASE_COLOURS, contact_sheet, focal_stack, phase_raster
+from nsw_da_medical_image.viewer.plots import (
+    PHASE_COLOURS,
+    contact_sheet,
+    focal_stack,
+    onset_table,
+    phase_raster,
+    reaching_curves,
+    staircase,
+    transitions,
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +107,15 @@ def test_phase_raster_holds_the_colours_of_the_annotated_phases(real: EmbryoData
     annotated = {Phase(phase) for name in complete for phase in real[name].phases.phase}
     assert {PHASE_COLOURS[phase] for phase in annotated} <= colours
     assert PHASE_COLOURS[Phase.tHB] not in colours
+
+
+def test_figures_of_onsets_show_the_recorded_hours(real: EmbryoDataset) -> None:
+    video, table = real["AA83-7"], onset_table(real)
+    first = video.phases.set_index("phase")["first"]
+    assert table.loc["AA83-7", "t2"] == video.hours[98]
+    assert table.loc["AA83-7", "cc2"] == video.hours[first["t3"]] - video.hours[98]
+    stairs = next(line for line in staircase(video).lines if line.get_label() == "AA83-7")
+    assert stairs.get_xdata()[:-1].tolist() == [video.hours[run] for run in first]
+    assert transitions(real, "AA83-7").to_numpy().sum() == len(first) - 1
+    curve = next(line for line in reaching_curves(real, ["t2"]).lines if line.get_label() == "t2")
+    assert video.hours[98] in curve.get_xdata()

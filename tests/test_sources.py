@@ -669,6 +669,7 @@ def test_a_video_that_spans_several_seek_points(tmp_path):
     make_archives(tmp_path / "archives", videos=2, frames=60)
     extract_dataset(tmp_path / "archives", tmp_path / "extracted")
     left, right = EmbryoDataset(tmp_path / "archives"), EmbryoDataset(tmp_path / "extracted")
+    left.contents.source.prepare(["embryo_dataset"])
     assert len(left.contents.source._archive("embryo_dataset")._index.bits) > 2
     for name in right.videos[::-1]:
         for run in (60, 1, *right[name].runs().tolist()):

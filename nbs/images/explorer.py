@@ -38,7 +38,7 @@ def screenshot() -> Image.Image:
         asked = {"folder": ds.root, "report": str(work / "report.json"), "annotations": None, "videos": None}
         with served(asked) as (_, address):
             chromium = playwright.chromium.launch(executable_path=browser, args=FLAGS)
-            page = chromium.new_page(viewport={"width": 1500, "height": 900}, color_scheme="light")
+            page = chromium.new_page(viewport={"width": 1500, "height": 1000}, color_scheme="light")
             page.goto(address)
             page.locator(".embryo-explorer[data-ready=true]").wait_for(timeout=180_000)
             page.locator("[role=row][data-video='SAM1-2']").click()
@@ -47,7 +47,10 @@ def screenshot() -> Image.Image:
             page.locator(f".embryo-player[data-run='{RUN}'][data-exact=true]").wait_for()
             page.wait_for_function("() => !document.querySelector('.ee-spacer .ee-blank')")
             page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-            taken = page.locator(".embryo-explorer").screenshot()
+            page.evaluate("document.activeElement.blur()")
+            box = page.locator(".embryo-explorer").bounding_box()
+            edge = {"x": box["x"] - 6, "y": box["y"] - 6, "width": box["width"] + 12, "height": box["height"] + 12}
+            taken = page.screenshot(clip=edge)
             chromium.close()
     return Image.open(io.BytesIO(taken)).convert("RGB")
 

@@ -1,6 +1,7 @@
-"""Take player.png, the README's picture: the player in a browser, with invented embryos: `python nbs/images/player.py [file]`.
+"""Take the README's pictures in a browser, with invented embryos: `python nbs/images/player.py [file]`.
 
-Needs what the tests in a browser need: the extra dev, and Chromium or Chrome on PATH.
+Takes player.png, or the picture that `file` names. `PICTURES` lists them; to add one, write a function that writes a page and returns
+it, with what to wait for and the element to take. Needs what the tests in a browser need: the extra dev, and Chromium or Chrome on PATH.
 """
 
 import io
@@ -8,7 +9,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
@@ -29,30 +32,52 @@ FLAGS = (
 RUN = 41  # four cells
 
 
-def screenshot() -> Image.Image:
-    """Return the player, light, at one and a half times its size on a page."""
+class Shot(NamedTuple):
+    """A page to take a picture of: its file, the element that shows that it is complete, the element to take, and the window."""
+
+    page: Path
+    ready: str
+    element: str
+    width: int = 860
+    height: int = 900
+
+
+def player(work: Path, ds: EmbryoDataset) -> Shot:
+    """Return the page of one video in all planes."""
+    page = EmbryoPlayer(ds[ds.videos[0]], value=RUN).to_html(work / "player.html", planes=ds.planes)
+    return Shot(page, f".ep-pane[data-pane-run='{RUN}']", ".embryo-player")  # the run is set together with the pixels
+
+
+#: The pictures by the name of their file, and the videos that each of them needs.
+PICTURES: dict[str, tuple[Callable[[Path, EmbryoDataset], Shot], int]] = {"player.png": (player, 1)}
+
+
+def screenshot(name: str = "player.png") -> Image.Image:
+    """Return a picture of `PICTURES`, light, at one and a half times its size on a page."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         raise SystemExit("no Chromium or Chrome is on PATH: install one")
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        work = Path(name)
-        make_archives(work / "archives", videos=1, frames=120)
+    make, videos = PICTURES[name]
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        work = Path(folder)
+        make_archives(work / "archives", videos=videos, frames=120)
         extract_dataset(work / "archives", work / "extracted")
-        ds = EmbryoDataset(work / "extracted")
-        file = EmbryoPlayer(ds[ds.videos[0]], value=RUN).to_html(work / "player.html", planes=ds.planes)
+        shot = make(work, EmbryoDataset(work / "extracted"))
         chromium = playwright.chromium.launch(executable_path=browser, args=FLAGS)
-        page = chromium.new_page(viewport={"width": 860, "height": 900}, color_scheme="light", device_scale_factor=1.5)
-        page.goto(file.as_uri())
-        page.locator(f".ep-pane[data-pane-run='{RUN}']").wait_for()  # set together with the pixels
+        window = {"width": shot.width, "height": shot.height}
+        page = chromium.new_page(viewport=window, color_scheme="light", device_scale_factor=1.5)
+        page.goto(shot.page.as_uri())
+        page.locator(shot.ready).wait_for()
         page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        taken = page.locator(".embryo-player").screenshot()
+        taken = page.locator(shot.element).screenshot()
         chromium.close()
     return Image.open(io.BytesIO(taken)).convert("RGB")
 
 
 if __name__ == "__main__":
     file = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("player.png")
-    screenshot().quantize(256, kmeans=3, dither=Image.Dither.NONE).save(file, optimize=True)
+    picture = screenshot(file.name if file.name in PICTURES else "player.png")
+    picture.quantize(256, kmeans=3, dither=Image.Dither.NONE).save(file, optimize=True)
     print(f"{file}: {file.stat().st_size:,} bytes")
     if len(sys.argv) == 1:  # the repository's picture: list its digest
         subprocess.run([sys.executable, file.parents[2] / ".ci/outputs.py", "--file", file], check=True)

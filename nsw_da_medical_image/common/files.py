@@ -416,7 +416,7 @@ def new_file(path: str | os.PathLike, *, replace: bool = False) -> Iterator[Path
     """Yield a hidden file beside `path` to write; it becomes `path` when the block ends, and is removed if the block fails.
 
     The content is on disk before the name is. Raises `FileExistsError` if `path` exists, unless `replace` is set, which
-    is for the library's own caches.
+    is for the library's own files: caches, and a reader's annotations.
     """
     path = expanded(path)
     if not replace:

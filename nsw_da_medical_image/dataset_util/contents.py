@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol, SupportsIndex, TypeAlias, TypeVar
 import numpy as np
 
 from ..common.files import TEXT_LIMIT, expanded
-from ..common.text import DataError, and_more, brief, is_text, nearest, one_line, plural
+from ..common.text import DataError, and_more, brief, first_few, is_text, nearest, one_line, plural
 from .source import FileEnd, FolderSource, Source, open_source
 from nsw_da_medical_image.dataset_util.textfiles import (
     Parsed,
@@ -47,6 +47,7 @@ from nsw_da_medical_image.dataset_util.util import (
     is_system_folder,
     natural_key,
     one_or_several,
+    released_videos,
     run_of,
 )
 
@@ -112,6 +113,7 @@ class Contents:
     A pickled copy, for another process, contains only the path and the options. Threads may share it.
     """
 
+    _promised: frozenset[str] = frozenset()  # the videos that were named before the archives were indexed
     _last: tuple[frozenset[str], Listing] | None = None  # the names that were listed last, and their listing
 
     def __init__(
@@ -143,6 +145,7 @@ class Contents:
             self._refuse_deep([plane.folder for plane in self.planes] + [ANNOTATIONS, TIMES])
         self._folders: dict[FocalPlane, frozenset[str]] = {}
         self._framed: dict[str, bool] = {}
+        self._renewals = 0
         self._listings: dict[tuple[str, FocalPlane], Listing] = {}
         self._phases: dict[str, list[PhaseRow]] = {}
 
@@ -193,6 +196,14 @@ class Contents:
             self._folders[plane] = frozenset(name for name in names if not is_system_folder(name))
         return self._folders[plane]
 
+    def has_folder(self, video: str, plane: Plane) -> bool:
+        """Return whether a folder of the video is in `plane`. While an archive is indexed, this waits only for that folder."""
+        plane = self.plane(plane)
+        if plane in self._folders or isinstance(self.source, FolderSource):
+            return video in self.folders(plane)
+        named = isinstance(video, str) and is_text(video) and "/" not in video and not is_system_folder(video)
+        return named and self.source.has(f"{plane.folder}/{video}")
+
     def _named_files(self, folder: str, ending: str) -> frozenset[str]:
         """Return the videos with a file '<video><ending>'; strays, such as the authors' `_targ.csv`, end otherwise."""
         files = self._texts(self.source.files(folder), ending)
@@ -228,13 +239,21 @@ class Contents:
 
     def has_frame(self, video: str) -> bool:
         """Return whether a video has a frame in any plane; True also if its folder cannot be read."""
+        self._forget_renewed()
         if video not in self._framed:
             self._framed[video] = any(self._is_framed(plane, video) for plane in self.outwards)
         return self._framed[video]
 
+    def _forget_renewed(self) -> None:
+        """Forget what was listed if folders have got more files since, as happens while an odd archive is indexed."""
+        if (renewals := self.source.renewals()) != self._renewals:
+            self._renewals = renewals
+            self._listings.clear()
+            self._framed.clear()
+
     def _is_framed(self, plane: FocalPlane, video: str) -> bool:
         try:
-            here = video in self.folders(plane)
+            here = self.has_folder(video, plane)
             return here and self.source.holds(f"{plane.folder}/{video}", lambda name: run_of(name) is not None)
         except DataError:
             return True
@@ -254,7 +273,30 @@ class Contents:
         # The archive of the annotations may never be needed, and then need not be indexed.
         looks = [self._is_annotated, self.has_frame]
         looks = looks if isinstance(self.source, FolderSource) else looks[::-1]
-        return Choices(sorted((name for name in names if any(look(name) for look in looks)), key=natural_key))
+        found = Choices(sorted((name for name in names if any(look(name) for look in looks)), key=natural_key))
+        if self._promised:
+            self._compare_with_promised(found)
+        return found
+
+    def _compare_with_promised(self, found: Collection[str]) -> None:
+        """Warn if the videos that were named early are not those that are found."""
+        lost, more = self._promised.difference(found), set(found) - self._promised
+        for names, what in (lost, "without a folder"), (more, "without an annotation"):
+            if names:
+                some = f"{plural(len(names), 'video')} {what}: {first_few(sorted(names, key=natural_key))}"
+                told = f"{self.path}: the archives are indexed now, and are not those of the release: {some}"
+                warnings.warn(one_line(told), stacklevel=4)
+
+    @property
+    def early_videos(self) -> Choices[str]:
+        """Names of the videos. If the archives are not indexed yet, and all videos of the release are annotated: these, at once."""
+        entries = [plane.folder for plane in self.planes]
+        if "videos" not in vars(self) and not self.source.is_ready(entries):
+            with suppress(DataError):
+                if self.annotated == frozenset(released_videos()):
+                    self._promised = self.annotated
+                    return Choices(sorted(self.annotated, key=natural_key))
+        return self.videos
 
     @property
     def frameless(self) -> Choices[str]:
@@ -268,7 +310,7 @@ class Contents:
         faults: list[DataError] = []
         for plane in self.outwards:  # a video is here if any plane has it, though another plane cannot be listed
             try:
-                if name in self.folders(plane):
+                if self.has_folder(str(name), plane):
                     return self.has_frame(str(name)) or self._is_annotated(str(name))
             except DataError as fault:
                 faults.append(fault)
@@ -295,6 +337,7 @@ class Contents:
 
     def listing(self, video: str, plane: Plane) -> Listing:
         """Return the frames of a video in a plane."""
+        self._forget_renewed()
         key = (video, self.plane(plane))
         if key not in self._listings:
             folder = f"{key[1].folder}/{video}"

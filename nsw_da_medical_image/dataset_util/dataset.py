@@ -104,7 +104,9 @@ class Video:
     @property
     def planes(self) -> Choices[FocalPlane]:
         """The focal planes in which this copy has a folder of the video."""
-        return Choices(plane for plane in self.dataset.planes if self.name in self.dataset.contents.folders(plane))
+        contents = self.dataset.contents
+        contents.source.begin(plane.folder for plane in contents.outwards)
+        return Choices(plane for plane in contents.planes if contents.has_folder(self.name, plane))
 
     def runs(self, plane: Plane = "F0") -> np.ndarray:
         """Return the RUN numbers in `plane`, ascending (read-only int32); empty if the plane lacks the video."""
@@ -327,10 +329,10 @@ class EmbryoDataset(Mapping[str, Video]):
         return (name.name if isinstance(name, Video) else name) in self.contents
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.videos)
+        return iter(self.contents.videos)
 
     def __len__(self) -> int:
-        return len(self.videos)
+        return len(self.contents.videos)
 
     @property
     def path(self) -> str:
@@ -364,8 +366,8 @@ class EmbryoDataset(Mapping[str, Video]):
 
     @property
     def videos(self) -> Choices[str]:
-        """Names of the videos, in natural order."""
-        return self.contents.videos
+        """Names of the videos, in natural order. In archives of the release they are known before the archives are indexed."""
+        return self.contents.early_videos
 
     @property
     def grades(self) -> dict[str, Grades]:
@@ -386,7 +388,7 @@ class EmbryoDataset(Mapping[str, Video]):
         if self.contents.annotations is not None:
             how += f", labels of {plural(len(self.contents.replaced), 'video')} from {self.contents.annotations}"
         return printable(
-            f"<EmbryoDataset {self.path}: {plural(len(self), 'video')}, {plural(len(self.planes), 'plane')}{how}>"
+            f"<EmbryoDataset {self.path}: {plural(len(self.videos), 'video')}, {plural(len(self.planes), 'plane')}{how}>"
         )
 
     def _repr_html_(self) -> str:
@@ -444,7 +446,9 @@ class EmbryoDataset(Mapping[str, Video]):
 def _dataset_card(dataset: EmbryoDataset) -> Markup:
     """Return what a notebook shows of a data set: a table of facts."""
     facts: dict[str, Any] = {
-        "videos": lambda: f"{len(dataset)}: {', '.join(dataset.videos[:6])}{', ...' if len(dataset) > 6 else ''}",
+        "videos": lambda: (
+            f"{len(dataset)}: {', '.join(dataset.contents.videos[:6])}{', ...' if len(dataset) > 6 else ''}"
+        ),
         "planes": ", ".join(dataset.planes) or "none",
         "missing": ", ".join(dataset.missing) or "nothing",
     }
@@ -503,7 +507,7 @@ def _summarise(dataset: EmbryoDataset) -> dict[str, Any]:
     contents, middle = dataset.contents, dataset.contents.middle
     faults: list[str] = []
     frames, hours = {str(plane): 0 for plane in dataset.planes}, []
-    for name in progress(dataset.videos, desc="counting", unit="video"):
+    for name in progress(dataset.contents.videos, desc="counting", unit="video"):
         for plane in dataset.planes:
             frames[plane] += len(_trying(faults, [], dataset[name].runs, plane))
         hours += [row.hours for row in _trying(faults, [], contents.time_rows, name)]

@@ -253,7 +253,7 @@ def _chosen(args: argparse.Namespace) -> Frames:
     refuse_existing(args.out)
     dataset = EmbryoDataset(args.folder, annotations=args.annotations)
     refuse_inside(args.out, args.folder)
-    if dataset.planes and not any(map(dataset.contents.has_frame, dataset.videos)):
+    if dataset.planes and not any(map(dataset.contents.has_frame, dataset.contents.videos)):
         raise DataError(f"{dataset.path}: {why_no_frame(dataset.contents)}")
     exclude = None if args.exclude is None else expanded(args.exclude)
     frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, exclude, hours=args.hours)

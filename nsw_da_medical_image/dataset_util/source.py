@@ -30,8 +30,8 @@ from nsw_da_medical_image.common.files import (
     read_file,
 )
 from ..common.text import DataError, one_line
-from .archives import Archive
-from .seek import indices
+from .archives import Archive, GrowingArchive
+from .seek import can_walk_in_background, indices, load_index
 from .tar import describe_surplus, why_unfit
 from .util import ARCHIVES, GRADES
 
@@ -67,6 +67,9 @@ class Source(Protocol):
     def files(self, folder: str) -> list[str]:
         """Return the names of the files directly below `folder`, in any order; [] if `folder` is absent."""
 
+    def has(self, folder: str) -> bool:
+        """Return whether a folder exists; links that lead nowhere do not."""
+
     def holds(self, folder: str, is_wanted: Callable[[str], bool]) -> bool:
         """Return whether a file directly below `folder` has a name for which `is_wanted` is true; stop at the first."""
 
@@ -94,8 +97,17 @@ class Source(Protocol):
     def stamp(self, folder: str) -> str:
         """Return a short text that changes when a file directly below `folder` is added, removed or written; '' if such changes cannot be recognised."""
 
+    def begin(self, entries: Iterable[str]) -> None:
+        """Begin to prepare `entries` in the background. What is ready can be used at once; other methods wait for what they need."""
+
+    def is_ready(self, entries: Iterable[str]) -> bool:
+        """Return whether nothing of `entries` has to be waited for longer than a moment."""
+
     def prepare(self, entries: Iterable[str]) -> None:
-        """Prepare the first use of each of `entries`, in parallel."""
+        """Prepare the first use of each of `entries` completely, in parallel."""
+
+    def renewals(self) -> int:
+        """Return how many folders have got more files after they were listed, as happens while an odd archive is indexed."""
 
     def faults(self) -> dict[str, str]:
         """Return the problems of entries as {entry: sentence}, for the entries that were used."""
@@ -215,8 +227,20 @@ class FolderSource:
             files.append(name)
         return sha256("\n".join(sorted(files)).encode()).hexdigest()[:32]
 
+    def has(self, folder: str) -> bool:
+        return os.path.isdir(os.path.join(self.root, folder))
+
+    def begin(self, entries: Iterable[str]) -> None:
+        pass
+
+    def is_ready(self, entries: Iterable[str]) -> bool:
+        return True
+
     def prepare(self, entries: Iterable[str]) -> None:
         pass
+
+    def renewals(self) -> int:
+        return 0
 
     def faults(self) -> dict[str, str]:
         return {}
@@ -231,6 +255,9 @@ class FolderSource:
             raise DataError(f"the folder {folder or self.root} cannot be listed ({fault.strerror})") from fault
 
 # %% ../../nbs/dataset_util/08_source.ipynb #c846f42d
+_MOMENT = 100_000_000  # bytes of archives, which are indexed in about a second
+
+
 class ArchivesSource:
     """Read the ten archives, or some of them, without extracting them. Threads and forked processes may share it."""
 
@@ -238,7 +265,8 @@ class ArchivesSource:
         self.root = os.path.abspath(expanded(root))
         self.tolerant = tolerant
         self._paths = {entry: place for name, entry in ARCHIVES.items() if (place := Path(self.root, name)).exists()}
-        self._opened: dict[str, Archive] = {}
+        self._opened: dict[str, Archive | GrowingArchive] = {}
+        self._renewals = 0
         self._locks: dict[int, threading.Lock] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -281,7 +309,9 @@ class ArchivesSource:
         return self.files(folder), self.folders(folder), self.links(folder)
 
     def tails(self, folder: str, names: Collection[str] | None = None) -> dict[str, FileEnd]:
-        if not (archive := self._archive(folder) if self.files(folder) else None):
+        self.prepare([folder.partition("/")[0]])
+        archive = self._archive(folder) if self.files(folder) else None
+        if not isinstance(archive, Archive):
             return {}
         found = zip(archive.tails(folder).items(), archive.crcs(folder), strict=True)
         return {name: FileEnd(*end, 0 if end[-1] else end[0] << 32 | crc).bounded() for (name, end), crc in found}
@@ -293,38 +323,107 @@ class ArchivesSource:
         return False
 
     def stamp(self, folder: str) -> str:
+        self.prepare([folder.partition("/")[0]])
         archive = self._archive(folder)
         doubtful = archive is not None and self.tolerant and "doubtful" in archive.note  # then more can be read
         told = f"{archive.note['identity']} {folder} {doubtful}" if archive and self.files(folder) else ""
         return sha256(told.encode()).hexdigest()[:32]
 
-    def prepare(self, entries: Iterable[str]) -> None:
+    def has(self, folder: str) -> bool:
+        archive = self._archive(folder)
+        return archive is not None and archive.has(folder)
+
+    def begin(self, entries: Iterable[str]) -> None:
         with self._lock:
-            new = [entry for entry in entries if entry in self._paths.keys() - {GRADES} - self._opened.keys()]
+            for entry in self._closed(entries):
+                path = self._paths[entry]
+                if index := load_index(path):
+                    self._open(entry, Archive(path, index, self.tolerant))
+                elif can_walk_in_background():
+                    self._opened[entry] = GrowingArchive(path, self.tolerant)
+                else:
+                    self._open(entry, Archive(path, indices([path])[0], self.tolerant))
+
+    def is_ready(self, entries: Iterable[str]) -> bool:
+        wanted = [entry for entry in entries if entry in self._paths and entry != GRADES]
+        with self._lock:
+            for entry in self._closed(wanted):
+                if index := load_index(self._paths[entry], quiet=True):
+                    self._open(entry, Archive(self._paths[entry], index, self.tolerant))
+        rest = [self._paths[entry] for entry in wanted if not isinstance(self._current(entry), Archive)]
+        return sum(path.stat().st_size for path in rest) < _MOMENT
+
+    def prepare(self, entries: Iterable[str]) -> None:
+        entries = [entry for entry in entries if entry in self._paths and entry != GRADES]
+        with self._lock:
+            new = self._closed(entries)
             paths = [self._paths[entry] for entry in new]
             for entry, path, index in zip(new, paths, indices(paths), strict=True):
-                self._opened[entry] = archive = Archive(path, index, self.tolerant)
-                # a refused archive raises an error with this text at every access
-                if (fault := archive.note.get("fault")) and not archive.note.get("refused"):
-                    warnings.warn(one_line(f"{fault} (in {self.root})"), stacklevel=2)
+                self._open(entry, Archive(path, index, self.tolerant))
+        for entry in entries:
+            self._current(entry, wait=True)
+
+    def renewals(self) -> int:
+        growing = [archive for archive in self._opened.values() if isinstance(archive, GrowingArchive)]
+        return self._renewals + sum(len(archive.renewed) for archive in growing)
 
     def faults(self) -> dict[str, str]:
-        return {entry: str(archive.note["fault"]) for entry, archive in self._opened.items() if "fault" in archive.note}
+        current = {entry: self._current(entry) for entry in list(self._opened)}
+        return {
+            entry: str(archive.note["fault"])
+            for entry, archive in current.items()
+            if archive and "fault" in archive.note
+        }
 
     @property
     def _lock(self) -> threading.Lock:
         # One lock per process, since a lock held by another thread at a fork would never be released in the child.
         return self._locks.setdefault(os.getpid(), threading.Lock())
 
-    def _archive(self, path: str) -> Archive | None:
+    def _archive(self, path: str) -> Archive | GrowingArchive | None:
         """Return the archive of `path`, or None if it does not exist. Raises `DataError` if it may not be read."""
         entry = path.partition("/")[0]
         if entry == GRADES or entry not in self._paths:
             return None
         if entry not in self._opened:
-            self.prepare([entry])
-        if (archive := self._opened[entry]).note.get("refused"):
+            self.begin([entry])
+        archive = self._current(entry)
+        if archive is not None and archive.note.get("refused"):
             raise DataError(archive.note["fault"])
+        return archive
+
+    def _closed(self, entries: Iterable[str]) -> list[str]:
+        """Return those of `entries` that are archives and have not been opened."""
+        return [entry for entry in entries if entry in self._paths.keys() - {GRADES} - self._opened.keys()]
+
+    def _open(self, entry: str, archive: Archive) -> None:
+        """Keep an archive that is indexed completely, with a warning if it is damaged."""
+        self._opened[entry] = archive
+        # a refused archive raises an error with this text at every access
+        if (fault := archive.note.get("fault")) and not archive.note.get("refused"):
+            warnings.warn(one_line(f"{fault} (in {self.root})"), stacklevel=3)
+
+    def _current(self, entry: str, wait: bool = False) -> Archive | GrowingArchive | None:
+        """Return the archive that was opened for an entry: the whole one if it is indexed, or with `wait` as soon as it is."""
+        growing = self._opened.get(entry)
+        if not isinstance(growing, GrowingArchive):
+            return growing
+        try:
+            archive = growing.finished(wait)
+        except BaseException:
+            self._opened.pop(entry, None)  # the next use tries again
+            raise
+        if archive is None:
+            return growing
+        with self._lock:
+            if self._opened.get(entry) is growing:
+                self._renewals += len(growing.renewed)
+                self._open(entry, archive)
+                for folder in sorted(growing.renewed):
+                    told = (
+                        f"{archive.path}: more files of {folder} came later in the archive than others; list it again"
+                    )
+                    warnings.warn(one_line(told), stacklevel=3)
         return archive
 
 # %% ../../nbs/dataset_util/08_source.ipynb #3a6a7909

@@ -108,9 +108,9 @@ def phase_counts(dataset: EmbryoDataset, exclude: Exclude = None) -> pd.DataFram
     Each video is counted in the plane nearest to the middle in which it has frames.
     """
     require_dataset(dataset, 'make_split(EmbryoDataset("data/extracted"))')
-    listed = exclusion_list(exclude, dataset.videos)
+    listed = exclusion_list(exclude, dataset.contents.videos)
     table = dataset.table(planes=dataset.contents.middle if dataset.planes else [], exclude=listed)
-    names = [name for name in dataset.videos if name not in whole_videos(listed)]
+    names = [name for name in dataset.contents.videos if name not in whole_videos(listed)]
     counts = _counted(table, names)
     for plane in sorted(dataset.planes, key=lambda plane: abs(plane.micrometres))[1:]:
         empty = counts.index[counts.sum(axis=1) == 0]
@@ -244,7 +244,8 @@ class Split(dict[str, list[str]]):
         self.made = dict(made or {})
 
     def __repr__(self) -> str:
-        return f"<Split: {', '.join(f'{name} {len(videos):,}' for name, videos in self.items())} videos>"
+        parts = ", ".join(f"{name} {len(videos):,}" for name, videos in self.items())
+        return f"<Split of {plural(sum(map(len, self.values())), 'video')}: {parts}>"
 
 # %% ../../nbs/dataset_util/17_split.ipynb #ea5459bb
 def phase_shares(split: Mapping[str, Iterable[str]], counts: pd.DataFrame) -> pd.DataFrame:
@@ -318,7 +319,7 @@ def make_split(
     empty = list(counts.index[counts.sum(axis=1) == 0]) if dataset.planes else []
     counts = counts.drop(index=empty)
     if dataset.planes and not len(counts):
-        none = not any(map(dataset.contents.has_frame, dataset.videos))
+        none = not any(map(dataset.contents.has_frame, dataset.contents.videos))
         raise DataError(f"{dataset.path}: {why_no_frame(dataset.contents) if none else 'no frame is left to split'}")
     known = patients(dataset, counts.index)
     strange = [name for name in known if not names_patient(name)]
@@ -345,7 +346,7 @@ def make_split(
         warnings.warn(one_line(told), stacklevel=2)
         split.made["rule"] += f"; {by} stand for the code if a name has none"
     split.made["plane"] = str(middle) if (middle := dataset.contents.middle) else None
-    split.made["excluded"] = len(exclusion_list(exclude, dataset.videos))
+    split.made["excluded"] = len(exclusion_list(exclude, dataset.contents.videos))
     return split
 
 # %% ../../nbs/dataset_util/17_split.ipynb #0701e7a7

@@ -170,7 +170,7 @@ def _siblings(video: Video) -> list[tuple[str, pd.Series]]:
         return ()
 
     found = []
-    for name in video.dataset.videos:
+    for name in video.dataset.contents.videos:
         with suppress(DataError, OSError, ValueError):
             if name != video.name and video.dataset[name].code == video.code and slide(name) == slide(video.name):
                 hours = video.dataset[name].hours
@@ -319,7 +319,7 @@ def judge_clock(
 def other_onsets(video: Video) -> np.ndarray | None:
     """Return the onset RUNs of the copy's annotations of other patients, float (n, 8); None if there are fewer than 100."""
     found = []
-    for name in video.dataset.videos:
+    for name in video.dataset.contents.videos:
         with suppress(DataError, OSError):
             other = video.dataset[name]
             if other.code != video.code and not np.isnan(onsets := onsets_of(other.phases)).all():
@@ -440,7 +440,7 @@ def repair_clocks(dataset: EmbryoDataset, to: str | os.PathLike | None = None, v
     if to is not None:
         refuse_inside(to, contents.root)
         refuse_existing(expanded(to))
-    asked = dataset.videos if videos is None else one_or_several(videos)
+    asked = dataset.contents.videos if videos is None else one_or_several(videos)
     names = [contents.named(getattr(name, "name", name)) for name in asked]
     rows, repaired = [], {}
     for name in progress(names, total=len(names), desc="judging", unit="video"):

@@ -211,7 +211,8 @@ def run_experiment(
 
     split = make_split(dataset, weights, seed, exclude)
     write_split(split, out / "split.json")
-    show(f"split: {', '.join(f'{part} {len(videos):,}' for part, videos in split.items())} videos")
+    parts = ", ".join(f"{part} {len(videos):,}" for part, videos in split.items())
+    show(f"split: {plural(sum(map(len, split.values())), 'video')}, {parts}")
 
     middle = dataset.contents.middle
     if middle is None:

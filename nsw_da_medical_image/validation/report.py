@@ -204,7 +204,7 @@ class Report:
         self.dataset = dataset
         self.made: dict[str, Any] = dict(made or {})
         self.checks = tuple(checks)
-        known = dataset.videos if dataset is not None else {each.video for each in self.found} - {""}
+        known = dataset.contents.videos if dataset is not None else {each.video for each in self.found} - {""}
         self.videos = tuple(sorted(known, key=natural_key) if videos is None else videos)
         pairs = not_run.values.tolist() if isinstance(not_run, pd.DataFrame) else not_run
         self.not_run = pd.DataFrame(list(pairs), columns=["check", "why"], dtype=str)

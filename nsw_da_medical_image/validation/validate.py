@@ -255,7 +255,7 @@ def _validate(args: argparse.Namespace, checks: tuple[str, ...], files: dict[str
         hidden = {kind: stack.enter_context(new_file(path)) for kind, path in files.items()}
         dataset, videos = EmbryoDataset(args.folder, annotations=args.annotations), 0
         with suppress(DataError, OSError):  # that they cannot be listed is a finding later
-            videos = len(dataset.videos) if args.pixels else 0
+            videos = len(dataset.contents.videos) if args.pixels else 0
         pool = stack.enter_context(_processes(videos, args.workers or cores()))
         report = validate(dataset, checks, args.pixels, pool, args.workers)
         for kind, path in hidden.items():

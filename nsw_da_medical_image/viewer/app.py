@@ -54,7 +54,7 @@ def read_findings(path: str | os.PathLike) -> pd.DataFrame:
     except (ValueError, TypeError, LookupError, csv.Error, RecursionError) as error:
         raise DataError(f"{os.fspath(path)} is not a report of validate as JSON or CSV ({one_line(error)})") from error
 
-# %% ../../nbs/viewer/06_app.ipynb #9596be5c
+# %% ../../nbs/viewer/06_app.ipynb #8ad58d5a
 VARIABLE = "NSW_EXPLORE"  # the arguments of the page
 
 
@@ -65,9 +65,11 @@ def app_explorer() -> Explorer:
     except KeyError:
         raise DataError("start this page with: python explore.py data/extracted") from None
     report = None if asked["report"] is None else read_findings(asked["report"])
-    return explore(EmbryoDataset(asked["folder"]), report, asked["annotations"], videos=asked["videos"])
+    explorer = explore(EmbryoDataset(asked["folder"]), report, asked["annotations"], videos=asked["videos"])
+    explorer.fallback = False  # this page always has a kernel
+    return explorer
 
-# %% ../../nbs/viewer/06_app.ipynb #87a77914
+# %% ../../nbs/viewer/06_app.ipynb #6baf820c
 #: What a page may load: itself, and what the explorer made; nothing of another machine.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:; frame-ancestors 'none'"
 START = 60.0  # seconds to wait for the server
@@ -107,16 +109,17 @@ def free_port() -> int:
 
 def _end(server: subprocess.Popen[bytes]) -> None:
     """End the server and what it started: politely, then by force."""
-    for how, seconds in (signal.SIGTERM, 10), (signal.SIGKILL, 5):
-        if server.poll() is not None:
-            break
-        with suppress(ProcessLookupError):
-            if how == signal.SIGTERM:
-                server.terminate()  # it then ends what it started
-            else:
-                os.killpg(server.pid, how)  # it is the leader of a group of its own
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(seconds)
+    if server.poll() is not None:
+        return
+    server.terminate()  # it then ends what it started
+    try:
+        server.wait(10)
+    except subprocess.TimeoutExpired:
+        if hasattr(os, "killpg"):
+            os.killpg(server.pid, signal.SIGKILL)  # it is the leader of a group of its own
+        else:
+            server.kill()
+        server.wait(5)
 
 
 @contextmanager
@@ -169,7 +172,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m nsw_da_medical_im
     parser.add_data_set()
     report = "show the findings of this file, which validate wrote as JSON or CSV"
     parser.add_argument("--report", metavar="FILE", help=report)
-    notes = "save your bookmarks and comments in this folder, outside of the data (default: download only)"
+    notes = "save the phases that you mark, your bookmarks and comments in this folder, outside of the data (default: only bookmarks, to download)"
     parser.add_argument("--annotations", metavar="DIR", help=notes)
     parser.add_argument(
         "--videos", action=Several, spaces=True, metavar="VIDEO", help="show only these videos (default: all)"

@@ -6,7 +6,7 @@
 __all__ = ['INTERVALS', 'MOST_FINDINGS', 'SIDE', 'MOST_COMMENT', 'CHUNK', 'FIRST', 'morphokinetics', 'findings_by_video',
            'describe_row', 'Thumbnails', 'Bookmarks', 'VideoList', 'Explorer', 'still_table', 'explore']
 
-# %% ../../nbs/viewer/05_explorer.ipynb #bdf29752
+# %% ../../nbs/viewer/05_explorer.ipynb #c2b98429
 import csv
 import io
 import json
@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
-from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ import ipywidgets  # type: ignore[import-untyped]
 import numpy as np
 import pandas as pd
 import traitlets
+from IPython import get_ipython
+from IPython.display import publish_display_data
 from PIL import Image
 
 from ..common.cache import load, save
@@ -336,7 +337,7 @@ class VideoList(anywidget.AnyWidget):
             self._delivery.stop()
         super().close()
 
-# %% ../../nbs/viewer/05_explorer.ipynb #3f6173b1
+# %% ../../nbs/viewer/05_explorer.ipynb #2dabb4f5
 class Explorer(ipywidgets.Box):
     """Browse the videos of a data set, with the player beside the list. Get it from `explore(ds)`.
 
@@ -345,6 +346,7 @@ class Explorer(ipywidgets.Box):
     of the chosen video, or None.
     """
 
+    fallback = True  # whether to show a table to readers without a kernel, such as those of a saved notebook
     value = traitlets.Unicode("", help="Name of the chosen video, or ''.")
     together = traitlets.Bool(False, help="Whether to show the siblings of the chosen video side by side.")
     filters = traitlets.Dict(help="What the list shows: text, code, reached, te, icm, finding, marked, sort, down.")
@@ -398,7 +400,7 @@ class Explorer(ipywidgets.Box):
             options = {name: getattr(previous, name) for name in ("plane", "fps", "speed", "all_planes")}
         elif self.dataset.contents.middle:
             options = {"plane": self.dataset.contents.middle}
-        if self._notes.folder and len(videos) == 1 and "annotations" in signature(EmbryoPlayer.__init__).parameters:
+        if self._notes.folder and len(videos) == 1:  # one video is annotated at a time
             options["annotations"] = self._notes.folder
         return EmbryoPlayer(videos if len(videos) > 1 else videos[0], **options)
 
@@ -500,8 +502,15 @@ class Explorer(ipywidgets.Box):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         if not self._list._met:
             self._list.push()
-        data = super()._repr_mimebundle_(**kwargs) or {}
-        return {**data, "text/plain": repr(self), "text/html": still_table(self)}
+        data = {**(super()._repr_mimebundle_(**kwargs) or {}), "text/plain": repr(self)}
+        if not self.fallback:
+            return data
+        still = {"text/plain": repr(self), "text/html": still_table(self)}
+        if get_ipython() is None:
+            return {**data, **still}
+        # an output of its own: nbconvert shows an output with a widget as nothing if the page is opened offline
+        publish_display_data(still)
+        return data
 
 
 def still_table(explorer: Explorer, most: int = 8) -> Markup:
@@ -525,6 +534,7 @@ def still_table(explorer: Explorer, most: int = 8) -> Markup:
         "div",
         table(rows, head),
         f"and {plural(more, 'more video').replace('more videos', 'more')}" if more > 0 else None,
+        class_="ee-still",
     )
 
 
@@ -533,8 +543,8 @@ def explore(
 ) -> Explorer:
     """Return a widget to browse the videos of a data set: `explore(ds, report=validate(ds), annotations="my-annotations")`.
 
-    `report` adds the findings of the checks; it is a report, or its table of findings. Bookmarks and comments are saved in the folder `annotations`,
-    outside of the data set; without it, they can only be downloaded. `videos` restricts the list. Observe the result's `value`, the name of the chosen video, and `shown`, the
+    `report` adds the findings of the checks; it is a report, or its table of findings. The phases that you mark, bookmarks and comments are saved in the folder `annotations`,
+    outside of the data set; without it, phases cannot be marked, and bookmarks can only be downloaded. `videos` restricts the list. Observe the result's `value`, the name of the chosen video, and `shown`, the
     names that fit the filters.
     """
     return Explorer(ds, report, annotations, videos)

@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['captioned_frame', 'caption', 'to_png', 'first_run', 'to_strip', 'Shown', 'Plan', 'film_plan', 'film_pictures',
-           'to_mp4', 'to_gif', 'siblings']
+           'to_mp4', 'to_gif', 'siblings', 'main']
 
 # %% ../../nbs/viewer/01_export.ipynb #db74cc66
+import argparse
 import importlib
 import io
 import itertools
 import math
 import os
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -22,8 +24,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..common.files import expanded, new_file
-from ..common.text import DataError, printable
+from ..common.command import Parser, Several
+from ..common.files import expanded, new_file, refuse_existing, refuse_inside
+from ..common.text import DataError, printable, show
 from ..dataset_util.contents import Plane, Planes
 from ..dataset_util.dataset import EmbryoDataset, Video, require_video
 from ..dataset_util.util import FocalPlane, Phase, UnknownName, one_or_several, progress, run_number
@@ -442,3 +445,57 @@ def siblings(video: Video) -> list[Video]:
     """Return the videos of the data set with the same patient code as `video`, itself too, in natural order."""
     require_video(video, 'siblings(ds["NAME"])')
     return [each for each in video.dataset.values() if each.code == video.code]
+
+# %% ../../nbs/viewer/01_export.ipynb #559333fc
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 done, 1 if it cannot be done, or the file exists, 2 wrong usage."""
+    parser = Parser(
+        prog="python -m nsw_da_medical_image.viewer.export",
+        description="Write videos as a film (.mp4, .gif), or one video as a frame or a strip of frames (.png).",
+        epilog="Exit status: 0 done, 1 a video, plane or frame does not exist, or the file exists already, 2 wrong usage.",
+    )
+    parser.add_data_set()
+    parser.add_annotations()
+    parser.add_argument("video", action=Several, spaces=True, help="a video such as AA83-7; several share a film")
+    out = "the file to write, .mp4, .gif or .png, which must not exist; .mp4 needs the extra movies"
+    parser.add_argument("--out", required=True, metavar="FILE", help=out)
+    planes = "focal planes, or all (default: F0)"
+    parser.add_argument("--planes", action=Several, metavar="PLANE", default=["F0"], help=planes)
+    align = "what is simultaneous in a film: run, hours, or the onset of a phase such as t2 (default: run)"
+    parser.add_argument("--align", default="run", metavar="HOW", help=align)
+    speed = "hours that pass in a second of a film that is aligned by hours or a phase (default: 6)"
+    parser.add_argument("--hours-per-second", type=float, metavar="N", help=speed)
+    parser.add_argument(
+        "--fps", type=float, default=25, metavar="N", help="pictures per second of a film (default: 25)"
+    )
+    parser.add_number("--run", least=0, metavar="N", help="write this frame (.png)")
+    phases = "write the first frame of each of these phases (.png; default: of all)"
+    parser.add_argument("--phases", action=Several, metavar="PHASE", help=phases)
+    return parser.run(_export, argv, wrong=2)
+
+
+def _export(args: argparse.Namespace) -> None:
+    """Write the file that the options ask for."""
+    kind = Path(args.out).suffix.lower()
+    if kind not in (".mp4", ".gif", ".png"):
+        raise ValueError(f"the ending of {args.out} is not .mp4, .gif or .png")
+    refuse_inside(args.out, args.folder)
+    refuse_existing(args.out)
+    planes = None if [name.lower() for name in args.planes] == ["all"] else args.planes
+    dataset = EmbryoDataset(args.folder, planes=planes, annotations=args.annotations)
+    videos = [dataset[name] for name in args.video]
+    if kind != ".png":
+        write = to_mp4 if kind == ".mp4" else to_gif
+        options: dict[str, Any] = {"align": args.align, "hours_per_second": args.hours_per_second, "fps": args.fps}
+        write(videos, args.out, plane=dataset.planes, **options)
+    elif len(videos) > 1 or len(dataset.planes) > 1:
+        raise ValueError("a .png shows one video in one plane; name one of each")
+    elif args.run is not None:
+        to_png(videos[0], args.run, args.out, plane=dataset.planes[0], burn=_ALL)
+    else:
+        to_strip(videos[0], args.out, phases=args.phases, plane=dataset.planes[0])
+    show(f"{args.out}: {', '.join(args.video)}, {os.path.getsize(expanded(args.out)) / 1e6:.1f} MB")
+
+# %% ../../nbs/viewer/01_export.ipynb #c1f15d43
+if __name__ == "__main__" and "__file__" in globals():  # not in a notebook
+    sys.exit(main())

@@ -351,7 +351,7 @@ def phase_raster(
     require_dataset(dataset, 'phase_raster(ds, videos=["AA83-7", "AB028-6"])')
     if by not in ("run", "hours"):
         raise ValueError(f"by is {by!r}; choose 'run' or 'hours'")
-    names = [dataset[name].name for name in (dataset.videos if videos is None else one_or_several(videos))]
+    names = [dataset[name].name for name in (dataset.contents.videos if videos is None else one_or_several(videos))]
     middle = dataset.contents.middle if plane is None else dataset.contents.plane(plane)
     if not names or middle is None:
         raise ValueError(

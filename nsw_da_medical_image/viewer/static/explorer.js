@@ -131,6 +131,11 @@ export function listAction({ key, ctrlKey = false, altKey = false, metaKey = fal
   return { ArrowDown: ["move", 1], ArrowUp: ["move", -1], Home: ["move", -Infinity], End: ["move", Infinity], Enter: ["choose"], " ": ["choose"] }[key] ?? null;
 }
 
+/** Return "run 5" or "runs 3-5, 9"; "" for no run. */
+export function runsText(runs) {
+  return runs && `${/^[0-9]+$/.test(runs) ? "run" : "runs"} ${runs}`;
+}
+
 export function plural(count, noun) {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
@@ -389,7 +394,7 @@ export class View {
   makeFilters() {
     const { store } = this;
     this.search = makeElement("input", {
-      type: "search", class: "ee-search", "aria-label": "Filter videos", placeholder: "name, phase reached (tB), check, comment", autocomplete: "off", spellcheck: "false",
+      type: "search", class: "ee-search", "aria-label": "Filter videos", placeholder: "name, tB, check, comment", title: "Words of the name, the code, a check or a comment; the name of a phase that was reached, such as tB", autocomplete: "off", spellcheck: "false",
       oninput: () => store.setFilters({ text: this.search.value }),
       onkeydown: (event) => {
         if (event.key === "ArrowDown" || event.key === "Enter") {
@@ -413,15 +418,30 @@ export class View {
     this.clear = makeElement("button", { type: "button", class: "ee-button", text: "Show all", onclick: () => store.setFilters({ ...NO_FILTERS, sort: store.filters.sort, down: store.filters.down }) });
     return makeElement("div", { class: "ee-filters" },
       makeElement("div", { class: "ee-line" }, this.search, this.count),
-      makeElement("div", { class: "ee-line ee-choices" }, ...this.selects.map(({ node }) => node), this.marked),
-      makeElement("div", { class: "ee-line" }, this.sort, this.direction, makeElement("span", { class: "ee-space" }), this.clear));
+      makeElement("div", { class: "ee-line ee-choices" }, ...this.selects.map(({ node }) => node)),
+      makeElement("div", { class: "ee-line" }, this.sort, this.direction, this.marked, makeElement("span", { class: "ee-space" }), this.clear));
   }
   showFilters() {
     const { store } = this;
     const { filters, items, shown } = store;
     if (this.search.value !== filters.text) this.search.value = filters.text;
     update(this.count, "text", shown.length === items.length ? plural(items.length, "video") : `${shown.length} of ${plural(items.length, "video")}`);
-    const labels = { code: "all codes", reached: "any phase", te: "any TE", icm: "any ICM", finding: "any findings" };
+    clearTimeout(this.choicesTimer);
+    if (this.counted) this.choicesTimer = setTimeout(() => this.showChoices(), 100); // the rows come first
+    else this.showChoices();
+    update(this.marked, "aria-pressed", String(filters.marked));
+    if (this.sort.value !== filters.sort) this.sort.value = filters.sort;
+    update(this.direction, "text", filters.down ? "\u2193" : "\u2191");
+    update(this.direction, "aria-label", filters.down ? "Descending; change to ascending" : "Ascending; change to descending");
+    update(this.direction, "title", filters.down ? "descending" : "ascending");
+    const { sort, down, ...others } = filters;
+    this.clear.disabled = Object.values(others).every((value) => !value);
+  }
+  /** Update the menus: their values, and how many videos each would show. */
+  showChoices() {
+    const { items, filters } = this.store;
+    this.counted = true;
+    const labels = { code: "all codes", reached: "any phase", te: "any TE", icm: "any ICM", finding: "findings" };
     for (const { name, node } of this.selects) {
       const counts = countsOf(items, filters, name);
       const text = (value) => {
@@ -438,13 +458,6 @@ export class View {
       if (node.value !== filters[name]) node.value = filters[name];
       node.classList.toggle("ee-on", filters[name] !== "");
     }
-    update(this.marked, "aria-pressed", String(filters.marked));
-    if (this.sort.value !== filters.sort) this.sort.value = filters.sort;
-    update(this.direction, "text", filters.down ? "\u2193" : "\u2191");
-    update(this.direction, "aria-label", filters.down ? "Descending; change to ascending" : "Ascending; change to descending");
-    update(this.direction, "title", filters.down ? "descending" : "ascending");
-    const { sort, down, ...others } = filters;
-    this.clear.disabled = Object.values(others).every((value) => !value);
   }
   valuesOf(name) {
     const { items } = this.store;
@@ -488,6 +501,7 @@ export class View {
     this.showFilters();
     this.showAxis();
     this.spacer.style.height = `${this.store.shown.length * ROW}px`;
+    this.scroller.style.setProperty("--ee-rows", String(this.store.items.length)); // its height does not follow the filter
     update(this.scroller, "aria-rowcount", String(this.store.shown.length + 1));
     for (const line of this.pool.values()) line.drawn = null;
     this.active = Math.min(this.active, this.store.shown.length - 1);
@@ -593,7 +607,7 @@ export class View {
     for (const severity of Object.keys(SIGNS)) {
       const some = row.findings.filter(([, each]) => each === severity);
       if (!some.length) continue;
-      const title = some.slice(0, 8).map(([check, , plane, runs]) => [check, plane, runs && `runs ${runs}`].filter(Boolean).join(", ")).join("\n");
+      const title = some.slice(0, 8).map(([check, , plane, runs]) => [check, plane, runsText(runs)].filter(Boolean).join(", ")).join("\n");
       cell.append(makeElement("span", { class: `ee-badge ee-${severity}`, role: "img", "aria-label": plural(some.length, severity), title, text: `${SIGNS[severity]}\u2009${some.length}` }));
     }
   }
@@ -716,7 +730,7 @@ export class View {
     const heading = makeElement("h4", { text: row ? (row.count ? plural(row.count, "finding") : this.store.model.get("reported") ? "No findings" : "Not checked") : "" });
     const items = (row?.findings ?? []).map(([check, severity, plane, runs, message]) => makeElement("li", {},
       makeElement("span", { class: `ee-badge ee-${severity}`, role: "img", "aria-label": severity, text: SIGNS[severity] ?? "" }),
-      makeElement("span", {}, makeElement("strong", { text: check }), ` ${[plane, runs && `runs ${runs}`, message].filter(Boolean).join(" \u00b7 ")}`)));
+      makeElement("span", {}, makeElement("strong", { text: check }), ` ${[plane, runsText(runs), message].filter(Boolean).join(" \u00b7 ")}`)));
     if (row && row.count > row.findings.length) items.push(makeElement("li", { class: "ee-quiet", text: `and ${row.count - row.findings.length} more` }));
     return makeElement("div", { class: "ee-findings" }, heading, makeElement("ul", {}, ...items));
   }
@@ -776,6 +790,7 @@ export class View {
   }
   remove() {
     this.resizes.disconnect();
+    clearTimeout(this.choicesTimer);
     this.root?.removeEventListener("keydown", this.onKey);
     for (const line of this.pool.values()) this.forget(line);
     this.browser.remove();

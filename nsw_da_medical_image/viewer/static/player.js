@@ -480,6 +480,7 @@ export class Engine {
     this.line = [[0.3, 0.5], [0.7, 0.5]]; // the ends of the measuring line, from 0 to 1
     this.blinked = false;
     this.publisher = new Throttle(100, (run) => this.publishValue(run));
+    this.annotator = model.get("_track")?.video ? new Annotator(this) : null; // see annotate.js
     ENGINES.add(this);
     this.listenToModel();
     this.requestDelivery();
@@ -494,6 +495,7 @@ export class Engine {
       "change:playing": () => (this.playing ? this.startPlaying() : this.stopPlaying()),
       "change:plane": () => this.changePlanes(),
       "change:all_planes": () => this.changePlanes(),
+      "change:_track": () => this.annotator?.follow(),
       "change:align": () => this.changeAxis(),
       "change:mode": () => this.changePlanes(),
     };
@@ -986,7 +988,7 @@ export class Engine {
     const next = by > 0 ? starts.find(({ run }) => run > this.run) : starts.findLast(({ run }) => run < this.run);
     if (next) return this.seek(next.run);
     if (by < 0) return this.goToIndex(0);
-    this.tell(starts.length ? `${starts.at(-1).name} is the last phase with frames` : "no phase has frames");
+    this.showMessage(starts.length ? `${starts.at(-1).name} is the last phase with frames` : "no phase has frames");
   }
   /** Set the start (0) or the end (1) of the loop range to the run at the playhead. */
   markLoop(end) {
@@ -994,7 +996,7 @@ export class Engine {
     this.set({ bounds: end ? [Math.min(low, this.run), this.run] : [this.run, Math.max(high, this.run)], loop: true });
   }
   /** Show a short message in all views. */
-  tell(text) {
+  showMessage(text) {
     for (const view of this.views) view.showMessage(text);
   }
   changeZoom(zoom) {
@@ -1016,7 +1018,7 @@ export class Engine {
   saveFrame({ video, plane }) {
     const run = this.runAt(video, this.index);
     const bytes = this.bytes(video, plane, run);
-    if (!bytes) return this.tell(`run ${run} is not here yet`);
+    if (!bytes) return this.showMessage(`run ${run} is not here yet`);
     const link = makeElement("a", { href: URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" })), download: `${this.series.videos[video].name}_${plane}_RUN${run}.jpeg` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
@@ -1106,7 +1108,8 @@ export class View {
     this.root.embryo = { stats: () => engine.stats(), bytes: (...frame) => engine.bytes(...frame) };
     this.stage = makeElement("div", { class: "ep-panes" });
     this.root.classList.toggle("ep-many", this.several);
-    this.side = this.several ? null : this.makeSide();
+    this.annotation = engine.annotator ? new AnnotationView(this) : null;
+    this.side = this.annotation?.panel ?? (this.several ? null : this.makeSide());
     this.main = makeElement("div", { class: "ep-main" }, this.stage, ...(this.side ? [this.side] : []));
     this.message = makeElement("p", { class: "ep-message", role: "status" });
     this.timeline = this.makeTimeline();
@@ -1182,7 +1185,7 @@ export class View {
     const { videos } = engine.series;
     const { places } = engine;
     const [first, last] = [places[0], places.at(-1)];
-    const bands = videos.flatMap((video, v) => [this.makeBand(video, v), ...(video.activity ? [this.makeActivity(video, v)] : [])]);
+    const bands = videos.flatMap((video, v) => [...(this.annotation?.bands ?? [this.makeBand(video, v)]), ...(video.activity ? [this.makeActivity(video, v)] : [])]);
     this.playhead = makeElement("div", { class: "ep-playhead", "aria-hidden": "true" });
     this.heldBar = makeElement("canvas", { class: "ep-fill", width: Math.max(1, Math.min(2000, places.length)), height: "1", "aria-hidden": "true" });
     this.loop = makeElement("button", {
@@ -1284,7 +1287,7 @@ export class View {
   }
   seekOnBand(event) {
     const { places } = this.engine;
-    const box = this.playhead.parentElement.querySelector(".ep-track").getBoundingClientRect();
+    const box = this.playhead.parentElement.querySelector(".ep-band").getBoundingClientRect();
     const at = Math.max(0, Math.min(1, (event.clientX - box.left) / box.width));
     this.engine.seekPlace(places[0] + at * (places.at(-1) - places[0]));
   }
@@ -1312,7 +1315,7 @@ export class View {
     this.phaseText = makeElement("span", { class: "ep-phase-now" });
     this.live = makeElement("span", { class: "ep-unseen", role: "status" });
     this.goto = makeElement("input", {
-      type: "text", class: "ep-goto", placeholder: "run, 62.4 h or t8", "aria-label": "Go to run or hour", size: "18", title: "go to a run (231), an hour (62.4) or a phase (t8)",
+      type: "text", class: "ep-goto", placeholder: "run, hour, t8", "aria-label": "Go to run or hour", size: "18", title: "go to a run (231), an hour (62.4) or a phase (t8)",
       onkeydown: (event) => event.key === "Enter" && this.goTo(), onchange: () => this.goTo(), oninput: () => this.markGoto(""),
     });
     const phase = makeElement("span", { class: "ep-phase-box" }, this.phaseChip, this.phaseText);
@@ -1398,7 +1401,7 @@ export class View {
     updateAttribute(this.viewButton, "aria-expanded", String(!this.viewPanel.hidden));
   }
   makeHelp() {
-    const rows = KEYS.flatMap(([keys, what]) => [makeElement("dt", {}, ...keys.split(" ").map((key) => makeElement("kbd", { text: key }))), makeElement("dd", { text: what })]);
+    const rows = [...KEYS, ...(this.annotation ? ANNOTATION_KEYS : [])].flatMap(([keys, what]) => [makeElement("dt", {}, ...keys.split(" ").map((key) => makeElement("kbd", { text: key }))), makeElement("dd", { text: what })]);
     this.helpBox = makeElement("div", { class: "ep-help ep-panel", hidden: true, role: "region", "aria-label": "Keyboard shortcuts", tabindex: "0" }, makeElement("dl", {}, ...rows));
     return this.helpBox;
   }
@@ -1511,6 +1514,7 @@ export class View {
     this.visibilityObserver.observe(root);
   }
   handleKey(event) {
+    if (this.annotation?.handleKey(event)) return;
     const { target } = event;
     this.byPointer = false;
     const handle = target.closest(".ep-handle");
@@ -1691,7 +1695,12 @@ export class View {
     updateAttribute(this.stage, "data-panes", String(mode === "side" ? panes.length : 1));
     updateAttribute(this.root, "data-mode", mode);
     updateAttribute(this.root, "data-align", engine.align);
-    const title = ({ video, plane }) => (this.several ? (all ? `${engine.series.videos[video].name} ${plane}` : engine.series.videos[video].name) : plane);
+    const [leftmost] = engine.series.planes;
+    const title = ({ video, plane }) => {
+      const { name } = engine.series.videos[video];
+      if (!this.several) return plane;
+      return all ? (plane === leftmost ? `${name} ${plane}` : plane) : name; // in a row of planes, the first names the embryo
+    };
     this.panes.forEach((pane, i) => {
       const { video, plane } = panes[i];
       Object.assign(pane, { video, plane });
@@ -1888,6 +1897,7 @@ export class View {
   remove() {
     clearTimeout(this.announceTimer);
     clearTimeout(this.messageTimer);
+    this.annotation?.remove();
     this.visibilityObserver.disconnect();
     this.sizeObserver.disconnect();
     removeEventListener("resize", this.onResize);

@@ -1,0 +1,325 @@
+"""Reading archives while a thread indexes them: what the walk has passed is usable at once, and equal to what is read later."""
+
+import gc
+import gzip
+import io
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nsw_da_medical_image.common.text import DataError
+from nsw_da_medical_image.dataset_util import seek
+from nsw_da_medical_image.dataset_util.archives import Archive, GrowingArchive
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
+from nsw_da_medical_image.dataset_util.seek import build
+from nsw_da_medical_image.dataset_util.util import released_videos
+
+ROOT = Path(__file__).parent.parent
+PLANE = "embryo_dataset"
+PIECE = 4096  # bytes at a time, so that a walk can be stopped anywhere
+
+pytest.importorskip("rapidgzip")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def archives(shared: Any) -> Path:
+    return shared(frames=20, size=160).archives
+
+
+@pytest.fixture(scope="module")
+def extracted(shared: Any) -> Path:
+    return shared(frames=20, size=160).extracted
+
+
+class Gate:
+    """Let a walk go no further than byte `limit` of the inflated stream, and wait `pause` seconds before each piece."""
+
+    def __init__(self) -> None:
+        self.limit, self.pause = float("inf"), 0.0
+        self.moved = threading.Condition()
+
+    def move(self, limit: float) -> None:
+        with self.moved:
+            self.limit = limit
+            self.moved.notify_all()
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    gate, read = Gate(), seek._Watched.readinto
+
+    def readinto(self: Any, buffer: memoryview) -> int:
+        time.sleep(gate.pause)
+        with gate.moved:
+            gate.moved.wait_for(lambda: self._position < gate.limit or self._passed.closed, timeout=60)
+        return read(self, buffer[:PIECE])
+
+    monkeypatch.setattr(seek._Watched, "readinto", readinto)
+    yield gate
+    gate.move(float("inf"))
+
+
+def growing(ds: EmbryoDataset, entry: str = PLANE) -> GrowingArchive | Archive:
+    return ds.contents.source._opened[entry]  # type: ignore[attr-defined]
+
+
+def order_of(path: Path) -> list[tuple[str, int, int]]:
+    """Return the folders of an archive in its order, and where the content of each begins and ends in the inflated stream."""
+    index = build(path)
+    found = []
+    for i, folder in enumerate(filter(None, index.folders.tobytes().decode().split("\n"))):
+        rows = slice(int(index.firsts[i]), int(index.firsts[i + 1]))
+        if len(index.offsets[rows]):
+            end = int((index.offsets[rows] + index.sizes[rows]).max())
+            found.append((folder.rpartition("/")[2], int(index.offsets[rows].min()), end))
+    return sorted(found, key=lambda each: each[1])
+
+
+def test_a_video_is_ready_when_the_walk_has_passed_it(archives: Path, extracted: Path, gate: Gate) -> None:
+    (first, _, _), (_, second, _), *_, (last, _, _) = order_of(archives / f"{PLANE}.tar.gz")
+    gate.move(second + PIECE)
+    ds, reference = EmbryoDataset(archives), EmbryoDataset(extracted)
+    for run in ds[first].runs("F0"):
+        assert ds[first].jpeg(run) == reference[first].jpeg(run)
+    assert isinstance(growing(ds), GrowingArchive)
+    assert growing(ds).finished(wait=False) is None
+    found: list[bytes] = []
+    thread = threading.Thread(target=lambda: found.append(ds[last].jpeg(1)), daemon=True)
+    thread.start()
+    thread.join(0.3)
+    assert thread.is_alive()  # the last video is not there yet
+    gate.move(float("inf"))
+    thread.join(60)
+    assert found == [reference[last].jpeg(1)]
+    assert ds.videos == reference.videos
+    assert isinstance(growing(ds), Archive)
+
+
+def test_seek_points_are_found_on_the_way(archives: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With points that are close together, every file is read through each of them, also by several threads."""
+    monkeypatch.setattr(seek, "_APART", 100_000)
+    monkeypatch.setattr(seek, "_SPACING", 30_000)
+    path = archives / f"{PLANE}.tar.gz"
+    passed = seek.Passed(path)
+    index = build(path, passed=passed)
+    assert len(passed.points) > 1  # as many as there are blocks
+    rows = list(range(len(index.offsets)))
+    random.Random(0).shuffle(rows)
+    data: dict[int, bytes | None] = {}
+    threads = [
+        threading.Thread(target=lambda part=part: data.update((row, passed.read(row)) for row in part))
+        for part in (rows[::2], rows[1::2])
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(data) == sorted(rows)
+    assert None not in data.values()
+
+
+def damage(kind: str, data: bytes) -> bytes:
+    if kind == "cut off":
+        return data[: len(data) // 2]
+    if kind == "a changed byte":
+        return data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 16]) + data[len(data) // 2 + 1 :]
+    if kind == "a wrong checksum":
+        return data[:-8] + bytes([data[-8] ^ 1]) + data[-7:]
+    if kind == "a hostile member":
+        tar = io.BytesIO(gzip.decompress(data))
+        with tarfile.open(fileobj=tar, mode="a") as file:
+            link = tarfile.TarInfo(f"{PLANE}/A-1/link")
+            link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            file.addfile(link)
+        return gzip.compress(tar.getvalue())
+    return data
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", ["whole", "cut off", "a changed byte", "a wrong checksum", "a hostile member"])
+def test_answers_during_the_walk(
+    archives: Path, extracted: Path, tmp_path: Path, gate: Gate, kind: str, seed: int
+) -> None:
+    """What is read during the walk is what the archive contains; a problem further on is reported when the walk reaches it."""
+    path = tmp_path / f"{PLANE}.tar.gz"
+    path.write_bytes(damage(kind, (archives / path.name).read_bytes()))
+    later = Archive(path, build(path))
+    refused = bool(later.note.get("refused"))
+    draw = random.Random(seed)
+    gate.pause = 0.001
+    archive = GrowingArchive(path)
+    names = [str(each.relative_to(extracted)) for each in sorted((extracted / PLANE).rglob("*.jpeg"))]
+    for name in draw.sample(names, 60):
+        if draw.random() < 0.3:
+            time.sleep(draw.random() * 0.01)
+        folder = name.rpartition("/")[0]
+        early = archive.finished(wait=False) is None
+        for ask in draw.sample(["read", "files", "has"], 2):
+            what = name if ask == "read" else folder
+            outcome, expected = (attempt(partial(getattr(of, ask), what)) for of in (archive, later))
+            if outcome != expected:
+                assert early or refused  # at the end, the answers are the same
+                assert kind != "whole"
+                true = {"read": (extracted / name).read_bytes(), "has": True}
+                files = sorted(each.name for each in (extracted / folder).iterdir())
+                assert (sorted(outcome) if ask == "files" else outcome) == true.get(ask, files)
+    whole = archive.finished()
+    assert whole is not None
+    assert whole.note == later.note
+    for name in names:
+        assert attempt(lambda name=name: archive.read(name)) == attempt(lambda name=name: later.read(name))
+
+
+def attempt(ask: Any) -> Any:
+    """Return an answer, or the error instead of it."""
+    try:
+        return ask()
+    except (DataError, OSError) as error:
+        return type(error), str(error)
+
+
+def test_files_that_come_later_renew_the_listing(archives: Path, tmp_path: Path, gate: Gate) -> None:
+    shutil.copytree(archives, tmp_path / "archives")
+    path = tmp_path / "archives" / f"{PLANE}.tar.gz"
+    tar = io.BytesIO(gzip.decompress(path.read_bytes()))
+    (first, _, _), (_, second, _), *_ = order_of(path)
+    with tarfile.open(fileobj=tar) as file:
+        member = next(each for each in file.getmembers() if each.isfile() and f"/{first}/" in each.name)
+        data = file.extractfile(member).read()  # type: ignore[union-attr]
+    tar.seek(0)
+    with tarfile.open(fileobj=tar, mode="a") as file:
+        late = tarfile.TarInfo(f"{member.name.rpartition('_RUN')[0]}_RUN77.jpeg")
+        late.size = len(data)
+        file.addfile(late, io.BytesIO(data))
+    path.write_bytes(gzip.compress(tar.getvalue()))
+    gate.move(second + PIECE)
+    ds = EmbryoDataset(tmp_path / "archives", planes="F0")
+    assert 77 not in ds[first].runs()
+    gate.move(float("inf"))
+    with pytest.warns(UserWarning, match=f"more files of embryo_dataset/{first} came later in the archive"):
+        assert list(ds)
+    assert 77 in ds[first].runs()
+    assert ds[first].jpeg(77) == data
+
+
+def test_the_names_of_the_release_are_known_at_once(
+    archives: Path, tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The annotations archive is small; if it names the videos of the release, nobody waits for the images."""
+    monkeypatch.setattr("nsw_da_medical_image.dataset_util.source._MOMENT", 0)
+    shutil.copytree(archives, tmp_path / "archives")
+    path = tmp_path / "archives" / "embryo_dataset_annotations.tar.gz"
+    with tarfile.open(path, "w:gz") as file:
+        for name in released_videos():
+            text = b"tPB2,1,3\n"
+            member = tarfile.TarInfo(f"embryo_dataset_annotations/{name}_phases.csv")
+            member.size = len(text)
+            file.addfile(member, io.BytesIO(text))
+    ds = EmbryoDataset(tmp_path / "archives")
+    assert set(ds.videos) == set(released_videos())
+    assert PLANE not in ds.contents.source._opened  # type: ignore[attr-defined]
+    with pytest.warns(UserWarning, match="are not those of the release"):
+        assert not set(released_videos()) & set(ds)
+    assert ds.videos == tuple(ds)
+
+
+# --- ends -------------------------------------------------------------------------------------------------------------
+
+SLOW = f"""
+import os, sys, time
+from nsw_da_medical_image.dataset_util import seek
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
+read = seek._Watched.readinto
+def slowly(self, buffer):
+    time.sleep(0.005)
+    return read(self, buffer[:{PIECE}])
+seek._Watched.readinto = slowly
+ds = EmbryoDataset(sys.argv[1], planes="F0")
+first = sys.argv[2]
+assert ds[first].jpeg(1)[:2] == b"\\xff\\xd8"
+assert ds.contents.source._opened["embryo_dataset"].finished(wait=False) is None
+"""
+
+
+def start(code: str, archives: Path, *arguments: str) -> subprocess.Popen[str]:
+    first = order_of(archives / f"{PLANE}.tar.gz")[0][0]
+    command = [sys.executable, "-c", SLOW + code, str(archives), first, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def kept(cache: Path) -> list[str]:
+    return [path.name for path in (cache / "archives").glob(f"{PLANE}.tar*")]
+
+
+@pytest.mark.parametrize("end", ["", "raise SystemExit(0)", "del ds"])
+def test_the_interpreter_ends_in_the_middle_of_a_walk(archives: Path, cache: Path, end: str) -> None:
+    process = start(end, archives)
+    out, told = process.communicate(timeout=120)
+    assert (process.returncode, out, told) == (0, "", "")
+    assert kept(cache) == []
+    assert len(EmbryoDataset(archives, planes="F0")[order_of(archives / f"{PLANE}.tar.gz")[0][0]].runs()) == 20
+
+
+def test_a_kill_leaves_no_partial_index(archives: Path, extracted: Path, cache: Path) -> None:
+    process = start("print('there', flush=True); time.sleep(60)", archives)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "there\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert kept(cache) == []
+    ds, reference = EmbryoDataset(archives), EmbryoDataset(extracted)
+    assert ds.videos == reference.videos
+    assert all(ds[name].jpeg(2) == reference[name].jpeg(2) for name in ds.videos)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_fork_in_the_middle_of_a_walk(archives: Path) -> None:
+    code = """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of a fork beside a thread
+last = sys.argv[3]
+child = os.fork()
+if not child:
+    seek._Watched.readinto = read
+    os._exit(0 if ds[last].jpeg(1)[:2] == b"\\xff\\xd8" else 1)
+assert os.waitpid(child, 0)[1] == 0
+seek._Watched.readinto = read
+assert ds[last].jpeg(1)[:2] == b"\\xff\\xd8"
+"""
+    process = start(code, archives, order_of(archives / f"{PLANE}.tar.gz")[-1][0])
+    out, told = process.communicate(timeout=120)
+    assert (process.returncode, out, told) == (0, "", "")
+
+
+def test_a_walk_ends_with_its_data_set(archives: Path, gate: Gate, cache: Path) -> None:
+    (first, _, _), (_, second, _), *_ = order_of(archives / f"{PLANE}.tar.gz")
+    gate.move(second + PIECE)
+    ds = EmbryoDataset(archives, planes="F0")
+    assert ds[first].jpeg(1)
+    [thread] = [each for each in threading.enumerate() if each.name == f"index {PLANE}.tar.gz"]
+    del ds
+    gc.collect()
+    gate.move(float("inf"))
+    thread.join(60)
+    assert not thread.is_alive()
+    assert kept(cache) == []
