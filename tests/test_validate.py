@@ -111,6 +111,7 @@ PLANTED = {
 #: The same for those that look at pixels, which need larger pictures.
 PIXELS = {
     "flat-rows": Case("flat-rows", "error"),
+    "well-jump": Case("well-jump", "info"),
     "undecodable-jpeg": Case("undecodable-jpeg", "error", also=("truncated-jpeg",)),
     "frame-size": Case("frame-size", "warning"),
     "frame-mode": Case("frame-mode", "warning"),
@@ -267,6 +268,7 @@ def test_real_frames_have_nothing_above_info_but_for_the_known(real_data: Path) 
     found = grave(report)
     assert {check for check, video in found if video == "CF946-6"} == {"empty-well", "defocused-frames"}
     assert rows(report, "sampled-video") == [("info", "CF946-6", "", "")]
+    assert rows(report, "well-jump") == [("info", "AB028-6", "", "281")]
     assert {video for _, video in found} == {"CF946-6"}
     assert [row[3] for row in rows(report, "empty-well") + rows(report, "defocused-frames")] == ["331", "300"]
     [told] = report.findings.query("check == 'defocused-frames'")[

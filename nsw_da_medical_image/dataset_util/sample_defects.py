@@ -243,6 +243,20 @@ def _zeroed_block(video: SampleVideo) -> _Touched:
     return _retake(video, [video.at(0.6)], FocalPlane.F0, edit=_zero)
 
 
+def _move_dish(image: Image.Image) -> Image.Image:
+    """Return the picture moved to the left by a thirtieth of its width; the last column fills the gap."""
+    pixels, shift = np.asarray(image), image.width // 30
+    return Image.fromarray(np.pad(pixels[:, shift:], ((0, 0), (0, shift)), "edge"))
+
+
+@_quirk("well-jump")
+def _well_jump(video: SampleVideo) -> _Touched:
+    """the dish is moved by a thirtieth of the picture, and stays there; the run is the first of the new place"""
+    run = video.at(0.5)
+    _retake(video, range(run, video.runs + 1), edit=partial(_resave, change=_move_dish))
+    return None, [run]
+
+
 @_quirk("undecodable-jpeg")
 def _undecodable_jpeg(video: SampleVideo) -> _Touched:
     """one frame of plane F0 is noise, not a JPEG"""
