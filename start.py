@@ -40,17 +40,24 @@ def run(*command):
     end(subprocess.run([str(word) for word in command], cwd=ROOT).returncode)
 
 
-def run_both(first, second):
-    """Run two commands at the same time; print the output of the second when both have ended."""
-    show(*first)
-    show(*second)
-    with tempfile.TemporaryFile("w+") as output, ThreadPoolExecutor(1) as pool:
-        beside = pool.submit(subprocess.run, [str(word) for word in second], cwd=ROOT, stdout=output, stderr=output)
-        status = subprocess.run([str(word) for word in first], cwd=ROOT).returncode
-        status = beside.result().returncode or status
-        output.seek(0)
-        print(output.read(), flush=True)
-    end(status)
+def run_two_at_a_time(first, *others):
+    """Run commands, two at a time; print the output of all but the first when all have ended."""
+
+    def hidden(command):
+        with tempfile.TemporaryFile("w+") as output:
+            status = subprocess.run([str(word) for word in command], cwd=ROOT, stdout=output, stderr=output).returncode
+            output.seek(0)
+            return status, output.read()
+
+    for command in (first, *others):
+        show(*command)
+    with ThreadPoolExecutor(2) as pool:
+        live = pool.submit(subprocess.run, [str(word) for word in first], cwd=ROOT)
+        ended = list(pool.map(hidden, others))
+        statuses = [live.result().returncode, *(status for status, _ in ended)]
+    for _, output in ended:
+        print(output, end="", flush=True)
+    end(max(statuses, key=abs))
 
 
 def install(what):
@@ -89,9 +96,9 @@ def test():
     install(".[dev]")
     run(PYTHON, ".ci/check.py", "sync", "unadded", "clean", "private")
     run(SCRIPTS / "nbdev_test", "--flags", "slow")
-    # a browser is slow to start and to answer, so its tests need a core for part of the time only
     tests = PYTHON, "-m", "pytest", "-m"
-    run_both((*tests, "not browser"), (*tests, "browser"))
+    parts = "slow and not browser", "browser", "not slow and not browser"
+    run_two_at_a_time(*((*tests, part) for part in parts))
 
 
 if __name__ == "__main__":

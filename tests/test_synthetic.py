@@ -254,8 +254,8 @@ def test_other_commands_use_what_is_sound_and_say_so(data: Path, hostile: Path, 
 def test_a_name_is_no_formula(data: Path, tmp_path: Path) -> None:
     r"""Matplotlib takes text between dollar signs for TeX, and refuses an incomplete \frac."""
     write_batch(tmp_path / r"a$\frac$b", [jpeg(0)], "", "t2")
-    figure = compare_sheet(EmbryoDataset(data).frames(planes="F0", phases="t2"), SyntheticBatches(tmp_path).frames())
-    figure.savefig(buffer := io.BytesIO(), format="svg", metadata={"Date": None})
+    axes = compare_sheet(EmbryoDataset(data).frames(planes="F0", phases="t2"), SyntheticBatches(tmp_path).frames())
+    (figure := axes.figure).savefig(buffer := io.BytesIO(), format="svg", metadata={"Date": None})
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert any(r"a$\frac$b" in text for text in texts)
     assert buffer.getvalue()

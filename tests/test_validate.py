@@ -281,15 +281,15 @@ def test_real_frames_have_nothing_above_info_but_for_the_known(real_data: Path) 
 @pytest.mark.parametrize(
     ("check", "change", "found"),
     [
-        ("frozen-frames", None, 0),
-        ("defocused-frames", lambda image: image.filter(ImageFilter.GaussianBlur(4)), 10),
-        ("defocused-frames", lambda image: image.filter(ImageFilter.GaussianBlur(2)), 0),
-        ("dark-frames", lambda image: image.point(lambda grey: round(grey * 0.22)), 10),
-        ("dark-frames", lambda image: image.point(lambda grey: round(grey * 0.27)), 0),
+        ("frozen-frames", None, "141-149"),
+        ("defocused-frames", lambda image: image.filter(ImageFilter.GaussianBlur(4)), "140-149"),
+        ("defocused-frames", lambda image: image.filter(ImageFilter.GaussianBlur(2)), ""),
+        ("dark-frames", lambda image: image.point(lambda grey: round(grey * 0.22)), "140-149"),
+        ("dark-frames", lambda image: image.point(lambda grey: round(grey * 0.27)), ""),
     ],
 )
 def test_limits_on_real_frames_are_as_stated(
-    real_data: Path, tmp_path: Path, check: str, change: Callable[[Image.Image], Image.Image] | None, found: int
+    real_data: Path, tmp_path: Path, check: str, change: Callable[[Image.Image], Image.Image] | None, found: str
 ) -> None:
     """Ten frames in the middle are altered, or replaced by the first of them, saved again."""
     folder = tmp_path / "copy" / "embryo_dataset"
@@ -300,7 +300,7 @@ def test_limits_on_real_frames_are_as_stated(
         image = first if change is None else change(Image.open(path).convert("L"))
         image.save(path, quality=90 - 2 * (number % 2))
     report = validate(folder.parent, [check, "duplicate-frame"], pixels=True)
-    assert [row[3] for row in rows(report, check)] == ["140-149"] * (found > 0)
+    assert [row[3] for row in rows(report, check)] == [found] * bool(found)
 
 
 # --- defects planted by hand ---------------------------------------------------------------------

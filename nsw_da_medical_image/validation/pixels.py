@@ -91,17 +91,21 @@ def _flat(pictures: np.ndarray) -> np.ndarray:
     return eights.any(2)
 
 
+_BLANK = 12  # grey levels between the darkest and the lightest pixel of a picture that shows nothing
+
+
 def _flat_rows(pictures: np.ndarray) -> np.ndarray:
     """Return which rows of uint8 pictures (n, SIDE, SIDE) are flat, or repeat one block, in three quarters of their width.
 
-    Rows that are black, white or alone do not count, nor does a picture that is flat from top to bottom.
+    Rows that are black, white or alone do not count, nor does a picture that is flat from top to bottom, or blank but for noise.
     """
     flat = np.zeros(pictures.shape[:2], bool)
     some = _flat(pictures[:, ::2]).any(1)  # two rows in a row include one of these
     if some.any():
         rows = _flat(pictures[some])
         around = np.pad(rows, ((0, 0), (1, 1)))
-        flat[some] = rows & (around[:, :-2] | around[:, 2:]) & ~rows.all(1, keepdims=True)
+        shows = np.ptp(pictures[some], axis=(1, 2)) > _BLANK
+        flat[some] = rows & (around[:, :-2] | around[:, 2:]) & ~rows.all(1, keepdims=True) & shows[:, None]
     return flat
 
 
