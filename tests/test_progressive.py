@@ -163,7 +163,7 @@ def test_answers_during_the_walk(
     path = tmp_path / f"{PLANE}.tar.gz"
     path.write_bytes(damage(kind, (archives / path.name).read_bytes()))
     later = Archive(path, build(path))
-    refused = bool(later.note.get("refused"))
+    refusal = (DataError, later.note["fault"]) if later.note.get("refused") else None
     draw = random.Random(seed)
     gate.pause = 0.001
     archive = GrowingArchive(path)
@@ -175,9 +175,9 @@ def test_answers_during_the_walk(
         early = archive.finished(wait=False) is None
         for ask in draw.sample(["read", "files", "has"], 2):
             what = name if ask == "read" else folder
-            outcome, expected = (attempt(partial(getattr(of, ask), what)) for of in (archive, later))
-            if outcome != expected:
-                assert early or refused  # at the end, the answers are the same
+            outcome = attempt(partial(getattr(archive, ask), what))
+            if outcome != (at_end := refusal or attempt(partial(getattr(later, ask), what))):
+                assert early, at_end  # at the end, the answers are the same
                 assert kind != "whole"
                 true = {"read": (extracted / name).read_bytes(), "has": True}
                 files = sorted(each.name for each in (extracted / folder).iterdir())
@@ -186,7 +186,7 @@ def test_answers_during_the_walk(
     assert whole is not None
     assert whole.note == later.note
     for name in names:
-        assert attempt(lambda name=name: archive.read(name)) == attempt(lambda name=name: later.read(name))
+        assert attempt(partial(archive.read, name)) == (refusal or attempt(partial(later.read, name)))
 
 
 def attempt(ask: Any) -> Any:
@@ -219,6 +219,44 @@ def test_files_that_come_later_renew_the_listing(archives: Path, tmp_path: Path,
         assert list(ds)
     assert 77 in ds[first].runs()
     assert ds[first].jpeg(77) == data
+
+
+def repacked(archives: Path, folder: Path, change: Any) -> Path:
+    """Copy archives, with the members of one in the order, and with the additions, that `change` makes of them."""
+    shutil.copytree(archives, folder)
+    path = folder / f"{PLANE}.tar.gz"
+    with tarfile.open(path) as tar:
+        members = [(each, tar.extractfile(each).read() if each.isfile() else b"") for each in tar]  # type: ignore[union-attr]
+    with tarfile.open(path, "w:gz") as tar:
+        for each, data in change(members):
+            tar.addfile(each, io.BytesIO(data))
+    return folder
+
+
+def test_folders_that_come_before_all_files_are_not_empty(
+    archives: Path, extracted: Path, tmp_path: Path, gate: Gate
+) -> None:
+    folder = repacked(
+        archives, tmp_path / "archives", lambda members: sorted(members, key=lambda each: each[0].isfile())
+    )
+    gate.pause = 0.002
+    last = order_of(folder / f"{PLANE}.tar.gz")[-1][0]
+    ds = EmbryoDataset(folder, planes="F0")
+    assert list(ds[last].runs()) == list(EmbryoDataset(extracted)[last].runs())
+
+
+@pytest.mark.parametrize("ask", ["has", "files", "read", "folders"])
+def test_who_waits_for_a_refused_archive_gets_its_error(archives: Path, tmp_path: Path, gate: Gate, ask: str) -> None:
+    def change(members: Any) -> Any:
+        link = tarfile.TarInfo(f"{PLANE}/A-1/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        return [*members, (link, b"")]
+
+    gate.pause = 0.002
+    source = EmbryoDataset(repacked(archives, tmp_path / "archives", change)).contents.source
+    for _ in range(2):
+        with pytest.raises(DataError, match="link"):
+            getattr(source, ask)(f"{PLANE}/absent" + "/x.jpeg" * (ask == "read"))
 
 
 def test_the_names_of_the_release_are_known_at_once(

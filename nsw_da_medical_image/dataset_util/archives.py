@@ -24,7 +24,7 @@ from isal import isal_zlib
 
 from ..common.files import READ_LIMIT, open_flags
 from ..common.text import DataError
-from .seek import Index, Passed, Points, build_and_keep, indices
+from .seek import Index, Passed, Points, build_and_keep, import_rapidgzip, indices
 from .tar import explain
 from .util import cores, progress
 
@@ -203,11 +203,16 @@ class GrowingArchive:
     def __init__(self, path: str | os.PathLike, tolerant: bool = False):
         self.path, self.tolerant = Path(path), tolerant
         self.note: dict[str, Any] = {}  # problems are known at the end of the walk
+        import_rapidgzip()  # in this thread: a fork during the import in another would block the child
         self._walk = _Walk(self.path, tolerant)
         self._listed = self._walk.passed.listed
         weakref.finalize(self, setattr, self._walk.passed, "closed", True)
+        try:
+            self._walk.thread.start()
+        except RuntimeError as fault:
+            told = f"too little memory or address space to index {self.path.name} (see ulimit -v); raise the limit"
+            raise DataError(told) from fault
         _walks.add(self._walk)
-        self._walk.thread.start()
 
     @property
     def position(self) -> float:
@@ -233,10 +238,15 @@ class GrowingArchive:
             raise walk.error
         return walk.archive
 
+    @property
+    def has_failed(self) -> bool:
+        """Return whether the walk has ended without an archive."""
+        return self._walk.ended.is_set() and self._walk.archive is None
+
     def has(self, folder: str) -> bool:
         """Return whether a folder exists."""
         self._wait(lambda: self._has_left(folder))
-        return self._has_left(folder) or self._archive().has(folder)
+        return True if not self._has_ended() and self._has_left(folder) else self._archive().has(folder)
 
     def folders(self, folder: str) -> list[str]:
         """Return the names of the folders directly below `folder`, at the end of the walk."""
@@ -261,15 +271,17 @@ class GrowingArchive:
     def _archive(self) -> Archive:
         archive = self.finished()
         assert archive is not None
+        if archive.note.get("refused"):
+            raise DataError(archive.note["fault"])
         return archive
 
     def _has_ended(self) -> bool:
         return self._walk.ended.is_set() or self._walk.process != os.getpid()
 
     def _has_left(self, folder: str) -> bool:
-        """Return whether the walk has been in a folder and is now outside it."""
-        here = self._listed.here
-        return folder in self._listed.files and here != folder and not here.startswith(f"{folder}/")
+        """Return whether the walk has found files in a folder and is now outside it."""
+        found, here = self._listed.files.get(folder), self._listed.here
+        return bool(found) and here != folder and not here.startswith(f"{folder}/")
 
     def _rows(self, folder: str) -> dict[str, int] | None:
         """Return {name: row} of a folder as soon as the walk has left it, or None if the walk has ended."""

@@ -241,8 +241,9 @@ class Contents:
         """Return whether a video has a frame in any plane; True also if its folder cannot be read."""
         self._forget_renewed()
         if video not in self._framed:
-            self._framed[video] = any(self._is_framed(plane, video) for plane in self.outwards)
-        return self._framed[video]
+            self._framed[video] = found = any(self._is_framed(plane, video) for plane in self.outwards)
+            return found
+        return self._framed.get(video, True)
 
     def _forget_renewed(self) -> None:
         """Forget what was listed if folders have got more files since, as happens while an odd archive is indexed."""
@@ -345,7 +346,8 @@ class Contents:
             if (last := self._last) is None or last[0] != names:  # the planes of a video nearly always agree
                 self._last = last = names, list_frames(names, folder)
             self._listings[key] = last[1]
-        return self._listings[key]
+            return last[1]
+        return self._listings.get(key) or self.listing(video, plane)  # another thread may have forgotten it
 
     def _parsed(self, path: str, there: bool, parse: Callable[[bytes], Parsed]) -> Parsed:
         """Return the parsed text file, or no rows if it is missing; but raise `DataError` if it may be missing because its archive is damaged."""

@@ -270,6 +270,7 @@ class ArchivesSource:
         self._locks: dict[int, threading.Lock] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
+        self.prepare(list(self._opened))  # so that other processes find each index in the cache
         return type(self), (self.root, self.tolerant)
 
     def entries(self) -> frozenset[str]:
@@ -364,7 +365,7 @@ class ArchivesSource:
             self._current(entry, wait=True)
 
     def renewals(self) -> int:
-        growing = [archive for archive in self._opened.values() if isinstance(archive, GrowingArchive)]
+        growing = [archive for archive in list(self._opened.values()) if isinstance(archive, GrowingArchive)]
         return self._renewals + sum(len(archive.renewed) for archive in growing)
 
     def faults(self) -> dict[str, str]:
@@ -385,10 +386,9 @@ class ArchivesSource:
         entry = path.partition("/")[0]
         if entry == GRADES or entry not in self._paths:
             return None
-        if entry not in self._opened:
+        while (archive := self._current(entry)) is None:
             self.begin([entry])
-        archive = self._current(entry)
-        if archive is not None and archive.note.get("refused"):
+        if archive.note.get("refused"):
             raise DataError(archive.note["fault"])
         return archive
 
@@ -411,7 +411,9 @@ class ArchivesSource:
         try:
             archive = growing.finished(wait)
         except BaseException:
-            self._opened.pop(entry, None)  # the next use tries again
+            with self._lock:
+                if growing.has_failed and self._opened.get(entry) is growing:
+                    del self._opened[entry]  # the next use tries again
             raise
         if archive is None:
             return growing
