@@ -8,13 +8,12 @@ __all__ = ['chosen_checks', 'VideoTask', 'VideoResult', 'check_video', 'validate
 # %% ../../nbs/validation/08_validate.ipynb #19bf35d4
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from multiprocessing import get_context
-from signal import SIG_IGN, SIGINT, signal
-from threading import current_thread, main_thread
+from multiprocessing import get_context, resource_tracker
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -219,14 +218,14 @@ def _processes(videos: int, workers: int) -> Iterator[Executor | None]:
     pool = ProcessPoolExecutor(workers, get_context("spawn"), begin_worker)
     try:
         with undisturbed():  # a process that is not given all of its first task prints a traceback
-            heard = current_thread() is main_thread()  # only there may the handler be set
-            before = (
-                signal(SIGINT, SIG_IGN) if heard else None
-            )  # which processes inherit: Ctrl-C is for the one that waits for them
+            if has_mask := hasattr(signal, "pthread_sigmask"):  # absent on Windows
+                resource_tracker.ensure_running()  # its start would unblock the signal
+                # Processes inherit what is blocked. Ctrl-C is for this process, which gets it when they have started.
+                before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
             for _ in range(workers):
                 pool.submit(abs, 0)  # each starts one
-            if heard:
-                signal(SIGINT, before)
+            if has_mask:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield pool
     except BaseException:
         for process in list((getattr(pool, "_processes", None) or {}).values()):  # a video may take half a minute
