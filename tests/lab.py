@@ -317,3 +317,31 @@ def screenshot(page: Any, name: str) -> Path | None:
 
 if __name__ == "__main__":
     sys.exit(guard(sys.argv[2:], float(sys.argv[1])))
+
+
+def kernel(page: Any, code: str) -> str:
+    """Return what `code` prints in the kernel of the notebook."""
+    return page.evaluate(
+        """async (code) => {
+          const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+          const future = kernel.requestExecute({code});
+          let text = '';
+          future.onIOPub = ({header, content}) => {
+            if (header.msg_type === 'stream') text += content.text;
+            if (header.msg_type === 'error') text += content.ename + ': ' + content.evalue;
+          };
+          await future.done;
+          return text.trim();
+        }""",
+        code,
+    )
+
+
+def told_in_kernel(page: Any, code: str, expected: str) -> None:
+    """Return when `code` prints `expected` in the kernel; a message from the browser needs a moment to arrive."""
+    for _ in range(600):
+        answer = kernel(page, code)
+        if answer == expected:
+            return
+        page.wait_for_timeout(100)
+    assert answer == expected

@@ -10,7 +10,7 @@ from typing import Any
 import nbformat
 import pytest
 from conftest import Shared
-from lab import page_errors, run_all, screenshot, wait_idle
+from lab import kernel, page_errors, run_all, screenshot, wait_idle
 from nbformat.v4 import new_code_cell, new_notebook
 
 from nsw_da_medical_image.dataset_util.annotate import Annotation
@@ -205,24 +205,6 @@ def test_marking_undoing_reloading_and_a_killed_kernel(
     assert record["reader"] == "Ann"
     assert len(record["changes"]) == 3 * end
     assert page_errors(page) == []
-
-
-def kernel(page: Any, code: str) -> str:
-    """Return what `code` prints in the kernel of the notebook."""
-    return page.evaluate(
-        """async (code) => {
-          const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-          const future = kernel.requestExecute({code});
-          let text = '';
-          future.onIOPub = ({header, content}) => {
-            if (header.msg_type === 'stream') text += content.text;
-            if (header.msg_type === 'error') text += content.ename + ': ' + content.evalue;
-          };
-          await future.done;
-          return text.trim();
-        }""",
-        code,
-    )
 
 
 def kill_kernel(page: Any) -> None:

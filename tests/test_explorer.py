@@ -17,7 +17,7 @@ from typing import Any
 import nbformat
 import pytest
 from conftest import Shared, no_browser
-from lab import page_errors, run_all, screenshot, wait_idle
+from lab import kernel, page_errors, run_all, screenshot, told_in_kernel, wait_idle
 from nbformat.v4 import new_code_cell, new_notebook
 
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
@@ -123,34 +123,6 @@ def browse(open_notebook: Callable[..., Any], tmp_path: Path) -> Callable[..., A
 def ready(page: Any, root: str = ROOT) -> None:
     """Return when the descriptions of all videos are in the browser."""
     page.locator(f"{root}[data-ready=true]").first.wait_for(timeout=180_000)
-
-
-def kernel(page: Any, code: str) -> str:
-    """Return what `code` prints in the kernel of the notebook."""
-    return page.evaluate(
-        """async (code) => {
-          const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-          const future = kernel.requestExecute({code});
-          let text = '';
-          future.onIOPub = ({header, content}) => {
-            if (header.msg_type === 'stream') text += content.text;
-            if (header.msg_type === 'error') text += content.ename + ': ' + content.evalue;
-          };
-          await future.done;
-          return text.trim();
-        }""",
-        code,
-    )
-
-
-def told_in_kernel(page: Any, code: str, expected: str) -> None:
-    """Return when `code` prints `expected` in the kernel; a message from the browser needs a moment to arrive."""
-    for _ in range(300):
-        answer = kernel(page, code)
-        if answer == expected:
-            return
-        page.wait_for_timeout(100)
-    assert answer == expected
 
 
 def chosen(page: Any, name: str, root: str = ROOT) -> None:

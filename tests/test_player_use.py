@@ -11,10 +11,10 @@ import nbformat
 import numpy as np
 import pytest
 from conftest import Shared
-from lab import page_errors, screenshot
+from lab import kernel, page_errors, screenshot, told_in_kernel
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
-from test_player import PIXELS, PLAYER, SETUP, all_held, held, kernel, play, settle, state, told_in_kernel
+from test_player import PIXELS, PLAYER, SETUP, all_held, held, play, settle, state
 
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 
@@ -548,7 +548,9 @@ print((psutil.Process().memory_info().rss - before) // 1_000_000 < 100, len(logg
         page,
         "sent = []; send = player._delivery.send; player._delivery.send = lambda c, b: (sent.append(c['kind']), send(c, b))",
     )
-    kernel(page, "player._handle_custom_msg({'kind': 'want', 'items': [[0, 'F0', 5]]}, [])")
+    # what was asked for before has been sent
+    told_in_kernel(page, "before = len(sent); time.sleep(1); print(len(sent) == before)", "True")
+    kernel(page, "sent.clear(); player._handle_custom_msg({'kind': 'want', 'items': [[0, 'F0', 5]]}, [])")
     told_in_kernel(page, "print(sent)", "['frames', 'done']")  # the thread still delivers
     assert page_errors(page) == []
 
