@@ -39,6 +39,7 @@ class Zenodo:
         self.requests: list[tuple[str, str | None]] = []
         self.changes: dict[str, dict[str, Any]] = {}
         self.record_status: list[int] = []
+        self.record_cut: list[int] = []  # how many bytes of the description are not sent
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -60,7 +61,9 @@ class Zenodo:
         name = handler.path.removesuffix("/content").rpartition("/")[2]
         if name not in self.contents:
             status = self.record_status.pop(0) if self.record_status else 200
-            self.send(handler, status, json.dumps(self.described()).encode(), {"Content-Type": "application/json"})
+            cut = self.record_cut.pop(0) if self.record_cut else 0
+            data = json.dumps(self.described()).encode()
+            self.send(handler, status, data, {"Content-Type": "application/json"}, cut)
             return
         ranged = handler.headers.get("Range")
         self.requests.append((name, ranged))
@@ -170,6 +173,16 @@ def wrong_range(handler: Any, name: str, data: bytes, first: int) -> bool:
     return True
 
 
+def redirects(status: int, times: int = 1) -> list[Callable[..., bool]]:
+    """Return troubles that send the client to the same file at another address, and there again for `times` in all."""
+
+    def trouble(handler: Any, name: str, data: bytes, first: int) -> bool:
+        Zenodo.send(None, handler, status, b"", {"Location": f"/mirror/{name}"})  # type: ignore[arg-type]
+        return True
+
+    return [trouble] * times
+
+
 def unannounced(change: Callable[[bytes], bytes]) -> Callable[..., bool]:
     """Return a trouble that sends another content in chunks, without a length."""
 
@@ -219,6 +232,9 @@ def test_only_some_files(zenodo: Zenodo, tmp_path: Path) -> None:
         ([status(429, {"Retry-After": "7"})], [7]),
         ([status(429, {"Retry-After": formatdate(time.time() - 100, usegmt=True)})], [1]),
         ([status(429), status(429), status(503)], [1, 2, 4]),
+        ([status(500), status(502), status(504)], [1, 2, 4]),
+        (redirects(302), []),
+        ([breaks_off, *redirects(307, 3)], [1]),
         ([sends(lambda data: data[:-7])], [1]),  # a wrong length, announced
         ([sends(lambda data: data + b"more")], [1]),
         ([unannounced(lambda data: data[:-7])], [1]),
@@ -311,6 +327,9 @@ def test_the_record_itself(zenodo: Zenodo, tmp_path: Path, waits: list[float]) -
     zenodo.record_status = [429, 503]
     download(tmp_path, "grades", record=zenodo.record, wait=waits.append)
     assert waits == [59, 59]
+    zenodo.record_cut = [300]
+    download(tmp_path / "cut", "grades", record=zenodo.record, wait=waits.append)
+    assert waits[2:] == [1]
     zenodo.record_status = [404]
     with pytest.raises(DataError, match=r"the record http.* cannot be read: the server answers 404 Not Found"):
         download(tmp_path, "grades", record=zenodo.record)

@@ -41,6 +41,7 @@ from .util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, FocalPlane, progress
 # %% ../../nbs/dataset_util/20_download.ipynb #65a9cbfe
 RECORD = "https://zenodo.org/api/records/7912264"
 _LIMIT = 4_000_000  # bytes of a record's description
+_ADDRESS = re.compile(r"https?://")
 
 
 class RecordFile(NamedTuple):
@@ -63,10 +64,12 @@ def record_files(record: Mapping[str, Any]) -> dict[str, RecordFile]:
         links = entry.get("links")
         url = links.get("self") if isinstance(links, dict) else None
         digits = re.fullmatch(r"md5:([0-9a-f]{32})", checksum.lower())
-        if name in ARCHIVES and isinstance(size, int) and isinstance(url, str) and digits:
+        url = url if isinstance(url, str) and _ADDRESS.match(url) else None
+        if name in ARCHIVES and isinstance(size, int) and size >= 0 and url and digits:
             found[name] = RecordFile(name, size, digits[1], url)
     if lost := [name for name in ARCHIVES if name not in found]:
-        raise DataError(f"the record does not describe {first_few(lost)} with size, MD5 checksum and address")
+        what = f"the record does not describe {first_few(lost)} with size, MD5 checksum and address"
+        raise DataError(f"{what}; update this library, or download the files with a browser")
     return {name: found[name] for name in ARCHIVES}
 
 
@@ -289,6 +292,7 @@ def _pooch() -> Any:
 def _described(record: str, wait: Callable[[float], object]) -> dict[str, RecordFile]:
     """Return the files of the record at an address of the API; `DataError` if it cannot be read."""
     requests = _needed("requests")
+    from urllib3.exceptions import HTTPError  # part of requests
 
     def read() -> dict[str, RecordFile]:
         headers = {"User-Agent": _AGENT, "Accept": "application/json"}
@@ -298,6 +302,8 @@ def _described(record: str, wait: Callable[[float], object]) -> dict[str, Record
                 text = response.raw.read(_LIMIT, decode_content=True)
         except requests.exceptions.RequestException as error:
             raise _Retry(f"no connection ({type(error).__name__})") from error
+        except (HTTPError, OSError) as error:
+            raise _Retry(f"the connection broke off ({type(error).__name__})") from error
         try:
             return record_files(json.loads(text))
         except (ValueError, RecursionError):
@@ -551,7 +557,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     with parser.refusing("--only"):
         archive_names(args.only)
-    if not re.match(r"https?://", args.record):
+    if not _ADDRESS.match(args.record):
         parser.error(f"--record {args.record} is not an address such as {RECORD}")
 
     def work(args: argparse.Namespace) -> int:
