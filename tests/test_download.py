@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -28,6 +29,7 @@ pytest.importorskip("pooch", reason="the extra download is not installed")
 
 PLANE = "embryo_dataset.tar.gz"
 COMMAND = [sys.executable, "-m", "nsw_da_medical_image.dataset_util.download"]
+BY_MAIN = "import sys; from nsw_da_medical_image.dataset_util.download import main; sys.exit(main())"
 
 
 class Zenodo:
@@ -358,6 +360,27 @@ def test_a_full_disk_is_noticed_first(zenodo: Zenodo, tmp_path: Path, monkeypatc
         download(tmp_path, record=zenodo.record)
     assert not zenodo.requests
     assert not fetched(tmp_path)
+
+
+def test_a_disk_that_becomes_full_keeps_what_arrived(zenodo: Zenodo, tmp_path: Path) -> None:
+    zenodo.contents[PLANE] = os.urandom(1 << 20) * 3
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, 2 << 20)); {BY_MAIN}"
+    command = [sys.executable, "-c", limit, str(tmp_path), "--only", "F0", "--record", zenodo.record]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    kept = "what has arrived is kept, so run the same command again to continue"
+    assert done.stderr == f"error: {PLANE}: File too large; {kept}\n"
+    assert fetched(tmp_path) == {}
+    assert download(tmp_path, "F0", record=zenodo.record).files[PLANE].startswith("continued after ")
+    assert fetched(tmp_path) == {PLANE: zenodo.contents[PLANE]}
+
+
+def test_the_folder_must_be_one(zenodo: Zenodo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("mine")
+    for folder, options in ("file", []), ("file", ["--verify"]), ("nowhere", ["--verify"]):
+        assert main([str(tmp_path / folder), "--only", "grades", *options, "--record", zenodo.record]) == 1
+        assert re.fullmatch(rf"error: .*{folder} is not a folder; give the folder [^\n]*\n", capsys.readouterr().err)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_the_hidden_folder_of_another_user_is_refused(zenodo: Zenodo, tmp_path: Path) -> None:

@@ -374,7 +374,7 @@ def download(
 
     `record` is the address of the record in Zenodo's API. An existing file is kept if it has the size of the record. Raises
     `DataError` if it has another size, if the record or a file cannot be fetched, if a checksum is wrong twice, or if the
-    disk has too little space. What has arrived is kept for the next attempt.
+    disk has too little space or is full. What has arrived is kept for the next attempt.
     """
     names, folder = archive_names(only), expanded(folder)
     files = _described(record, wait)
@@ -384,6 +384,8 @@ def download(
     if wanted:
         _pooch()
     if wanted or os.path.lexists(folder / UNFINISHED):
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise DataError(f"{folder} is not a folder; give the folder for the archives")
         folder.mkdir(parents=True, exist_ok=True)
         with _unfinished(folder) as hidden, _bar(files, names, states) as report:
             _clear(hidden, [file for file in files.values() if not os.path.lexists(folder / file.name)])
@@ -476,9 +478,9 @@ def _fetch(
         try:
             fetcher.fetch(file.name, downloader=ResumingDownloader(file, partial, report, wait))
             break
-        except DataError as problem:
+        except (DataError, OSError) as problem:
             kept = "; what has arrived is kept, so run the same command again to continue" if _size(partial) else ""
-            raise DataError(f"{file.name}: {problem}{kept}") from None
+            raise DataError(f"{file.name}: {one_line(problem)}{kept}") from None
         except ValueError:  # pooch: the checksum is wrong
             partial.unlink(missing_ok=True)
             if last:
@@ -530,9 +532,11 @@ def verify(
 ) -> Download:
     """Compare the files in `folder` with the record, completely; `problems` of the result lists what is wrong or missing.
 
-    Raises `DataError` if the record cannot be read.
+    Raises `DataError` if `folder` does not exist, or if the record cannot be read.
     """
     archive_names(only)  # before anything is read
+    if not expanded(folder).is_dir():
+        raise DataError(f"{os.fspath(folder)} is not a folder; give the folder of the archives")
     return verify_files(folder, _described(record, wait), only)
 
 # %% ../../nbs/dataset_util/20_download.ipynb #8fe27f1a
