@@ -243,6 +243,10 @@ class GrowingArchive:
         """Return whether the walk has ended without an archive."""
         return self._walk.ended.is_set() and self._walk.archive is None
 
+    def has_passed(self, folder: str) -> bool:
+        """Return whether a folder can be listed without waiting."""
+        return self._has_ended() or self._has_left(folder)
+
     def has(self, folder: str) -> bool:
         """Return whether a folder exists."""
         self._wait(lambda: self._has_left(folder))

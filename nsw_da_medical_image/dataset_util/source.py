@@ -100,6 +100,9 @@ class Source(Protocol):
     def begin(self, entries: Iterable[str]) -> None:
         """Begin to prepare `entries` in the background. What is ready can be used at once; other methods wait for what they need."""
 
+    def has_passed(self, folder: str) -> bool:
+        """Return whether `folder` can be listed without waiting for its archive to be indexed; begin nothing."""
+
     def is_ready(self, entries: Iterable[str]) -> bool:
         """Return whether nothing of `entries` has to be waited for longer than a moment."""
 
@@ -233,6 +236,9 @@ class FolderSource:
     def begin(self, entries: Iterable[str]) -> None:
         pass
 
+    def has_passed(self, folder: str) -> bool:
+        return True
+
     def is_ready(self, entries: Iterable[str]) -> bool:
         return True
 
@@ -344,6 +350,13 @@ class ArchivesSource:
                     self._opened[entry] = GrowingArchive(path, self.tolerant)
                 else:
                     self._open(entry, Archive(path, indices([path])[0], self.tolerant))
+
+    def has_passed(self, folder: str) -> bool:
+        entry = folder.partition("/")[0]
+        if entry == GRADES or entry not in self._paths:
+            return True
+        archive = self._current(entry)
+        return archive.has_passed(folder) if isinstance(archive, GrowingArchive) else archive is not None
 
     def is_ready(self, entries: Iterable[str]) -> bool:
         wanted = [entry for entry in entries if entry in self._paths and entry != GRADES]

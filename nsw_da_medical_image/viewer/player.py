@@ -412,9 +412,11 @@ def still_sheet(videos: Sequence[Video], plane: Plane, hidden: bool = False) -> 
 
 # %% ../../nbs/viewer/02_player.ipynb #a1770a02
 def reader_track(
-    videos: Sequence[Video], folder: str | os.PathLike | None, *, required: bool = False, **options: Any
+    videos: Sequence[Video], folder: str | os.PathLike | Annotation | None, *, required: bool = False, **options: Any
 ) -> Annotation | None:
     """Return the `Annotation` of the only video in `folder`; in memory if it is None but `required`, otherwise None without a folder."""
+    if isinstance(folder, Annotation):
+        return folder
     if folder is None and not required:
         given = [name for name, value in options.items() if value not in (None, False, "empty")]
         if given:
@@ -581,7 +583,7 @@ def _watch_boxes() -> None:
 class EmbryoPlayer(anywidget.AnyWidget):
     """Play one video, or several side by side with one playhead: `EmbryoPlayer(ds["AA83-7"], plane="F0", fps=25)`.
 
-    With `annotations`, the folder of a `reader`, the phases can be marked, and `events` returns them; `start` and `blind` are those of `Annotation`.
+    With `annotations`, the folder of a `reader` or an `Annotation`, the phases can be marked, and `events` returns them; `start` and `blind` are those of `Annotation`.
     Phases can be marked in one video at a time.
     `value` is the RUN number shown, `plane` the focal plane; both may be assigned and observed. Further keywords are
     traits (`value`, `playing`, `speed`, `loop`, `bounds`, `every_frame`, `all_planes`) and those of any ipywidget.
@@ -627,7 +629,7 @@ class EmbryoPlayer(anywidget.AnyWidget):
         fps: float = 25,
         activity: Any = None,
         *,
-        annotations: str | os.PathLike | None = None,
+        annotations: str | os.PathLike | Annotation | None = None,
         reader: str | None = None,
         start: Literal["empty", "published"] = "empty",
         blind: bool = False,
