@@ -496,6 +496,8 @@ export class Engine {
       "change:plane": () => this.changePlanes(),
       "change:all_planes": () => this.changePlanes(),
       "change:_track": () => this.annotator?.follow(),
+      "change:_series": () => this.followSeries(),
+      "change:_waiting": () => this.views.forEach((view) => view.showWaiting()),
       "change:align": () => this.changeAxis(),
       "change:mode": () => this.changePlanes(),
     };
@@ -581,6 +583,12 @@ export class Engine {
     this.exact = false;
     for (const view of this.views) view.updateAxis();
     this.changePlanes();
+  }
+  /** Take what the kernel has found since, such as planes of archives that it is indexing. */
+  followSeries() {
+    this.series = readSeries(this.model.get("_series"));
+    this.changeAxis();
+    for (const view of this.views) view.updatePlanes();
   }
   /** Show another plane, or all of them, and request the frames for that. */
   changePlanes() {
@@ -1113,7 +1121,9 @@ export class View {
     this.main = makeElement("div", { class: "ep-main" }, this.stage, ...(this.side ? [this.side] : []));
     this.message = makeElement("p", { class: "ep-message", role: "status" });
     this.timeline = this.makeTimeline();
-    this.root.append(this.main, this.timeline, this.makeTransport(), this.makeSettingsRow(), this.makeViewPanel(), this.makeHelp(), this.message);
+    this.waiting = makeElement("span", { class: "ep-quiet ep-waiting", role: "status" });
+    this.root.append(this.main, this.timeline, this.makeTransport(), (this.settings = this.makeSettingsRow()), this.makeViewPanel(), this.makeHelp(), this.message);
+    this.showWaiting();
     host.append(this.root);
     this.listenToInput();
     this.listenToPointer();
@@ -1300,6 +1310,17 @@ export class View {
     this.updateSettings();
   }
 
+  /** Offer the planes that have been found since. */
+  updatePlanes() {
+    const old = this.settings;
+    old.replaceWith((this.settings = this.makeSettingsRow()));
+    this.updateSettings();
+  }
+  /** Show what the kernel waits for, such as an archive that it is indexing. */
+  showWaiting() {
+    updateText(this.waiting, this.engine.model.get("_waiting") ?? "");
+  }
+
   // -- the rows of controls --
 
   makeTransport() {
@@ -1380,7 +1401,7 @@ export class View {
     return makeElement(
       "div",
       { class: "ep-row ep-settings" },
-      makeElement("div", { class: "ep-planes", role: "group", "aria-label": "Focal plane" }, ...this.planeButtons),
+      makeElement("div", { class: "ep-planes", role: "group", "aria-label": "Focal plane" }, ...this.planeButtons, this.waiting),
       makeElement("div", { class: "ep-pace" }, this.speed, this.rateText),
       compare,
       makeElement("div", { class: "ep-toggles" }, ...toggles, this.viewButton, this.fullButton, this.helpButton),
