@@ -14,6 +14,7 @@ import json
 import math
 import os
 import platform
+import random
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,8 @@ from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, GRADES, TIMES, F
 from nsw_da_medical_image.validation.validate import validate
 
 EACH = 487  # frames of a video in a plane: 2.4 million in all
-FRAME = "D2013.01.28_S0717_I132_WELL7_RUN{}.jpeg"
+VIDEOS = random.Random(0).sample(released_videos(), len(released_videos()))  # of several patients from the first on
+FRAME = "D2013.01.28_S{:04}_I132_WELL7_RUN{}.jpeg"  # each on a slide of its own
 
 
 def texts(folder: Path, videos: list[str]) -> None:
@@ -48,13 +50,13 @@ def texts(folder: Path, videos: list[str]) -> None:
 
 def grow(folder: Path, before: int, videos: int) -> None:
     """Add the videos from number `before` to number `videos` to a tree of empty files."""
-    names = released_videos()[:videos]
+    names = VIDEOS[:videos]
     for plane in FocalPlane:
         for video in names[before:]:
             (place := folder / plane.folder / video).mkdir(parents=True)
             opened = os.open(place, os.O_RDONLY)
             for run in range(1, EACH + 1):
-                os.close(os.open(FRAME.format(run), os.O_CREAT | os.O_WRONLY, dir_fd=opened))
+                os.close(os.open(FRAME.format(VIDEOS.index(video), run), os.O_CREAT | os.O_WRONLY, dir_fd=opened))
             os.close(opened)
     texts(folder, names)
 
@@ -62,9 +64,9 @@ def grow(folder: Path, before: int, videos: int) -> None:
 def pack(tree: Path, archives: Path, videos: int) -> None:
     """Write the archives of a data set, with frames of 300 bytes."""
     archives.mkdir()
-    names = released_videos()[:videos]
     for plane in FocalPlane:
-        members = (f"{plane.folder}/{video}/{FRAME.format(run)}" for video in names for run in range(1, EACH + 1))
+        videos_and_runs = ((i, run) for i in range(videos) for run in range(1, EACH + 1))
+        members = (f"{plane.folder}/{VIDEOS[i]}/{FRAME.format(i, run)}" for i, run in videos_and_runs)
         tarball(archives / f"{plane.folder}.tar.gz", ((name, os.urandom(298) + b"\xff\xd9") for name in members))
     for name in ANNOTATIONS, TIMES:
         members = ((f"{name}/{path.name}", path.read_bytes()) for path in sorted((tree / name).iterdir()))
@@ -76,8 +78,7 @@ def pack(tree: Path, archives: Path, videos: int) -> None:
 
 
 def first_video(ds: EmbryoDataset) -> Any:
-    name = next(iter(released_videos()))
-    return ds[name].runs()
+    return ds[VIDEOS[0]].runs()
 
 
 JOBS: dict[str, Callable[[EmbryoDataset], Any]] = {
@@ -130,20 +131,20 @@ def table(rows: Rows, sizes: list[int]) -> str:
     return "\n".join(lines)
 
 
-def measure(folder: Path, sizes: list[int], with_archives: bool) -> str:
+def measure(folder: Path, sizes: list[int], largest: int) -> str:
     tree, cache, archives = folder / "extracted", folder / "cache", folder / "archives"
     rows: dict[str, Rows] = {"extracted": {}, "indexing": {}, "indexed": {}}
     before = 0
     tree.mkdir()
     real: list[int] = []
     for size in sizes:
-        videos = min(len(released_videos()), round(size / (EACH * len(FocalPlane))))
+        videos = min(len(VIDEOS), round(size / (EACH * len(FocalPlane))))
         grow(tree, before, videos)
         before = videos
         real.append(frames := videos * EACH * len(FocalPlane))
         for job in JOBS:
             rows["extracted"].setdefault(job, {})[frames] = measured(job, tree, cache)
-        if with_archives:
+        if size <= largest:
             pack(tree, archives, videos)
             for job in ARCHIVED[:3]:
                 shutil.rmtree(cache, ignore_errors=True)
@@ -175,7 +176,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[10_000, 100_000, 1_000_000, 2_400_000])
     parser.add_argument("--folder", help="folder for the files (default: the temporary folder)")
     parser.add_argument("--page", type=Path, help="notebook whose tables are replaced")
-    parser.add_argument("--no-archives", action="store_true", help="measure only the extracted folder")
+    parser.add_argument(
+        "--archives", type=int, default=10**9, help="largest number of frames for which archives are made"
+    )
     parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.job:
@@ -183,7 +186,7 @@ def main() -> None:
         return
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="costs-benchmark-") as name:
-        text = measure(Path(name), sorted(args.frames), not args.no_archives)
+        text = measure(Path(name), sorted(args.frames), args.archives)
     where = f"{cores()} cores, {platform.machine()}, Python {platform.python_version()}"
     text = f"Measured on {where}, in new processes; the files were in the page cache.\n\n{text}"
     print(text)

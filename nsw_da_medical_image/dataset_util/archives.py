@@ -14,7 +14,7 @@ import time
 import weakref
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache, partial
 from itertools import count as counter
@@ -41,6 +41,41 @@ from .util import cores, progress
 _KEPT = 32  # spans
 
 
+class _Spans:
+    """Keep the spans that were inflated last. Threads share the work; a forked process does not wait for the threads of its parent."""
+
+    def __init__(self, inflate: Callable[[int], bytes]):
+        self._inflate = inflate
+        self._kept: dict[int, bytes] = {}  # the last used is the last; single steps of a dict need no lock
+        self._begun: dict[int, tuple[int, Future[bytes]]] = {}  # with the process
+
+    def __getitem__(self, i: int) -> bytes:
+        """Return a span, which is inflated if it is not kept. Raises the errors of `Points.span`."""
+        if (data := self._kept.pop(i, None)) is None:
+            data = self._shared(i)
+        self._kept[i] = data
+        while len(self._kept) > _KEPT:
+            with suppress(RuntimeError, StopIteration):  # another thread changes it
+                self._kept.pop(next(iter(self._kept)), None)
+        return data
+
+    def _shared(self, i: int) -> bytes:
+        mine = os.getpid(), Future[bytes]()
+        process, future = self._begun.setdefault(i, mine)
+        if future is not mine[1] and process == mine[0]:
+            return future.result()
+        self._begun[i] = mine
+        try:
+            self._kept[i] = data = self._inflate(i)
+            mine[1].set_result(data)
+        except BaseException as error:
+            mine[1].set_exception(error)
+            raise
+        finally:
+            self._begun.pop(i, None)
+        return data
+
+
 def _rows_of(index: Index, i: int) -> dict[str, int]:
     """Return {name: row} of the files in folder `i`."""
     names = filter(None, index.files(i).decode().split("/"))
@@ -63,7 +98,7 @@ class Archive:
         descriptor = os.open(path, open_flags("O_RDONLY", "O_CLOEXEC"))
         weakref.finalize(self, os.close, descriptor)
         points = Points(index.bits, index.starts, index.windows, index.ends)
-        self._span = lru_cache(_KEPT)(partial(points.span, descriptor))
+        self._inflated = _Spans(partial(points.span, descriptor))
         self._starts = index.starts.tolist()  # bisecting a list is faster than `searchsorted`
         self._recent = self._ready = ""  # the folders that were read from last, and inflated last
 
@@ -143,7 +178,7 @@ class Archive:
         end, parts = start + size, list[bytes]()
         for i in self._spans(start, end):  # nearly always one; of several, only what is needed is copied
             begin = self._starts[i]
-            parts.append(self._span(i)[max(0, start - begin) : end - begin])
+            parts.append(self._inflated[i][max(0, start - begin) : end - begin])
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _spans(self, start: int, end: int) -> range:
@@ -153,7 +188,7 @@ class Archive:
         return range(first, max(first + 1, bisect_left(starts, end, first)))
 
     def _inflate_ahead(self, folder: str) -> None:
-        """At the second successive file of a folder, inflate all spans of the folder, if they are few enough to be kept."""
+        """At the second successive file of a folder, begin to inflate all spans of the folder, if they are few enough to be kept."""
         before, self._recent = self._recent, folder
         if folder == before and folder != self._ready:
             self._ready, i = folder, self._folders[folder]
@@ -161,8 +196,16 @@ class Archive:
             ends = self._index.offsets[rows] + self._index.sizes[rows]
             spans = self._spans(int(self._index.offsets[rows].min()), int(ends.max()))
             if 1 < len(spans) < _KEPT:
-                with suppress(DataError, OSError, RuntimeError, MemoryError), ThreadPoolExecutor(cores()) as pool:
-                    list(pool.map(self._span, spans))  # if one fails, the frame in it raises the error
+                rest = iter(spans)
+                with suppress(RuntimeError):  # if no thread can be started, the spans are inflated when they are read
+                    for _ in range(min(cores(), len(spans))):
+                        threading.Thread(target=self._inflate_all, args=(rest,), name="inflate", daemon=True).start()
+
+    def _inflate_all(self, spans: Iterator[int]) -> None:
+        """Inflate the spans that no other thread has taken; if one fails, the frame in it raises the error."""
+        for i in spans:
+            with suppress(DataError, OSError, RuntimeError, MemoryError):
+                self._inflated[i]
 
 # %% ../../nbs/dataset_util/07_archives.ipynb #7be0f6a2
 _POLL = 0.01  # seconds from one look at a walk to the next

@@ -61,14 +61,14 @@ _OWN = _bits(  # 95 bits
 _MAGIC = b"\x1f\x8b"
 
 
-def _with_lead(data: bytes, bit: int) -> bytes:
-    """Return the input for a decoder that begins at bit `bit` of `data`: empty blocks that end at this bit come first."""
+def _lead(data: bytes, bit: int) -> bytes:
+    """Return what takes the place of the first byte of `data` for a decoder that begins at bit `bit`: empty blocks that end at this bit, and the rest of the byte."""
     if not bit or not data:
-        return data
+        return data[:1]
     first = [_OWN] if bit % 2 else []
     count = next(n for n in range(4) if (95 * len(first) + 10 * n) % 8 == bit)
     number, width = _bits(*first, *[_FIXED] * count)
-    return (number | (data[0] >> bit << width)).to_bytes(width // 8 + 1, "little") + data[1:]
+    return (number | (data[0] >> bit << width)).to_bytes(width // 8 + 1, "little")
 
 
 def _gzip_files(data: bytes, size: int) -> bytes:
@@ -89,10 +89,15 @@ def inflate(data: bytes, bit: int, window: bytes, size: int) -> bytes:
     """
     if not size or (not bit and data.startswith(_MAGIC)):
         return _gzip_files(data, size)
-    stream = isal_zlib.decompressobj(wbits=-15, zdict=window)
-    found = stream.decompress(_with_lead(data, bit), size)
+    stream, view = isal_zlib.decompressobj(wbits=-15, zdict=window), memoryview(data)
+    if bit:  # without a copy of the data
+        begun, view = stream.decompress(_lead(data, bit), size), view[1:]
+        found = begun if stream.eof or len(begun) == size else begun + stream.decompress(view, size - len(begun))
+        rest = stream.unused_data + bytes(view) if stream.eof and found is begun else stream.unused_data
+    else:
+        found, rest = stream.decompress(view, size), stream.unused_data
     if len(found) < size and stream.eof:
-        found += _gzip_files(stream.unused_data[8:], size - len(found))
+        found += _gzip_files(rest[8:], size - len(found))
     return found
 
 # %% ../../nbs/dataset_util/06_seek.ipynb #20a0f597
@@ -106,7 +111,7 @@ def _before_damage(data: bytes, bit: int, window: bytes, size: int) -> bytes:
     """Return the result of `inflate` up to the damage."""
     first, found = bool(bit) or not data.startswith(_MAGIC), bytearray()
     stream = isal_zlib.decompressobj(wbits=-15, zdict=window) if first else isal_zlib.decompressobj(wbits=31)
-    data = _with_lead(data, bit)
+    data = _lead(data, bit) + data[1:]
     with suppress(_IsalError):
         while data and len(found) < size:
             for at in range(0, len(data), _CRUMB):
