@@ -106,6 +106,28 @@ def test_torch_loads_each_frame_once_with_its_own_label(ds: EmbryoDataset, metho
     assert Counter(found) == Counter(truth(ds, frames.table))
 
 
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"planes": "stack"}, (7, 48, 48)),
+        ({"planes": "F0", "clips": 8}, (8, 48, 48)),
+        ({"planes": "stack", "clips": (4, 1)}, (4, 7, 48, 48)),
+    ],
+)
+def test_torch_loads_stacks_and_clips(ds: EmbryoDataset, options: dict, shape: tuple[int, ...]) -> None:
+    data = pytest.importorskip("torch.utils.data", reason="torch is not installed")
+    frames = ds.frames(["SAM1-2", "SAM1-7"], **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        batches = list(data.DataLoader(frames, 5, num_workers=0))
+    assert tuple(batches[0].image.shape) == (5, *shape)
+    if "clips" in options:
+        assert batches[0].rank.shape == batches[0].hours.shape == (5, shape[0])
+        runs = np.concatenate([batch.run.numpy() for batch in batches])
+        assert (np.diff(runs) == 1).all()  # SAM1-7 has a gap, which no clip crosses
+    assert sum(len(batch.image) for batch in batches) == len(frames)
+
+
 def test_torch_loads_real_and_synthetic_together(ds: EmbryoDataset) -> None:
     data = pytest.importorskip("torch.utils.data", reason="torch is not installed")
     synthetic = pd.DataFrame(

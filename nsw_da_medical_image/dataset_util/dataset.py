@@ -44,7 +44,16 @@ from nsw_da_medical_image.dataset_util.contents import (
 )
 from .exclusion import Exclude
 from .extract_part import extract_part
-from .frames import PHASE_TYPE, Frames, ImageForm, Pick, check_options, picked
+from nsw_da_medical_image.dataset_util.frames import (
+    PHASE_TYPE,
+    Frames,
+    ImageForm,
+    Pick,
+    check_options,
+    consecutive,
+    picked,
+    planes_together,
+)
 from nsw_da_medical_image.dataset_util.ground_truth import (
     HourRange,
     TableForm,
@@ -423,16 +432,27 @@ class EmbryoDataset(Mapping[str, Video]):
         as_: "ImageForm" = "pil",
         *,
         hours: "HourRange" = None,
+        clips: "int | tuple[int, int] | None" = None,
     ) -> "Frames":
         """Return the frames of `table` as a sequence of records for torch's `DataLoader`; images are decoded only when used.
 
         `pick` selects frames of each phase in each video and plane: "all", the one in the middle ("median"), the first
         ("onset"), or a number of frames, evenly spread. Unlabelled frames are in "all" only, if `phases` is not given.
         They are selected among those in `hours`, if given. `transform` is applied to each image, a `PIL.Image`, or with `as_="numpy"` a uint8 array (height, width).
+
+        `planes="stack"` makes one record of all planes of a run: uint8 (planes, height, width). `clips=8` makes one of 8 consecutive runs, uint8
+        (8, height, width), or (8, planes, height, width), whose labels are arrays; a clip begins every 8 runs, with `clips=(8, 1)` at each run.
+        `left_out` of the result lists runs that lack a plane.
         """
-        check_options(pick, as_)  # before anything is read
-        table = picked(self.table(videos, planes, phases, exclude, hours=hours), pick)
-        return Frames(table, DatasetSource(self), transform, as_)
+        check_options(pick, as_, clips)  # before anything is read
+        stack = isinstance(planes, str) and planes == "stack"
+        table, left_out = self.table(videos, None if stack else planes, phases, exclude, hours=hours), None
+        if stack:
+            table, left_out = planes_together(table, self.planes)
+        table = picked(table, pick)
+        if clips is not None:
+            table = consecutive(table, *(clips if isinstance(clips, tuple) else (clips, clips)))
+        return Frames(table.assign(plane=None) if stack else table, DatasetSource(self), transform, as_, left_out)
 
     def extract(self, videos: Any = None, planes: "Planes" = None, *, to: str | os.PathLike) -> "EmbryoDataset":
         """Write some videos and planes, by default all, to the folder `to`: see `extract_part`."""
@@ -458,15 +478,39 @@ def _dataset_card(dataset: EmbryoDataset) -> Markup:
 
 # %% ../../nbs/dataset_util/16_dataset.ipynb #6c500f8e
 class DatasetSource(NamedTuple):
-    """The frames of a data set, as a `FrameSource`."""
+    """The frames of a data set, as a `FrameSource`. A row without a plane is a stack of all planes, a row with a `last` run a clip."""
 
     dataset: EmbryoDataset
 
     def jpeg(self, row: Mapping[str, Any]) -> bytes:
+        if not row["plane"]:
+            raise DataError(
+                f"{row['video']}_{row['run']} is a stack of planes, which has no file of its own; give planes"
+            )
         return self.dataset[row["video"]].jpeg(row["run"], row["plane"])
 
     def pixels(self, row: Mapping[str, Any]) -> np.ndarray:
-        return self.dataset[row["video"]].frame(row["run"], row["plane"])
+        video, planes = self.dataset[row["video"]], [row["plane"]] if row["plane"] else list(self.dataset.planes)
+        last: Any = row.get("last")
+        clip = last is not None and last == last
+        runs = range(row["run"], int(last) + 1) if clip else [row["run"]]
+        frames = [video.frame(run, plane) for run in runs for plane in planes]
+        if len(sizes := {frame.shape for frame in frames}) > 1:
+            told = " and ".join(sorted(f"{width} x {height}" for height, width in sizes))
+            raise DataError(
+                f"the frames of {row['video']} at RUN {runs[0]} to {runs[-1]} have different sizes, {told} pixels"
+            )
+        if len(frames) == 1 and row["plane"] and not clip:
+            return frames[0]
+        shape = (*([len(runs)] if clip else []), *([] if row["plane"] else [len(planes)]))
+        return np.stack(frames).reshape(*shape, *frames[0].shape)
+
+    def labels(self, row: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return runs, ranks of phases and hours of a clip, arrays (T,)."""
+        runs = np.arange(row["run"], int(row["last"]) + 1)
+        video = self.dataset[row["video"]]
+        ranks = phase_ranks(self.dataset.contents.phase_rows(video.name), runs)
+        return runs, ranks.astype(np.int64), np.array(video.hours.reindex(runs), float)  # writable, as torch needs it
 
 # %% ../../nbs/dataset_util/16_dataset.ipynb #f580d13b
 def _trying(faults: list[str], otherwise: Any, read: Callable[..., Any], *args: Any) -> Any:
