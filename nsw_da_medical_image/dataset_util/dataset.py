@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, SupportsFloat, get_args
 import numpy as np
 import pandas as pd
 
+from ..common.cache import load, save
 from ..common.command import Parser, Several, filled
 from ..common.files import expanded, refuse_inside
 from ..common.html import Markup, captioned, card
@@ -31,6 +32,7 @@ from nsw_da_medical_image.common.text import (
     plural,
     printable,
     report_error,
+    runs_text,
     show,
 )
 from nsw_da_medical_image.dataset_util.contents import (
@@ -45,7 +47,10 @@ from nsw_da_medical_image.dataset_util.contents import (
 from .exclusion import Exclude
 from .extract_part import extract_part
 from nsw_da_medical_image.dataset_util.frames import (
+    CROP,
+    LEFT_OUT,
     PHASE_TYPE,
+    Crop,
     Frames,
     ImageForm,
     Pick,
@@ -78,6 +83,7 @@ from nsw_da_medical_image.dataset_util.util import (
     progress,
     run_number,
 )
+from .wells import measure_wells, well_squares
 
 # %% ../../nbs/dataset_util/16_dataset.ipynb #173b3589
 class Video:
@@ -433,6 +439,7 @@ class EmbryoDataset(Mapping[str, Video]):
         *,
         hours: "HourRange" = None,
         clips: "int | tuple[int, int] | None" = None,
+        crop: "Crop | None" = None,
     ) -> "Frames":
         """Return the frames of `table` as a sequence of records for torch's `DataLoader`; images are decoded only when used.
 
@@ -442,17 +449,23 @@ class EmbryoDataset(Mapping[str, Video]):
 
         `planes="stack"` makes one record of all planes of a run: uint8 (planes, height, width). `clips=8` makes one of 8 consecutive runs, uint8
         (8, height, width), or (8, planes, height, width), whose labels are arrays; a clip begins every 8 runs, with `clips=(8, 1)` at each run.
-        `left_out` of the result lists runs that lack a plane.
+        `crop="well"` cuts out a square about the well, the same in all planes and between two jumps of the dish, and leaves frames without a well out; `crop="well-or-whole"` keeps
+        them whole. `left_out` of the result lists runs that lack a plane or a well.
         """
-        check_options(pick, as_, clips)  # before anything is read
+        check_options(pick, as_, clips, crop)  # before anything is read
         stack = isinstance(planes, str) and planes == "stack"
-        table, left_out = self.table(videos, None if stack else planes, phases, exclude, hours=hours), None
+        table, left_out = self.table(videos, None if stack else planes, phases, exclude, hours=hours), []
         if stack:
-            table, left_out = planes_together(table, self.planes)
+            table, lacking = planes_together(table, self.planes)
+            left_out.append(lacking)
+        if crop:
+            table, lacking = _with_squares(self, table, keep=crop != "well")
+            left_out.append(lacking)
         table = picked(table, pick)
         if clips is not None:
             table = consecutive(table, *(clips if isinstance(clips, tuple) else (clips, clips)))
-        return Frames(table.assign(plane=None) if stack else table, DatasetSource(self), transform, as_, left_out)
+        lost = pd.concat(left_out, ignore_index=True) if left_out else None
+        return Frames(table.assign(plane=None) if stack else table, DatasetSource(self), transform, as_, lost)
 
     def extract(self, videos: Any = None, planes: "Planes" = None, *, to: str | os.PathLike) -> "EmbryoDataset":
         """Write some videos and planes, by default all, to the folder `to`: see `extract_part`."""
@@ -461,6 +474,37 @@ class EmbryoDataset(Mapping[str, Video]):
     def summary(self) -> dict[str, Any]:
         """Count videos, frames, hours and grades, and list what is missing, as plain values for programs."""
         return _summarise(self)
+
+
+def _squares(video: Video) -> tuple[np.ndarray, np.ndarray]:
+    """Return the runs of the plane nearest to the middle, and the squares about the well in them, from the cache if it has them."""
+    contents, name = video.dataset.contents, video.name
+    plane = min(video.planes, key=lambda plane: abs(plane.micrometres), default=FocalPlane.F0)
+    runs, folder = video.runs(plane), f"{plane.folder}/{name}"
+    key, stamp = f"{video.dataset.root}/{folder}", contents.source.stamp(folder)
+    kept = load("wells", key, f"1 {stamp}") if stamp else None
+    if kept and np.array_equal(kept.get("runs", ()), runs) and getattr(kept.get("wells"), "shape", 0) == (len(runs), 5):
+        return runs, well_squares(kept["wells"])
+    wells = measure_wells(lambda run: video.jpeg(run, plane), runs.tolist())
+    if stamp and contents.source.stamp(folder) == stamp:
+        save("wells", key, f"1 {stamp}", {"runs": runs, "wells": wells})
+    return runs, well_squares(wells)
+
+
+def _with_squares(dataset: "EmbryoDataset", table: pd.DataFrame, keep: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a table with the columns `CROP`, and the frames without a well, which stay in it only if `keep`: video, plane, runs, why."""
+    squares, lacking = np.zeros((len(table), 3), np.int32), []
+    groups: Any = table.groupby("video", observed=True).indices
+    for name, places in progress(groups.items(), desc="finding wells", unit="video"):
+        runs, known = _squares(dataset[name])
+        wanted = table["run"].to_numpy()[places]
+        at = np.minimum(np.searchsorted(runs, wanted), max(len(runs) - 1, 0))
+        squares[places] = np.where((runs[at] == wanted)[:, None], known[at], 0) if len(runs) else 0
+        if without := sorted({*wanted[squares[places, 2] == 0].tolist()}):
+            lacking.append((name, "", runs_text(without), f"no well{', kept whole' if keep else ''}"))
+    cropped = table.assign(**dict(zip(CROP, squares.T, strict=True)))
+    kept = cropped if keep else cropped[squares[:, 2] > 0].reset_index(drop=True)
+    return kept, pd.DataFrame(lacking, columns=LEFT_OUT)
 
 
 def _dataset_card(dataset: EmbryoDataset) -> Markup:

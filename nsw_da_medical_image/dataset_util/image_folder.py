@@ -26,7 +26,7 @@ from ..common.files import expanded, new_folder, refuse_existing, refuse_inside
 from ..common.text import DataError, first_few, nearest, plural, report_error, show, spreadsheet_safe
 from .contents import none_if_all, why_no_frame
 from .dataset import DatasetSource, EmbryoDataset, add_hours
-from .frames import Frames, require_frames
+from .frames import CROP, Crop, Frames, crop_of, require_frames
 from .images import END_OF_IMAGE, START_OF_IMAGE, decode, open_jpeg
 from .source import FolderSource
 from .split import Leak, check_split, read_split
@@ -61,6 +61,8 @@ def _entries(frames: Frames) -> pd.DataFrame:
         "text": [text(phase, plane) for phase, plane in zip(table["phase"], planes, strict=True)],
     }
     origin = {name: table[name].astype(object) for name in ORIGIN if name in table}
+    if CROP[2] in table:  # null if the frame is whole
+        origin |= {name: table[name].astype(object).where(table[CROP[2]] > 0) for name in CROP}
     return pd.DataFrame(columns | {name: column.where(column.notna(), None) for name, column in origin.items()})
 
 
@@ -119,23 +121,36 @@ def _link(frames: Frames, index: int, target: Path) -> None:
         raise DataError(f"{file} is no longer a regular file")
 
 
+def _image(frames: Frames, index: int, size: int | None, tolerant: bool) -> tuple[bytes, bool]:
+    """Return the bytes of a frame, cropped and scaled if it is to be, and whether it is truncated."""
+    data, label = frames.jpeg(index), frames.label(index)
+    truncated, crop = _truncated(data, label, tolerant), crop_of(frames.origin(index)[1])
+    if size is None and crop is None:
+        return data, truncated
+    try:
+        pixels = Image.fromarray(decode(data, tolerant=True))
+    except DataError as fault:
+        raise DataError(f"frame {label} {fault}") from fault
+    if crop is not None:
+        left, top, side = crop
+        pixels = pixels.crop((left, top, left + side, top + side))
+    if size is not None:
+        pixels = pixels.resize((size, size), Image.Resampling.LANCZOS)
+    pixels.save(buffer := io.BytesIO(), "JPEG", quality=95)
+    return buffer.getvalue(), truncated
+
+
 def _write_image(
     frames: Frames, index: int, path: Path, size: int | None, link: bool, tolerant: bool
 ) -> tuple[int, bool]:
     """Write a frame to `path`; return the number of its bytes, and whether it is truncated."""
-    data, label = frames.jpeg(index), frames.label(index)
-    truncated = _truncated(data, label, tolerant)
     if link:
+        data = frames.jpeg(index)
+        truncated = _truncated(data, frames.label(index), tolerant)
         _link(frames, index, path)
-        return len(data), truncated
-    if size is not None:
-        try:
-            pixels = Image.fromarray(decode(data, tolerant=True))
-        except DataError as fault:
-            raise DataError(f"frame {label} {fault}") from fault
-        pixels.resize((size, size), Image.Resampling.LANCZOS).save(buffer := io.BytesIO(), "JPEG", quality=95)
-        data = buffer.getvalue()
-    path.write_bytes(data)
+    else:
+        data, truncated = _image(frames, index, size, tolerant)
+        path.write_bytes(data)
     return len(data), truncated
 
 # %% ../../nbs/dataset_util/19_image_folder.ipynb #3f55a977
@@ -203,12 +218,15 @@ def make_image_folder(
 ) -> ImageFolder:
     """Write `frames`, which all need a phase, to the new folder `path`, all or nothing.
 
-    Files are copied byte for byte, with `link` linked (hard), with `size` scaled to (size, size) and encoded again.
+    Files are copied byte for byte, with `link` linked (hard), with `size` scaled to (size, size) and encoded again, as are frames of `ds.frames(crop="well")`, whose
+    squares are in `metadata.jsonl` as `crop_left`, `crop_top` and `crop_side`.
     `tolerant` takes truncated files too. `FileExistsError` if `path` exists, `ValueError` for an unknown form or a size
     that is not possible, `DataError` if no frame is selected, one is truncated or `open_jpeg` refuses it, or links cannot be made.
     """
     require_frames(frames, 'make_image_folder(ds.frames(phases=["t2", "t4"]), "images")')
     _check_options(form, size, link)
+    if link and CROP[2] in frames.table and (frames.table[CROP[2]] > 0).any():
+        raise ValueError("link and crop cannot be combined: a cropped image is a new file")
     with new_folder(path) as folder:
         _WRITERS[form](folder, _entries(frames))
         images = folder / IMAGES
@@ -256,7 +274,10 @@ def _chosen(args: argparse.Namespace) -> Frames:
     if dataset.planes and not any(map(dataset.contents.has_frame, dataset.contents.videos)):
         raise DataError(f"{dataset.path}: {why_no_frame(dataset.contents)}")
     exclude = None if args.exclude is None else expanded(args.exclude)
-    frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, exclude, hours=args.hours)
+    chosen = (_videos(args, dataset), args.planes, args.phases, args.pick, exclude)
+    frames = dataset.frames(*chosen, hours=args.hours, crop=args.crop)
+    for video, runs, why in frames.left_out[["video", "runs", "why"]].itertuples(index=False):
+        report_error(f"note: {video} RUN {runs}: {why if 'whole' in why else f'left out, {why}'}")
     if args.synthetic:
         made, note = valid_frames(SyntheticBatches(args.synthetic), None, args.planes, args.phases)
         frames += made
@@ -314,6 +335,8 @@ def main(argv: list[str] | None = None) -> int:
         metavar="N",
         help="scale the images to N x N pixels and encode them again (default: copy the files)",
     )
+    crop = "cut out the square about the well, and leave frames without a well out, or keep them whole (default: whole frames)"
+    add("--crop", choices=get_args(Crop), help=crop)
     add("--link", action="store_true", help="make hard links instead of copies")
     add("--tolerant", action="store_true", help="take truncated frames as they are")
     add("--json", action="store_true", help="print the summary as JSON")
