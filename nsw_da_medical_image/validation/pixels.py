@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['SIDE', 'RIM', 'FRAME_ROW', 'DARK', 'TEXTURE_RANGE', 'SHADE', 'SHARPNESS', 'BLANK', 'RELEASED', 'SAME', 'SAME_PART',
-           'measure_plane', 'measure_video', 'frame_states', 'PixelFacts', 'plot_measurements']
+           'ONE_SCENE', 'PLANE_CHECKS', 'SWAPPED', 'measure_plane', 'measure_scenes', 'measure_video', 'frame_states',
+           'PixelFacts', 'Alike', 'why_not_compared', 'plot_measurements']
 
 # %% ../../nbs/validation/02_pixels.ipynb #d663bd62
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -250,8 +252,26 @@ def _in_the_well(inside: np.ndarray, light: np.ndarray, coarse: np.ndarray, fine
     yield percent * shade
 
 
-def _measure(pictures: np.ndarray) -> np.ndarray:
-    """Return the `_MEASURES` of uint8 pictures (n, SIDE, SIDE): float32 (n, 9), lengths in parts of the picture's width."""
+_SCENE = 12  # cells of twice the width, in the middle of the picture, are a side of a scene
+_CODES = 400  # grey levels per unit: a scene is stored as bytes, with 128 for 0
+
+
+def _scenes(inside: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """Return the scenes, uint8 (n, 144), from the brightness of the cells (n, 1024): what is inside the well, without light that changes slowly."""
+    n, cut = len(light), slice(_CELLS // 2 - _SCENE, _CELLS // 2 + _SCENE)
+    weight = inside.astype(np.float32)
+    level = np.einsum("nc,nc->n", light, weight) / weight.sum(1)
+    cells, weights = (each.reshape(n, _CELLS, _CELLS)[:, cut, cut] for each in (light, weight))
+    small = _summed((cells - level[:, None, None]) * weights)
+    around = _summed(small) / np.float32(4)
+    blocks = small.reshape(n, _SCENE // 2, 2, _SCENE // 2, 2) - around[:, :, None, :, None]
+    flat = blocks.reshape(n, -1)
+    length = np.maximum(np.sqrt(np.einsum("np,np->n", flat, flat)), 1e-3)
+    return np.clip(np.rint(flat * (_CODES / length)[:, None]) + 128, 0, 255).astype(np.uint8)
+
+
+def _measure(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `_MEASURES` of uint8 pictures (n, SIDE, SIDE), float32 (n, 9), lengths in parts of the picture's width; and their scenes, uint8 (n, 144)."""
     n, over = len(pictures), 4 * _CELLS - SIDE
     whole = np.pad(pictures, ((0, 0), (0, over), (0, over)), "edge").astype(np.int16)
     half = _summed(whole)
@@ -259,11 +279,13 @@ def _measure(pictures: np.ndarray) -> np.ndarray:
     coarse, fine = _summed(_contrast(half)) / np.float32(64), _summed(_summed(_contrast(whole))) / np.float32(64)
     wells, rim = _locate(light)
     flat = (cells.reshape(n, -1) for cells in (light, coarse, fine))
-    own = _in_the_well(_inside(wells, rim), *flat)
+    inside = _inside(wells, rim)
+    own = _in_the_well(inside, *flat)
+    scenes = _scenes(inside, light.reshape(n, -1))
     wells[rim < RIM] = np.nan
     spread = half.reshape(n, -1).std(1, dtype=np.float32) / 4
     columns = [pictures.mean((1, 2)), spread, *wells.T, rim, *own]
-    return np.column_stack(columns).astype(np.float32)
+    return np.column_stack(columns).astype(np.float32), scenes
 
 # %% ../../nbs/validation/02_pixels.ipynb #ac71a002
 _JUMP = 0.01  # of the picture's width; between neighbouring real frames a well moves by 0.002 or less, unless the dish jumps
@@ -334,6 +356,8 @@ FRAME_ROW = np.dtype(
         ("activity", np.float32),  # since the run before; not a number across gaps and jumps of the well
     ]
 )
+_NAMES = list(FRAME_ROW.names or ())
+_ROW = np.dtype([*FRAME_ROW.descr, ("scene", np.uint8, (_SCENE**2,))])  # what is kept of a frame
 
 
 class _Part(NamedTuple):
@@ -368,8 +392,8 @@ def _measure_files(source: Source, paths: dict[int, str], moving: bool = False) 
         if look.pixels is not None:
             pictures[len(told)] = look.pixels
         told.append((run, len(data), zlib.crc32(data), *look[:4]))
-    rows = np.zeros(len(paths), FRAME_ROW)
-    rows[list(FRAME_ROW.names or ())[:7]] = told
+    rows = np.zeros(len(paths), _ROW)
+    rows[_NAMES[:7]] = told
     values = np.full((len(paths), len(_MEASURES)), np.nan, np.float32)
     rows["flat_first"] = rows["flat_last"] = -1
     rows["change"] = np.nan
@@ -385,7 +409,7 @@ def _measure_files(source: Source, paths: dict[int, str], moving: bool = False) 
                 row["flat_first"], row["flat_last"], row["flat_rows"] = _flat_range(flat[at], int(row["height"]))
                 stack[at][flat[at]] = round(stack[at][~flat[at]].mean())
         pictures = dict(zip(pictures, stack, strict=True))
-        values[places] = _measure(stack)
+        values[places], rows["scene"][places] = _measure(stack)
     for name, column in zip(_MEASURES, values.T, strict=True):
         rows[name] = column * rows["width"] if name.startswith("well_") else column
     rows["sharpness"][rows["width"] < SIDE] = np.nan  # enlarged, every picture is soft
@@ -413,7 +437,7 @@ def _keep_memory() -> None:
 def measure_plane(
     dataset: EmbryoDataset, video: str, plane: FocalPlane, workers: int, activity: bool = True
 ) -> np.ndarray:
-    """Return the rows (of `FRAME_ROW`) of a video in a plane, measured by `workers` threads whatever the cache contains."""
+    """Return the rows (of `FRAME_ROW`, and the scene) of a video in a plane, measured by `workers` threads whatever the cache contains."""
     _keep_memory()
     listing, folder = dataset.contents.listing(video, plane), f"{plane.folder}/{video}"
     runs = listing.runs.tolist()
@@ -430,10 +454,10 @@ def measure_plane(
                 rows["activity"][0] = _moved(_Views(*map(np.concatenate, zip(before, views.at(0), strict=True))))[1]
             last, before = pictures.get(len(rows) - 1), views.at(-1) if views else None
             measured.append(rows)
-    return np.concatenate([np.zeros(0, FRAME_ROW), *measured])
+    return np.concatenate([np.zeros(0, _ROW), *measured])
 
 # %% ../../nbs/validation/02_pixels.ipynb #10138899
-_VERSION = 4  # increase it whenever the row of a frame would change
+_VERSION = 5  # increase it whenever the row of a frame would change
 
 _TEXTS = ("mode", "fault")
 
@@ -441,7 +465,7 @@ _TEXTS = ("mode", "fault")
 def _as_arrays(rows: np.ndarray) -> dict[str, np.ndarray]:
     """Return rows as arrays of numbers."""
     arrays = {}
-    for name in FRAME_ROW.names or ():
+    for name in rows.dtype.names or ():
         arrays[name] = rows[name]
         if name in _TEXTS:
             texts, places = np.unique(rows[name], return_inverse=True)
@@ -452,16 +476,16 @@ def _as_arrays(rows: np.ndarray) -> dict[str, np.ndarray]:
 
 def _as_rows(arrays: Mapping[str, np.ndarray], runs: np.ndarray) -> np.ndarray:
     """Return the rows of `runs` from what `_as_arrays` returned; raise `ValueError` or `LookupError` if it is not that."""
-    rows = np.zeros(len(runs), FRAME_ROW)
-    for name in FRAME_ROW.names or ():
-        column = arrays[name]
-        if column.dtype != (np.int32 if name in _TEXTS else FRAME_ROW[name]) or column.shape != rows.shape:
+    rows = np.zeros(len(runs), _ROW)
+    for name in _ROW.names or ():
+        column, own = arrays[name], rows[name]
+        if column.dtype != (np.int32 if name in _TEXTS else own.dtype) or column.shape != own.shape:
             raise ValueError(f"{name} is not a column of these rows")
         if name in _TEXTS:
             texts = json.loads(arrays[f"{name} texts"].tobytes())
             if type(texts) is not list or not all(type(text) is str for text in texts) or (column < 0).any():
                 raise ValueError(f"{name} is not a column of texts")
-            column = np.array(texts, FRAME_ROW[name])[column]
+            column = np.array(texts, own.dtype)[column]
         rows[name] = column
     if not np.array_equal(rows["run"], runs):
         raise ValueError("these are not the runs")
@@ -490,6 +514,31 @@ def _recalled_plane(
     return rows
 
 
+def measure_scenes(
+    dataset: EmbryoDataset,
+    video: str | Video,
+    planes: Plane | Iterable[Plane] | None = None,
+    *,
+    workers: int | None = None,
+    activity: Plane | None = None,
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Return what `measure_video` returns, and by plane the scenes of its frames, uint8 (n, 144), in the order of the runs."""
+    require_dataset(dataset, 'measure_video(ds, "AA83-7", planes="F0")')
+    name: Any = getattr(video, "name", video)
+    found = dataset[name]
+    asked = found.planes if planes is None else one_or_several(planes)
+    chosen = [dataset.contents.plane(plane) for plane in asked]
+    middle = min(found.planes, key=lambda plane: abs(plane.micrometres), default=FocalPlane.F0)
+    moving = middle if activity is None else dataset.contents.plane(activity)
+    parts = [_recalled_plane(dataset, found.name, plane, workers or cores(), plane == moving) for plane in chosen]
+    rows = np.concatenate([np.zeros(0, _ROW), *parts])
+    table = pd.DataFrame({name: rows[name] for name in _NAMES})
+    ranks = np.repeat(np.array([plane.rank for plane in chosen], np.int8), [len(part) for part in parts])
+    named = {"video": found.name, "plane": pd.Categorical.from_codes(ranks, dtype=PLANE_TYPE)}
+    table = pd.DataFrame(named, index=table.index).join(table).assign(well=table["well_x"].notna())
+    return table, {str(plane): part["scene"] for plane, part in zip(chosen, parts, strict=True)}
+
+
 def measure_video(
     dataset: EmbryoDataset,
     video: str | Video,
@@ -504,18 +553,7 @@ def measure_video(
     measured in one plane, by default in the video's nearest to the middle: F0 if the copy has it. A frame that cannot be decoded has its reason in `fault` and no measures. Raises `UnknownName` for a video or plane that does not exist,
     `DataError` if a folder cannot be listed or two files claim one run.
     """
-    require_dataset(dataset, 'measure_video(ds, "AA83-7", planes="F0")')
-    name: Any = getattr(video, "name", video)
-    found = dataset[name]
-    asked = found.planes if planes is None else one_or_several(planes)
-    chosen = [dataset.contents.plane(plane) for plane in asked]
-    middle = min(found.planes, key=lambda plane: abs(plane.micrometres), default=FocalPlane.F0)
-    moving = middle if activity is None else dataset.contents.plane(activity)
-    parts = [_recalled_plane(dataset, found.name, plane, workers or cores(), plane == moving) for plane in chosen]
-    table = pd.DataFrame.from_records(np.concatenate([np.zeros(0, FRAME_ROW), *parts]))
-    ranks = np.repeat(np.array([plane.rank for plane in chosen], np.int8), [len(part) for part in parts])
-    named = {"video": found.name, "plane": pd.Categorical.from_codes(ranks, dtype=PLANE_TYPE)}
-    return pd.DataFrame(named, index=table.index).join(table).assign(well=table["well_x"].notna())
+    return measure_scenes(dataset, video, planes, workers=workers, activity=activity)[0]
 
 # %% ../../nbs/validation/02_pixels.ipynb #db5b00b2
 DARK = 8.0  # grey levels
@@ -592,11 +630,15 @@ def _detailed_states(frames: pd.DataFrame) -> np.ndarray:
 # %% ../../nbs/validation/02_pixels.ipynb #a5a5d4da
 @dataclass(frozen=True, eq=False)
 class PixelFacts:
-    """What a check of the scope "pixels" receives: the frames as `measure_video` returns them, in any planes."""
+    """What a check of the scope "pixels" receives: the frames and the scenes as `measure_scenes` returns them, in any planes.
+
+    Without scenes, the planes are not compared.
+    """
 
     video: str
     phases: list[PhaseRow]
     frames: pd.DataFrame
+    scenes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def planes(self) -> dict[str, pd.DataFrame]:
@@ -608,6 +650,11 @@ class PixelFacts:
     def states(self) -> dict[str, np.ndarray]:
         """Return what the frames of each plane show; see `frame_states`."""
         return {plane: frame_states(rows) for plane, rows in self.planes.items()}
+
+    @cached_property
+    def alike(self) -> "Alike":
+        """Return how much the planes look alike in each run."""
+        return _compare(self)
 
 
 _Marks = Callable[[pd.DataFrame], np.ndarray]
@@ -860,6 +907,210 @@ def _empty_well(facts: PixelFacts) -> Iterable[Finding]:
         return _labelled(facts, empty, f"no embryo in {plural(len(empty), 'frame')}, {since}: {numbers} elsewhere")
 
     return _find(facts, lambda rows: _states(facts, rows) == "empty", describe)
+
+# %% ../../nbs/validation/02_pixels.ipynb #p1a9e002
+#: Two planes with a correlation of at least this show one scene. In sample data, neighbours have 0.98 or more.
+ONE_SCENE = 0.95
+_UNLIKE, _STRANGE = 4, 10  # times the usual distance of two planes; times that of other planes, throughout the video
+_COMPARED = 8  # runs
+
+
+class Alike(NamedTuple):
+    """How much planes look alike: `planes` by depth, `runs`, and correlations (runs, planes, planes), not a number if a frame shows no embryo or is damaged."""
+
+    planes: tuple[str, ...]
+    runs: np.ndarray
+    values: np.ndarray
+    fits: np.ndarray  # bool (planes, planes): scenes of one run belong together
+
+    @property
+    def usual(self) -> np.ndarray:
+        """Return the median correlations (planes, planes), not a number if two planes were never compared."""
+        known = np.isfinite(self.values).any(0)
+        return np.where(known, np.nanmedian(np.where(known, self.values, 0), axis=0), np.nan)
+
+    def others(self) -> np.ndarray:
+        """Return in which runs each plane shows another scene than most planes: bool (runs, planes)."""
+        if not self.values.size:
+            return np.zeros(self.values.shape[:2], bool)
+        apart = 1 - self.values
+        near = (apart <= 1 - ONE_SCENE) | (self.fits & (apart <= _UNLIKE * (1 - self.usual)))
+        shown = np.isfinite(np.diagonal(self.values, axis1=1, axis2=2))
+        groups = near.astype(np.float32)
+        for _ in range(3):  # 2, 4 and 8 steps from plane to plane
+            groups = (groups @ groups > 0).astype(np.float32)
+        far = [abs(FocalPlane.parse(plane).micrometres) for plane in self.planes]
+        most = (
+            groups.sum(2) * 1000 - far
+        ) * shown  # if two groups are of one size, that with the plane nearest to the middle
+        return shown & (groups[np.arange(len(groups)), most.argmax(1)] == 0)
+
+
+def _fitting(scenes: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    """Return which planes fit each other, bool (planes, planes): alike, or more alike in the same run than some runs earlier and later.
+
+    `scenes` are float32 (runs, planes, 144), not a number if they are not compared. Only runs around which the embryo has moved are used; if they are
+    too few, the planes fit. A plane that is ten times as far from all others as they are from each other fits none.
+    """
+    step = max(1, len(scenes) // 16)
+    now, later = (np.einsum("rpk,rqk->rpq", scenes[: len(scenes) - by], scenes[by:]) for by in (0, step))
+    here, earlier, later = now[step : len(scenes) - step], later[:-step].transpose(0, 2, 1), later[step:]
+    rival = np.fmax(later, earlier)  # of the other plane
+    own = np.fmax(*(np.diagonal(each, axis1=1, axis2=2)[:, None] for each in (later, earlier)))
+    known = np.isfinite(here) & np.isfinite(rival) & (own < ONE_SCENE)
+    better = (known & (here > rival)).sum(0) >= 2 / 3 * known.sum(0)
+    apart = 1 - np.nan_to_num(np.where(np.eye(len(usual), dtype=bool), -1, usual), nan=-1).max(
+        1, initial=-1
+    )  # from the nearest plane
+    strange = (
+        [apart[n] > _STRANGE * np.median(np.delete(apart, n)) for n in range(len(apart))]
+        if len(apart) > 2
+        else [False] * len(apart)
+    )
+    fits = (better | better.T | (known.sum(0) < _COMPARED)) & ~np.logical_or.outer(strange, strange)
+    return (usual >= ONE_SCENE) | fits
+
+
+def _compare(facts: PixelFacts) -> Alike:
+    """Return how much the planes of a video look alike."""
+    planes = tuple(str(plane) for plane in FocalPlane if str(plane) in facts.planes and str(plane) in facts.scenes)
+    runs = np.unique(np.concatenate([np.zeros(0, np.int32), *(facts.planes[plane]["run"] for plane in planes)]))
+    scenes = np.full((len(runs), len(planes), _SCENE**2), np.nan, np.float32)
+    for place, plane in enumerate(planes):
+        rows = facts.planes[plane]
+        whole = (rows["fault"] == "") & (rows["flat_rows"] == 0) & (facts.states[plane] == "embryo")
+        own = facts.scenes[plane][whole.to_numpy()].astype(np.float32) - 128
+        at = np.searchsorted(runs, rows["run"][whole])
+        scenes[at, place] = own / np.maximum(np.sqrt(np.einsum("np,np->n", own, own)), 1)[:, None]
+    alike = Alike(planes, runs, np.einsum("rpk,rqk->rpq", scenes, scenes), np.zeros((len(planes),) * 2, bool))
+    return alike._replace(fits=_fitting(scenes, alike.usual)) if len(runs) else alike
+
+
+def why_not_compared(facts: PixelFacts, least: int = 2) -> str:
+    """Return why fewer than `least` planes of a video can be compared, or ''."""
+    if len(facts.alike.planes) < least:
+        return f"fewer than {least} measured planes"
+    shown = np.isfinite(np.diagonal(facts.alike.values, axis1=1, axis2=2)).sum(1) >= least
+    return (
+        ""
+        if shown.sum() >= _COMPARED
+        else f"fewer than {_COMPARED} runs with an embryo in {least} planes, in whole frames"
+    )
+
+
+#: The checks that compare planes, and how many they need.
+PLANE_CHECKS = {"plane-scene": 2, "plane-order": 3, "sharpest-plane": 3}
+
+# %% ../../nbs/validation/02_pixels.ipynb #p1a9e004
+@check(
+    "plane-scene",
+    "Exclude these runs in this plane, or extract its archive again.",
+    scope="pixels",
+    needs=("second plane",),
+)
+def _plane_scene(facts: PixelFacts) -> Iterator[Finding]:
+    """All planes of a run show one scene: the correlation with another plane is 0.95 or more, or as usual in this video. Tested on sample data only."""
+    alike = facts.alike
+    others = alike.others()
+    for place, plane in enumerate(alike.planes):
+        runs = others[:, place]
+        if runs.any():
+            usual = np.where(others[runs], np.nan, alike.values[runs, place])
+            best = np.nanmax(np.where(np.isfinite(usual), usual, -1), axis=1)
+            median = " at the median" * (len(best) > 1)
+            told = (
+                f"{plural(len(best), 'frame')} with another scene than most planes: "
+                f"the correlation with the nearest of them is {np.median(best):.2f}{median} (one scene has {ONE_SCENE} or more)"
+            )
+            yield Finding("", Severity.warning, facts.video, plane, ranges_of(alike.runs[runs]), told)
+
+# %% ../../nbs/validation/02_pixels.ipynb #p1a9e007
+SWAPPED = 0.95  # of the sum in the released order, at the median of the runs
+_SURELY = 0.9  # of the runs
+
+
+def _best_stretch(votes: np.ndarray) -> tuple[int, int, float]:
+    """Return begin and end, exclusive, of the stretch of `votes` with the largest sum, and the sum."""
+    sums = np.append(0, np.cumsum(votes))
+    lowest = np.minimum.accumulate(sums)
+    end = int((sums - lowest).argmax())
+    begin = int(sums[: end + 1].argmin())
+    return begin, end, float(sums[end] - sums[begin])
+
+
+def _swap(apart: np.ndarray, depths: np.ndarray) -> tuple[tuple[int, int], slice, float] | None:
+    """Return two planes that were exchanged, in which stretch, and the ratio of the sums; None if there are none.
+
+    `apart` is (runs, planes, planes), `depths` are in micrometres. Planes as far above the middle as below may look alike, so they are never less apart than planes usually
+    are from the nearest of the others.
+    """
+    steps = apart + 1e-4 * ~np.eye(len(depths), dtype=bool)  # equal pictures have no order
+    mirrored = np.add.outer(depths, depths) == 0
+    nearest = np.median(np.where(mirrored | np.eye(len(depths), dtype=bool), np.inf, steps).min(2), axis=1)
+    steps = np.where(mirrored, np.maximum(steps, nearest[:, None, None]), steps)
+    order = np.arange(apart.shape[1])
+    released = steps[:, order[:-1], order[1:]].sum(1)
+    best, most = None, 0.0
+    for pair in combinations(order.tolist(), 2):
+        other = order.copy()
+        other[list(pair)] = pair[::-1]
+        ratio = steps[:, other[:-1], other[1:]].sum(1) / released
+        begin, end, gain = _best_stretch(-np.log(np.maximum(ratio, 0.1)) - 0.02)
+        own = ratio[begin:end]
+        if gain > most and len(own) >= _COMPARED and np.median(own) <= SWAPPED and (own < 1).mean() >= _SURELY:
+            best, most = (pair, slice(begin, end), float(np.median(own))), gain
+    return best
+
+
+@check(
+    "plane-order",
+    "Exchange the two planes in these runs, or extract their archives again.",
+    scope="pixels",
+    needs=("second plane",),
+)
+def _plane_order(facts: PixelFacts) -> Iterator[Finding]:
+    """Planes next to each other look most alike: no exchange of two planes makes neighbours more alike in eight runs or more in a row. Tested on sample data only."""
+    alike = facts.alike
+    shown = np.isfinite(np.diagonal(alike.values, axis1=1, axis2=2)) & ~alike.others()
+    used = np.flatnonzero(shown.sum(0) > len(shown) / 2)
+    if len(used) < PLANE_CHECKS["plane-order"]:
+        return
+    planes, whole = [alike.planes[place] for place in used], shown[:, used].all(1)
+    apart, runs = 1 - alike.values[whole][:, used][:, :, used], alike.runs[whole]
+    depths = np.array([FocalPlane.parse(plane).micrometres for plane in planes])
+    while len(runs) >= _COMPARED and (swap := _swap(apart, depths)):
+        pair, stretch, ratio = swap
+        for one, other in (pair, pair[::-1]):
+            told = (
+                f"{plural(len(runs[stretch]), 'frame')} in the place of plane {planes[other]}: with the two exchanged, planes next to each other "
+                f"differ by {100 * (1 - ratio):.0f} % less at the median"
+            )
+            yield Finding("", Severity.warning, facts.video, planes[one], ranges_of(runs[stretch]), told)
+        rest = np.delete(np.arange(len(runs)), np.r_[stretch])
+        apart, runs = apart[rest], runs[rest]
+
+# %% ../../nbs/validation/02_pixels.ipynb #p1a9e010
+_AMONG = 3  # planes
+
+
+@check(
+    "sharpest-plane",
+    "Use the sharpest plane of this video, or check whether F0 is the middle plane.",
+    scope="pixels",
+    needs=("second plane",),
+)
+def _sharpest_plane(facts: PixelFacts) -> Iterator[Finding]:
+    """F0 is among the three planes with most texture, or has 90 % of the third's. Tested on sample data only."""
+    texture = {
+        plane: float(rows["texture"][facts.states[plane] == "embryo"].median()) for plane, rows in facts.planes.items()
+    }
+    texture = {plane: value for plane, value in texture.items() if np.isfinite(value)}
+    best = sorted(texture, key=lambda plane: -texture[plane])[:_AMONG]
+    if FocalPlane.F0 in texture and len(texture) >= _AMONG and texture[FocalPlane.F0] < 0.9 * texture[best[-1]]:
+        told = f"texture {texture[FocalPlane.F0]:.2f} % at the median, less than in " + ", ".join(
+            f"{plane} ({texture[plane]:.2f} %)" for plane in best
+        )
+        yield Finding("", Severity.info, facts.video, str(FocalPlane.F0), message=told)
 
 # %% ../../nbs/validation/02_pixels.ipynb #da8b2e1d
 _PANELS = {"mean": "grey level", "texture": "texture, %", "shade": "shade, %", "sharpness": "sharpness"}
