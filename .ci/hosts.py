@@ -227,7 +227,7 @@ def attempt(browser: Any, host: str, what: str, data: Path, pictures: Path | Non
     from playwright.sync_api import Error
 
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(180_000)  # long, because a busy machine is slow
     page = context.new_page()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         try:
