@@ -201,10 +201,18 @@ def page_problems(site: Path, aliases: dict[str, str] | None = None) -> Iterator
                 yield f"{name} links to {target}, which does not exist"
 
 
-def api_problems(site: Path, aliases: dict[str, str], symbols: dict[str, dict[str, tuple[str, str]]]) -> Iterator[str]:
+Symbols = dict[str, dict[str, tuple[str, str]]]
+
+
+def public_names(root: Path) -> Symbols:
+    """Return the page and anchor of each name of the package below `root`, by module, as nbdev writes them."""
+    return runpy.run_path(str(root / PACKAGE / "_modidx.py"))["d"]["syms"]
+
+
+def api_problems(site: Path, aliases: dict[str, str], symbols: Symbols) -> Iterator[str]:
     """List public functions and classes that the page of their module does not describe.
 
-    `symbols` is what nbdev writes into `_modidx.py`: for each module, the page and anchor of each name.
+    `symbols` has the page and anchor of each name, by module.
     """
     pages = read_pages(site)
     for module, names in symbols.items():
@@ -243,8 +251,7 @@ def main(argv: list[str] | None = None) -> int:
             problems = [*outputs.unshown(ROOT), *notebook_problems(project), *navigation_problems(project)]
             site = render(project)
             problems += page_problems(site, quarto_names(project))
-            symbols = runpy.run_path(str(ROOT / PACKAGE / "_modidx.py"))["d"]["syms"]
-            problems += api_problems(site, quarto_names(project), symbols)
+            problems += api_problems(site, quarto_names(project), public_names(project.parent))
             if args.keep:
                 shutil.copytree(site, args.keep)
     print("\n".join(problems) or "No problems in the documentation")

@@ -269,8 +269,8 @@ def section(kind: Kind, found: dict[str, Count]) -> str:
     rows = []
     for test, what in kind.tests.items():
         count = found.get(test, Count())
-        rows.append((what, f"`{test}`", f"{count.tried:,}", f"{count.held:,}"))
-    lines = [f"## {kind.title}", "", kind.promise, "", table(("What is tried", "Test", "Tried", "Held"), rows)]
+        rows.append((what, test.partition(".")[0], f"{count.tried:,}", f"{count.held:,}"))
+    lines = [f"## {kind.title}", "", kind.promise, "", table(("What is tried", "In", "Tried", "Held"), rows)]
     for test in kind.tests:
         count = found.get(test, Count())
         lines += [f"\n**Did not hold**: `{test}`, {name}." for name in count.failed]
@@ -292,7 +292,7 @@ def page(found: dict[str, Count], kinds: dict[str, Kind], minutes: float, quick:
         "# Robustness\n\n> What was tried to break the library, how often, and what held",
         "What people rely on most is what they cannot see: that an extraction that ended is complete, that a number comes from the frame that it names, that a "
         "shared folder is safe to use. This page counts the attempts to break these promises. One command runs them and writes the page: "
-        "`python benchmarks/robustness.py`. Each case is a test of the project, so `python3 start.py test` repeats all of them. "
+        "`python benchmarks/robustness.py`. Each case is a test of the project, so `python3 start.py test` repeats all of them; `KINDS` in the script names the tests. "
         "All data is invented.",
         f"{table(('Kind', 'Tried', 'Held', 'Did not hold', 'Not tried here'), rows)}\n\n"
         f"On {machine()}; {minutes:.0f} minutes.{extra}\n\n"

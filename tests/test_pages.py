@@ -68,7 +68,7 @@ def test_cases_are_counted(tmp_path: Path) -> None:
     assert "| Things | 2 | 1 | 1 | 1 |" in text
     assert "**Did not hold**: `test_a.py::test_one`, test_one[y]." in text
     assert "**Not tried here**: `test_a.py::test_one`, 1 case: no root." in text
-    assert "| two | `test_a.py::test_gone` | 0 | 0 |" in text
+    assert "| two | test_a | 0 | 0 |" in text
     assert "**What falls short.** Much." in text
 
 
