@@ -1891,7 +1891,7 @@ export class View {
     const text = at && pane.plane in video.runs ? (blank[look.kind] ?? "") : never;
     updateAttribute(figure, "data-state", look.kind);
     note.hidden = !text && !(waiting && wasEmpty);
-    updateText(note, text || (note.hidden ? "" : "waiting for frames from the kernel"));
+    updateText(note, text || (note.hidden ? "" : "waiting for pictures"));
     const warn = look.kind === "near" ? `run ${run} is shown instead` : look.bitmap && look.problem ? `run ${run}: ${look.problem}` : "";
     badge.hidden = !warn;
     updateText(badge, warn);
