@@ -1,6 +1,7 @@
 """Test in a real JupyterLab what an embryologist does with the player: phases, loops, sizes, comparisons, zoom, messages."""
 
 import io
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -470,6 +471,41 @@ def test_a_cell_that_runs_again_frees_the_pictures(play: Callable[..., Any], sev
     )
     # a view that returns fetches them again
     kernel(page, "box = ipywidgets.VBox([player]); player.value = 7")
+    assert page_errors(page) == []
+
+
+GATED = """
+import threading
+from nsw_da_medical_image.dataset_util import seek, source
+gate, read, source._MOMENT = threading.Event(), seek._Watched.readinto, 0
+def readinto(self, buffer):
+    if "F15" in self._passed.path.name:
+        gate.wait(300)
+    return read(self, buffer)
+seek._Watched.readinto = readinto
+player = EmbryoPlayer(EmbryoDataset({path!r}, planes=["F0", "F15"])[v.name])
+player
+"""
+
+
+def test_a_player_of_archives_without_an_index(
+    play: Callable[..., Any], shared: Callable[..., Shared], several: Path, tmp_path: Path
+) -> None:
+    """The plane that was read is shown and played; the other is added when its archive has been read."""
+    pytest.importorskip("rapidgzip")
+    shutil.copytree(shared(videos=3, frames=60).archives, tmp_path / "archives")
+    page = play(several, GATED.format(path=str(tmp_path / "archives")))
+    has_run(page, 1)
+    page.locator(".ep-waiting", has_text="reading F15: 0 %").wait_for()
+    assert page.locator(".ep-plane").all_inner_texts() == ["F0"]
+    held(page, 60)
+    page.locator(PLAYER).press("End")
+    has_run(page, 60)
+    kernel(page, "gate.set()")
+    page.locator(".ep-plane", has_text="F15").click()
+    has_run(page, 60, "[data-plane='F15']")
+    all_held(page, 120)
+    assert page.locator(".ep-waiting").inner_text() == ""
     assert page_errors(page) == []
 
 

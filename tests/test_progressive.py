@@ -3,6 +3,7 @@
 import gc
 import gzip
 import io
+import itertools
 import os
 import random
 import shutil
@@ -54,11 +55,16 @@ class Gate:
 
     def __init__(self) -> None:
         self.limit, self.pause = float("inf"), 0.0
+        self.limits: dict[str, float] = {}  # of single archives
+        self.read: list[str] = []  # the archives from which was read, in this order
         self.moved = threading.Condition()
+
+    def passes(self, name: str, position: int) -> bool:
+        return position < self.limits.get(name.removesuffix(".tar.gz"), self.limit)
 
     def move(self, limit: float) -> None:
         with self.moved:
-            self.limit = limit
+            self.limit, self.limits = limit, {}
             self.moved.notify_all()
 
 
@@ -69,7 +75,9 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     def readinto(self: Any, buffer: memoryview) -> int:
         time.sleep(gate.pause)
         with gate.moved:
-            gate.moved.wait_for(lambda: self._position < gate.limit or self._passed.closed, timeout=60)
+            path, closed = self._passed.path, lambda: self._passed.closed
+            gate.moved.wait_for(lambda: gate.passes(path.name, self._position) or closed(), timeout=60)
+        gate.read.append(self._passed.path.name)
         return read(self, buffer[:PIECE])
 
     monkeypatch.setattr(seek._Watched, "readinto", readinto)
@@ -280,6 +288,100 @@ def test_the_names_of_the_release_are_known_at_once(
     assert ds.videos == tuple(ds)
 
 
+# --- several archives -------------------------------------------------------------------------------------------------
+
+F15, F45 = "embryo_dataset_F15", "embryo_dataset_F45"
+
+
+def turns(names: list[str]) -> list[str]:
+    """Return the names without repetitions one after the other."""
+    return [name for name, _ in itertools.groupby(name.removesuffix(".tar.gz") for name in names)]
+
+
+@pytest.fixture
+def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nsw_da_medical_image.dataset_util.archives.cores", lambda: 1)
+    monkeypatch.setattr(seek, "_REPORT", 2)
+
+
+def test_walks_take_turns_in_the_order_in_which_they_began(archives: Path, gate: Gate, one_core: None) -> None:
+    source = EmbryoDataset(archives).contents.source
+    source.prepare([PLANE, F15, F45])
+    assert turns(gate.read) == [PLANE, F15, F45]
+
+
+def test_the_archive_that_is_waited_for_goes_first(archives: Path, extracted: Path, gate: Gate, one_core: None) -> None:
+    (first, _, _), (_, second, _), *_ = order_of(archives / f"{PLANE}.tar.gz")
+    gate.move(second + PIECE)
+    ds = EmbryoDataset(archives, planes=["F0", "F15", "F45"])
+    source = ds.contents.source
+    source.begin([PLANE, F15, F45])
+    assert ds[first].jpeg(1) == EmbryoDataset(extracted)[first].jpeg(1)
+    found: list[bytes] = []
+    thread = threading.Thread(target=lambda: found.append(ds[first].jpeg(1, "F45")), daemon=True)
+    thread.start()
+    while not growing(ds, F45)._walk.waiting:  # type: ignore[union-attr]
+        time.sleep(0.01)
+    gate.move(float("inf"))
+    thread.join(60)
+    assert found == [EmbryoDataset(extracted)[first].jpeg(1, "F45")]
+    source.prepare([PLANE, F15, F45])
+    assert turns(gate.read)[:2] == [PLANE, F45]  # the walk over F0 paused
+    assert ds.videos == EmbryoDataset(extracted, planes=["F0", "F15", "F45"]).videos
+
+
+def test_others_read_while_everything_is_prepared(archives: Path, extracted: Path, gate: Gate) -> None:
+    (first, _, _), (_, second, _), *_ = order_of(archives / f"{PLANE}.tar.gz")
+    gate.move(second + PIECE)
+    ds = EmbryoDataset(archives, planes="F0")
+    thread = threading.Thread(target=lambda: ds.table(), daemon=True)
+    thread.start()
+    assert ds[first].jpeg(1) == EmbryoDataset(extracted)[first].jpeg(1)
+    assert thread.is_alive()
+    assert 0 <= ds.contents.source.positions([PLANE])[PLANE] < 1
+    gate.move(float("inf"))
+    thread.join(60)
+    assert not thread.is_alive()
+    assert ds.contents.source.positions([PLANE]) == {}
+
+
+def test_a_player_shows_what_is_there_and_adds_the_other_planes(
+    archives: Path, extracted: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    player_module = pytest.importorskip("nsw_da_medical_image.viewer.player")
+    monkeypatch.setattr("nsw_da_medical_image.dataset_util.source._MOMENT", 0)
+    (first, _, _), (_, second, _), *_ = order_of(archives / f"{PLANE}.tar.gz")
+    gate.move(second + PIECE)
+    gate.limits[F15] = 0
+    ds = EmbryoDataset(archives, planes=["F0", "F15"])
+    player = player_module.EmbryoPlayer(ds[first])
+    assert (player._series["planes"], player._waiting) == (["F0"], "reading F15: 0 %")
+    assert player_module.still_sheet(player.videos, "F0")
+    assert list(player_module.needed(player._listed(), "F0", 1))
+    problem = player._read((0, "F0", 1))
+    assert problem == (EmbryoDataset(extracted)[first].jpeg(1), "")
+    gate.move(float("inf"))
+    player._follower.join(60)
+    assert (player._series["planes"], player._waiting) == (["F0", "F15"], "")
+    whole = player_module.EmbryoPlayer(EmbryoDataset(extracted, planes=["F0", "F15"])[first])
+    assert player._series == whole._series
+    player.close()
+    whole.close()
+
+
+def test_a_player_that_is_closed_waits_for_nothing(archives: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    player_module = pytest.importorskip("nsw_da_medical_image.viewer.player")
+    monkeypatch.setattr("nsw_da_medical_image.dataset_util.source._MOMENT", 0)
+    (first, _, _), (_, second, _), *_ = order_of(archives / f"{PLANE}.tar.gz")
+    gate.move(second + PIECE)
+    gate.limits[F15] = 0
+    player = player_module.EmbryoPlayer(EmbryoDataset(archives, planes=["F0", "F15"])[first])
+    player.close()
+    player._follower.join(60)
+    assert not player._follower.is_alive()
+    assert player._series["planes"] == ["F0"]
+
+
 # --- ends -------------------------------------------------------------------------------------------------------------
 
 SLOW = f"""
@@ -336,17 +438,39 @@ def test_a_fork_in_the_middle_of_a_walk(archives: Path) -> None:
 import warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of a fork beside a thread
 last = sys.argv[3]
-child = os.fork()
-if not child:
-    seek._Watched.readinto = read
-    os._exit(0 if ds[last].jpeg(1)[:2] == b"\\xff\\xd8" else 1)
-assert os.waitpid(child, 0)[1] == 0
+children = []
+for _ in range(2):
+    children.append(os.fork())
+    if not children[-1]:
+        seek._build_all = None  # it waits for the walk of its parent
+        os._exit(0 if ds[last].jpeg(1)[:2] == b"\\xff\\xd8" else 1)
 seek._Watched.readinto = read
+assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
 assert ds[last].jpeg(1)[:2] == b"\\xff\\xd8"
 """
     process = start(code, archives, order_of(archives / f"{PLANE}.tar.gz")[-1][0])
     out, told = process.communicate(timeout=120)
     assert (process.returncode, out, told) == (0, "", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize(
+    "end", ["os.kill(os.getpid(), 9)", "ds = None; gc.collect(); os.waitpid(child, 0)", "sys.exit()"]
+)
+def test_a_forked_process_goes_on_without_the_walk_of_its_parent(archives: Path, end: str) -> None:
+    code = f"""
+import gc, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+child = os.fork()
+if not child:
+    time.sleep(0.2)
+    seek._Watched.readinto = read
+    print(ds[sys.argv[3]].jpeg(1)[:2] == b"\\xff\\xd8", flush=True)
+    os._exit(0)
+{end}
+"""
+    process = start(code, archives, order_of(archives / f"{PLANE}.tar.gz")[-1][0])
+    assert process.communicate(timeout=120) == ("True\n", "")
 
 
 def test_a_walk_ends_with_its_data_set(archives: Path, gate: Gate, cache: Path) -> None:

@@ -7,7 +7,7 @@ __all__ = ['Frame', 'START_OF_JPEG', 'MESSAGE_FRAMES', 'SPARE_FRAMES', 'MESSAGE_
            'STATIC', 'WANTED', 'SETTINGS', 'PAGE_STYLE', 'pack_runs', 'pack_hours', 'describe_video', 'describe_series',
            'coarse_to_fine', 'planes_from', 'needed', 'spare', 'read_frame', 'message', 'Delivery', 'sheet_frames',
            'still_sheet', 'reader_track', 'describe_track', 'perform_change', 'front_end', 'Pictures', 'pack_activity',
-           'EmbryoPlayer', 'main']
+           'listed_now', 'EmbryoPlayer', 'main']
 
 # %% ../../nbs/viewer/02_player.ipynb #701e7c42
 import argparse
@@ -21,6 +21,7 @@ import re
 import sys
 import tempfile
 import threading
+import time
 import webbrowser
 from base64 import b64encode
 from collections import deque
@@ -28,7 +29,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal, SupportsIndex, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, SupportsIndex, TypeAlias, cast
 
 import anywidget
 import ipywidgets  # type: ignore[import-untyped]
@@ -113,24 +114,26 @@ def describe_video(video: Video) -> dict[str, Any]:
     }
 
 # %% ../../nbs/viewer/02_player.ipynb #be312ec2
-def describe_series(videos: Sequence[Video], hidden: bool = False) -> dict[str, Any]:
+def describe_series(
+    videos: Sequence[Video], hidden: bool = False, planes: Sequence[Iterable[FocalPlane]] | None = None
+) -> dict[str, Any]:
     """Return the videos, their planes from the lowest to the highest, and {plane: index in "runs"} for each video.
 
-    With `hidden`, phases are left out.
+    With `hidden`, phases are left out. `planes` are those of each video that can be listed now, by default all.
     """
     lists: list[list[list[int]]] = []
     described = []
-    for video in videos:
+    for video, some in zip(videos, planes or [video.planes for video in videos], strict=True):
         lists_of: dict[str, int] = {}
-        for plane in video.planes:
+        for plane in some:
             packed = pack_runs(video.runs(plane))
             if packed and packed not in lists:
                 lists.append(packed)
             if packed:
                 lists_of[str(plane)] = lists.index(packed)
         described.append({**describe_video(video), **({"phases": []} if hidden else {}), "planes": lists_of})
-    planes = [str(plane) for plane in FocalPlane if any(str(plane) in video["planes"] for video in described)]
-    return {"videos": described, "planes": planes, "runs": lists}
+    found = [str(plane) for plane in FocalPlane if any(str(plane) in video["planes"] for video in described)]
+    return {"videos": described, "planes": found, "runs": lists}
 
 # %% ../../nbs/viewer/02_player.ipynb #04447dfa
 Frame: TypeAlias = tuple[int, str, int]  # index of the video, plane, run
@@ -266,6 +269,12 @@ class Delivery:
             self._changed.notify_all()
         self.wake()
 
+    def add(self, spare: Iterable[Frame]) -> None:
+        """Send these frames too, after those of the plan and the spare ones."""
+        with self._changed:
+            self._spare = itertools.chain(self._spare, spare)
+        self.wake()
+
     def pause(self) -> None:
         """Send nothing more until the next `push` or `want`."""
         with self._changed:
@@ -375,7 +384,7 @@ SHEET_BYTES = 80_000
 
 def sheet_frames(video: Video, plane: FocalPlane, most: int = 16, hidden: bool = False) -> list[tuple[int, str]]:
     """Return (run, caption) of the frames that represent a video: the middle of each phase unless `hidden`, else runs evenly apart."""
-    runs = video.runs(plane) if plane in video.planes else np.empty(0, int)
+    runs = video.runs(plane) if plane in video.dataset.planes else np.empty(0, int)
     chosen = []
     for phase, _, first, last in [] if hidden else describe_video(video)["phases"]:
         within = runs[(runs >= first) & (runs <= last)]
@@ -578,6 +587,30 @@ def _watch_boxes() -> None:
     formatter.for_type(ipywidgets.Box, _push_in)
 
 
+class _Listed(NamedTuple):
+    """A video, with the planes that can be listed now."""
+
+    video: Video
+    planes: list[FocalPlane]
+
+    def runs(self, plane: Plane) -> np.ndarray:
+        return self.video.runs(plane)
+
+
+def listed_now(video: Video, plane: Plane) -> tuple[list[FocalPlane], list[FocalPlane]]:
+    """Return the planes of a video, and those that cannot be listed yet because their archives are being indexed; wait only for `plane`."""
+    contents, wanted = video.dataset.contents, FocalPlane.parse(plane)
+    if not isinstance(video, Video) or wanted not in contents.planes:
+        return list(video.planes), []
+    if contents.source.is_ready(each.folder for each in contents.outwards):
+        return list(video.planes), []
+    contents.source.begin(each.folder for each in contents.outwards)
+    if not contents.has_folder(video.name, wanted):
+        return list(video.planes), []
+    later = [each for each in contents.planes if not contents.source.has_passed(f"{each.folder}/{video.name}")]
+    return [each for each in contents.planes if each not in later and contents.has_folder(video.name, each)], later
+
+
 class EmbryoPlayer(anywidget.AnyWidget):
     """Play one video, or several side by side with one playhead: `EmbryoPlayer(ds["AA83-7"], plane="F0", fps=25)`.
 
@@ -594,6 +627,7 @@ class EmbryoPlayer(anywidget.AnyWidget):
     _css = traitlets.Unicode().tag(sync=True)
     _series = traitlets.Dict().tag(sync=True)
     _track = traitlets.Dict().tag(sync=True)
+    _waiting = traitlets.Unicode("").tag(sync=True)
     value = traitlets.Int(
         1, help="RUN number shown; while playing it is updated at most ten times per second, and exactly when paused."
     ).tag(sync=True)
@@ -637,10 +671,9 @@ class EmbryoPlayer(anywidget.AnyWidget):
         self.annotation = reader_track(self.videos, annotations, reader=reader, start=start, blind=blind)
         self._names = ", ".join(video.name for video in self.videos)
         self._activities = _activities(self.videos, activity)
+        self._planes, later = zip(*(listed_now(video, plane) for video in self.videos), strict=True)
         series, self._was_hidden = self._describe(), self._hidden
-        self.runs = np.unique([run for ranges in series["runs"] for a, b in ranges for run in range(a, b + 1)]).astype(
-            int
-        )
+        self.runs = _all_runs(series)
         if not len(self.runs):
             dataset = self.videos[0].dataset
             why = f": {why_no_frame(dataset.contents, [video.name for video in self.videos])}" if dataset.planes else ""
@@ -663,6 +696,10 @@ class EmbryoPlayer(anywidget.AnyWidget):
         }
         super().__init__(_series=series, _track=track, value=value, plane=plane, fps=fps, **front, **kwargs)
         self.on_msg(self._receive)
+        self._follower = threading.Thread(target=self._follow, name="EmbryoPlayer.follow", daemon=True)
+        if any(later):
+            self._show_progress(set().union(*later))
+            self._follower.start()
         _watch_boxes()
 
     @traitlets.validate("value")
@@ -722,8 +759,46 @@ class EmbryoPlayer(anywidget.AnyWidget):
         if self.comm is not None:
             self.comm._reply_subshell_for = None
 
+    def _describe(self) -> dict[str, Any]:
+        """Return the description of the videos, with the activity; without the phases and the activity if they are hidden."""
+        series = describe_series(self.videos, hidden=self._hidden, planes=self._planes)
+        for video, some in zip(series["videos"], self._activities, strict=True):
+            video |= {} if some is None or self._hidden else {"activity": pack_activity(some)}
+        return series
+
+    def _listed(self) -> list[Any]:
+        return [_Listed(video, planes) for video, planes in zip(self.videos, self._planes, strict=True)]
+
     def _push(self) -> None:
-        self._delivery.push(needed(self.videos, self.plane, self.value), spare(self.videos, self.plane))
+        videos = self._listed()
+        self._delivery.push(needed(videos, self.plane, self.value), spare(videos, self.plane))
+
+    def _follow(self) -> None:
+        """Add planes whose archives are being indexed as soon as they can be listed, until all are."""
+        problem, later = "", True
+        while later and not self._delivery._stopped:
+            try:
+                planes, missing = zip(*(listed_now(video, self.plane) for video in self.videos), strict=True)
+            except (DataError, OSError) as error:
+                problem = one_line(error)
+                break
+            if later := any(missing):
+                self._show_progress(set().union(*missing))
+            if planes != self._planes:
+                self._planes = planes
+                series = self._describe()
+                self.runs = _all_runs(series)
+                self._series = series
+                self._delivery.add(spare(self._listed(), self.plane))
+            time.sleep(0.1 if later else 0)
+        self._waiting = problem
+
+    def _show_progress(self, missing: set[FocalPlane]) -> None:
+        """Show the missing plane that comes first, and how much of its archive was read."""
+        contents = self.videos[0].dataset.contents
+        plane = next((each for each in contents.outwards if each in missing), FocalPlane.F0)
+        part = contents.source.positions([plane.folder]).get(plane.folder, 0)
+        self._waiting = f"reading {plane}: {100 * part:.0f} %"
 
     def _push_once(self) -> None:
         """Start to deliver at the first display; afterwards the browser asks."""
@@ -734,7 +809,11 @@ class EmbryoPlayer(anywidget.AnyWidget):
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take what the browser may change, if it is valid, and send back what counts instead of the rest."""
         taken = {name: value for name, value in sync_data.items() if name in SETTINGS}
-        refused = [name for name in sync_data if name not in taken and name in ("_series", "_track", "_esm", "_css")]
+        refused = [
+            name
+            for name in sync_data
+            if name not in taken and name in ("_series", "_track", "_waiting", "_esm", "_css")
+        ]
         for name, value in taken.items():
             before = getattr(self, name)
             try:
@@ -778,13 +857,6 @@ class EmbryoPlayer(anywidget.AnyWidget):
     @property
     def _hidden(self) -> bool:
         return self.annotation is not None and self.annotation.hidden
-
-    def _describe(self) -> dict[str, Any]:
-        """Return the description of the videos, with the activity; without the phases and the activity if they are hidden."""
-        series = describe_series(self.videos, hidden=self._hidden)
-        for video, some in zip(series["videos"], self._activities, strict=True):
-            video |= {} if some is None or self._hidden else {"activity": pack_activity(some)}
-        return series
 
     @property
     def events(self) -> pd.DataFrame:
@@ -870,6 +942,8 @@ class EmbryoPlayer(anywidget.AnyWidget):
         history when it reads the files. If `path` is given, write the page there, whole or not at all, and return the `Path`. Raise `FileExistsError` if
         `path` exists.
         """
+        if self._follower.is_alive():
+            self._follower.join()  # a page has all frames
         asked = one_or_several(self.plane if planes is None else planes) or [self.plane]
         chosen = {str(self.videos[0].dataset.contents.plane(plane)) for plane in asked}
         text = _page_of(self, chosen, _page_track(self) if annotate else {})
@@ -878,6 +952,11 @@ class EmbryoPlayer(anywidget.AnyWidget):
         with new_file(path) as hidden:
             hidden.write_text(text, encoding="utf-8", newline="\n")
         return expanded(path)
+
+
+def _all_runs(series: Mapping[str, Any]) -> np.ndarray:
+    """Return the runs of a described series, ascending."""
+    return np.unique([run for ranges in series["runs"] for a, b in ranges for run in range(a, b + 1)]).astype(int)
 
 
 def _activities(videos: Sequence[Video], activity: Any) -> list[Any]:

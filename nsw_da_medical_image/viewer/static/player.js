@@ -504,6 +504,7 @@ export class Engine {
       "change:all_planes": () => this.changePlanes(),
       "change:_track": () => this.annotator?.follow(),
       "change:_series": () => this.followSeries(),
+      "change:_waiting": () => this.views.forEach((view) => view.showWaiting()),
       "change:align": () => this.changeAxis(),
       "change:mode": () => this.changePlanes(),
     };
@@ -590,11 +591,12 @@ export class Engine {
     for (const view of this.views) view.updateAxis();
     this.changePlanes();
   }
-  /** Take phases and activity from the kernel, which a blind reader sees after finishing. */
+  /** Take what the kernel found since: planes of archives that it indexes, and what a blind reader sees after finishing. */
   followSeries() {
     this.series = readSeries(this.model.get("_series"));
     this.annotator?.updateSeries();
     this.changeAxis();
+    for (const view of this.views) view.updatePlanes();
   }
   /** Show another plane, or all of them, and request the frames for that. */
   changePlanes() {
@@ -1153,7 +1155,9 @@ export class View {
     this.main = makeElement("div", { class: "ep-main" }, this.stage, ...(this.side ? [this.side] : []));
     this.message = makeElement("p", { class: "ep-message", role: "status" });
     this.timeline = this.makeTimeline();
-    this.root.append(this.main, this.timeline, this.makeTransport(), this.makeSettingsRow(), this.makeViewPanel(), this.makeHelp(), this.message);
+    this.waiting = makeElement("span", { class: "ep-quiet ep-waiting", role: "status" });
+    this.root.append(this.main, this.timeline, this.makeTransport(), (this.settings = this.makeSettingsRow()), this.makeViewPanel(), this.makeHelp(), this.message);
+    this.showWaiting();
     host.append(this.root);
     this.listenToInput();
     this.listenToPointer();
@@ -1340,6 +1344,17 @@ export class View {
     this.updateSettings();
   }
 
+  /** Offer the planes that have been found since. */
+  updatePlanes() {
+    const old = this.settings;
+    old.replaceWith((this.settings = this.makeSettingsRow()));
+    this.updateSettings();
+  }
+  /** Show what the kernel waits for, such as an archive that it is indexing. */
+  showWaiting() {
+    updateText(this.waiting, this.engine.model.get("_waiting") ?? "");
+  }
+
   // -- the rows of controls --
 
   makeTransport() {
@@ -1420,7 +1435,7 @@ export class View {
     return makeElement(
       "div",
       { class: "ep-row ep-settings" },
-      makeElement("div", { class: "ep-planes", role: "group", "aria-label": "Focal plane" }, ...this.planeButtons),
+      makeElement("div", { class: "ep-planes", role: "group", "aria-label": "Focal plane" }, ...this.planeButtons, this.waiting),
       makeElement("div", { class: "ep-pace" }, this.speed, this.rateText),
       compare,
       makeElement("div", { class: "ep-toggles" }, ...toggles, this.viewButton, this.fullButton, this.helpButton),
