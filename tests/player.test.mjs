@@ -1,6 +1,7 @@
 // The pure helpers of the player, in Node: `node --test tests/player.test.mjs`.
 import assert from "node:assert/strict";
 import test from "node:test";
+import { LocalModel } from "../nsw_da_medical_image/viewer/static/page.js";
 import * as player from "../nsw_da_medical_image/viewer/static/player.js";
 
 test("ranges become runs, and gaps are found again", () => {
@@ -173,7 +174,7 @@ test("a throttle lets ten a second through, and always the last", () => {
 });
 
 test("a model without a kernel speaks of changes only", () => {
-  const model = new player.LocalModel({ value: 1, bounds: [] });
+  const model = new LocalModel({ value: 1, bounds: [] });
   const heard = [];
   const handler = () => heard.push(model.get("value"));
   model.on("change:value", handler);

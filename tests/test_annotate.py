@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from conftest import Shared
 
@@ -337,7 +338,11 @@ def test_the_player_saves_what_the_browser_sends_and_survives_anything(video: Vi
     def send(**content: Any) -> None:
         player._receive(None, {"kind": "annotate", "session": "s", "id": 1, **content}, [])
 
+    tracks: list[dict[str, Any]] = []
+    player.observe(lambda change: tracks.append(change.new), "_track")
     send(action="set", phase="t2", run=5)
+    # the change never arrives without its number: the browser would add it again, and then ignore an undo
+    assert [(len(track["changes"]), track["acks"]) for track in tracks] == [(1, {"s": 1})]
     assert player.events[["phase", "run"]].values.tolist() == [["t2", 5]]
     assert (tmp_path / "ann" / f"{video.name}_phases.csv").read_bytes() == f"t2,5,{player.annotation.last}\n".encode()
     assert player._track["acks"] == {"s": 1}
@@ -394,3 +399,36 @@ def test_a_blind_page_does_not_contain_the_published_phases(video: Video, tmp_pa
     player.annotation.finish()
     assert player._track["reference"]["name"] == "published"
     player.close()
+
+
+def test_what_a_blind_reader_may_not_see_appears_after_finishing(video: Video, tmp_path: Path) -> None:
+    from nsw_da_medical_image.viewer.player import EmbryoPlayer
+
+    movement = pd.Series(range(24), index=video.runs())
+    player = EmbryoPlayer(video, activity=movement, annotations=tmp_path / "ann", reader="Bob", blind=True)
+    (hidden,) = player._series["videos"]
+    assert hidden["phases"] == []
+    assert "activity" not in hidden
+    player._receive(None, {"kind": "annotate", "session": "s", "id": 1, "action": "finish"}, [])
+    (shown,) = player._series["videos"]
+    assert shown["phases"]
+    assert shown["activity"]["levels"][-1] == "z"
+    player.align = "t2"  # which is in the description now
+    player.close()
+
+
+def test_the_published_runs_are_added_to_a_blind_page(video: Video, tmp_path: Path) -> None:
+    """The page of a blind reading does not contain them, so its history records the reader's own runs only."""
+    own = Annotation(video, tmp_path / "ann", reader="Bob", blind=True)
+    own.set("t2", 5)
+    own.finish()
+    path = own.path.with_suffix(".json")
+    record = json.loads(path.read_bytes())
+    record["changes"][-1]["phases"] = {"t2": {"run": 5, "was": 5}}
+    path.write_text(json.dumps(record))
+    again = Annotation(video, tmp_path / "ann")
+    assert again.changes == own.changes
+    other = next(phase for phase in own.published if phase != Phase.t2)
+    assert again.changes[-1]["phases"][str(other)] == {"run": None, "was": None, "published": own.published[other]}
+    again.set("tHB", 9)
+    assert json.loads(path.read_bytes())["changes"][:-1] == own.changes

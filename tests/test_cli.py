@@ -135,6 +135,11 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     assert completed("va") == {"validate"}
     assert {"--pixels", "--html"} <= completed("validate", "--")
     assert "a.json" in completed("split", "data", "--check", "a")
+    (tmp_path / "archives").mkdir()
+    for name in COMMANDS.keys() - {"sample", "download"}:  # each begins with an existing folder
+        assert "archives" in completed(name, "arch"), name
+    assert not {"archives", "a.json"} & completed("export", "data", "SAM1-2", "--align", "a")
+    assert run("-m", PACKAGE, "--print-completion", "zsh").stdout.startswith("#compdef nsw-embryo\n")
 
 
 def test_the_python_forms_work_from_three_folders(shared, tmp_path: Path) -> None:

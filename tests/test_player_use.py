@@ -246,29 +246,32 @@ def test_the_size_is_that_of_the_layout(play: Callable[..., Any], several: Path)
         "wide = EmbryoPlayer(v)\nwide.layout.width = '1300px'\nwide",
     )
     page.set_viewport_size({"width": 1800, "height": 1000})
-    page.wait_for_timeout(300)
+    page.wait_for_function(
+        f"() => [...document.querySelectorAll('{PLAYER}')].slice(1, 3).every(root => root.clientWidth >= 498)"
+    )
     widths = [page.locator(PLAYER).nth(i).bounding_box()["width"] for i in (1, 2)]
     assert min(widths) >= 500
     screenshot(page, "player-hbox")
     page.set_viewport_size({"width": 1366, "height": 700})
-    page.wait_for_timeout(500)
-    first = page.locator(PLAYER).first
-    first.scroll_into_view_if_needed()
-    first.evaluate("node => node.scrollIntoView({block: 'center'})")
-    hidden = first.evaluate(
-        """root => {
-          const bounds = document.querySelector('.jp-WindowedPanel-outer').getBoundingClientRect();
-          return [...root.querySelectorAll('button, input, select')].filter(node => {
-            const box = node.getBoundingClientRect();
-            return box.width && !node.closest('.ep-side') && (box.top < bounds.top || box.bottom > bounds.bottom);
-          }).map(node => node.outerHTML.slice(0, 80));
-        }"""
-    )
-    screenshot(page, "player-1366")
+    controls = """() => {
+      const root = document.querySelector('.embryo-player');
+      root.scrollIntoView({block: 'center'});
+      const bounds = document.querySelector('.jp-WindowedPanel-outer').getBoundingClientRect();
+      return [...root.querySelectorAll('button, input, select')].filter(node => {
+        const box = node.getBoundingClientRect();
+        return box.width && !node.closest('.ep-side') && (box.top < bounds.top || box.bottom > bounds.bottom);
+      }).map(node => node.outerHTML.slice(0, 80));
+    }"""
+    for _ in range(600):  # until the player has taken its new size
+        if not (hidden := page.evaluate(controls)):
+            break
+        page.wait_for_timeout(50)
     assert hidden == []
+    screenshot(page, "player-1366")
     page.set_viewport_size({"width": 1900, "height": 1400})
-    page.wait_for_timeout(500)
-    assert page.locator(PLAYER).nth(3).locator("canvas[role=img]").bounding_box()["width"] >= 900
+    page.wait_for_function(
+        f"() => document.querySelectorAll('{PLAYER}')[3].querySelector('canvas[role=img]').getBoundingClientRect().width >= 900"
+    )
 
 
 def test_nothing_moves_while_playing(play: Callable[..., Any], several: Path) -> None:
@@ -383,9 +386,9 @@ def test_two_panes_are_combined(play: Callable[..., Any], several: Path) -> None
         screenshot(page, f"player-{mode}")
     page.get_by_label("Compare").select_option("blink")
     page.evaluate(
-        f"() => {{ window.seen = new Set(); setInterval(async () => window.seen.add(JSON.stringify(await ({SHOWN})())), 100); }}"
+        f"() => {{ window.seen = new Set(); window.looking = setInterval(async () => window.seen.add(JSON.stringify(await ({SHOWN})())), 100); }}"
     )
-    page.wait_for_function("() => window.seen.size === 2")
+    page.wait_for_function("() => window.seen.size === 2 && (clearInterval(window.looking), true)")
     kernel(page, "player.mode = 'side'")
     page.locator(f"{PLAYER}[data-mode=side]").wait_for()
     assert page.locator(".ep-pane:visible").count() == 2
@@ -593,15 +596,17 @@ print((psutil.Process().memory_info().rss - before) // 1_000_000 < 100, len(logg
 
 @pytest.mark.parametrize("box", ["VBox([player])", "HBox([player])", "Tab([ipywidgets.VBox([player])])"])
 def test_a_player_in_a_box_is_pushed_at_display(
-    play: Callable[..., Any], several: Path, lab: Any, tmp_path: Path, box: str
+    play: Callable[..., Any], several: Path, tmp_path: Path, box: str
 ) -> None:
-    lab.set("apputils-extension", "kernels-settings", {"commsOverSubshells": "disabled"})
     enough = tmp_path / "enough"
     busy = f"import os\nuntil = time.time() + 120\nwhile not os.path.exists({str(enough)!r}) and time.time() < until:\n    pass"
-    page = play(several, f"player = EmbryoPlayer(v)\nipywidgets.{box}", busy, wait=False)
-    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
+    page = play(several, f"player = EmbryoPlayer(v)\nipywidgets.{box}", busy, wait=False, subshells="disabled")
+    page.evaluate(
+        "() => { window.testRan = null; window.jupyterapp.commands.execute('notebook:run-all-cells').then(() => { window.testRan = true }) }"
+    )
     held(page, 60)  # while the cell is busy
     assert page.evaluate(
         "() => document.querySelectorAll('.jp-CodeCell')[2].querySelector('.jp-InputPrompt').textContent.includes('*')"
     )
     enough.touch()
+    page.wait_for_function("() => window.testRan")

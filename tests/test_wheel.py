@@ -168,11 +168,12 @@ def test_extras(metadata: Message) -> None:
         "download",
         "movies",
         "app",
+        "shards",
         "completion",
         "dev",
         "all",
     }
-    optional = extra("archives"), extra("download"), extra("movies"), extra("app"), extra("completion")
+    optional = extra("archives"), extra("download"), extra("movies"), extra("app"), extra("shards"), extra("completion")
     assert all(optional)
     assert extra("all") == set().union(*optional)
 

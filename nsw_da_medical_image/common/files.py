@@ -377,6 +377,20 @@ def _remove(hidden: Path) -> None:
 
 
 @contextmanager
+def _about(path: Path, hidden: Path) -> Iterator[None]:
+    """Raise an error about the hidden name, or about a full disk, as one about `path`."""
+    try:
+        yield
+    except OSError as error:
+        name = str(error.filename)
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            error.filename = str(path)
+        elif Path(name).is_relative_to(hidden):
+            error.filename = str(path / Path(name).relative_to(hidden))
+        raise
+
+
+@contextmanager
 def _hidden(path: Path, folder: bool = False) -> Iterator[tuple[Path, int]]:
     """Create a locked hidden file or folder beside `path`, yield its path and descriptor, and remove it unless it was renamed.
 
@@ -402,7 +416,8 @@ def _hidden(path: Path, folder: bool = False) -> Iterator[tuple[Path, int]]:
         if held is not None:
             with suppress(OSError):  # without it, the leftovers of a killed process stay longer
                 lock(held)
-        yield hidden, -1 if held is None else held
+        with _about(path, hidden):
+            yield hidden, -1 if held is None else held
     finally:
         try:
             _remove(hidden)

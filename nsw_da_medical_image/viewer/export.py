@@ -34,14 +34,9 @@ from .plots import contact_sheet
 
 # %% ../../nbs/viewer/01_export.ipynb #60a3c2e9
 def _write(path: str | os.PathLike, write: Callable[[Path], Any]) -> Path:
-    """Return the path of a new file that `write` fills, completely or not at all; an error of the disk names `path`."""
-    try:
-        with new_file(path) as hidden:
-            write(hidden)
-    except OSError as error:
-        if error.filename or error.errno is None:
-            raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+    """Return the path of a new file that `write` fills, completely or not at all."""
+    with new_file(path) as hidden:
+        write(hidden)
     return expanded(path)
 
 

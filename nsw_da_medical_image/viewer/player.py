@@ -6,16 +6,18 @@
 __all__ = ['Frame', 'START_OF_JPEG', 'MESSAGE_FRAMES', 'SPARE_FRAMES', 'MESSAGE_BYTES', 'PUSH_BYTES', 'LOG', 'SHEET_BYTES',
            'STATIC', 'WANTED', 'SETTINGS', 'PAGE_STYLE', 'pack_runs', 'pack_hours', 'describe_video', 'describe_series',
            'coarse_to_fine', 'planes_from', 'needed', 'spare', 'read_frame', 'message', 'Delivery', 'sheet_frames',
-           'still_sheet', 'reader_track', 'describe_track', 'perform_change', 'Pictures', 'pack_activity', 'listed_now',
-           'EmbryoPlayer', 'main']
+           'still_sheet', 'reader_track', 'describe_track', 'perform_change', 'front_end', 'Pictures', 'pack_activity',
+           'listed_now', 'EmbryoPlayer', 'main']
 
 # %% ../../nbs/viewer/02_player.ipynb #701e7c42
 import argparse
 import contextlib
+import functools
 import io
 import itertools
 import logging
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -491,10 +493,18 @@ def perform_change(annotation: Annotation, content: Mapping[str, Any]) -> str:
         return shortened(one_line(error), 300)
     return ""
 
-# %% ../../nbs/viewer/02_player.ipynb #e7c7f639
+# %% ../../nbs/viewer/02_player.ipynb #fcad97c3
 STATIC = files("nsw_da_medical_image.viewer") / "static"
 
 
+@functools.cache
+def front_end(*names: str) -> str:
+    """Return files of `static` as one text, without lines of comments and without indentation."""
+    text = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in names)
+    bare = re.sub(r"^[ \t]*(?://.*|/\*(?:[^*]|\*(?!/))*\*/[ \t]*)$", "", text, flags=re.MULTILINE)
+    return re.sub(r"\n\s+", "\n", bare).strip()
+
+# %% ../../nbs/viewer/02_player.ipynb #e7c7f639
 class _PlaneName(traitlets.Unicode):
     """The name of a focal plane, given as anything that `FocalPlane.parse` accepts: FocalPlane.F_15, "F-15", -15."""
 
@@ -605,6 +615,7 @@ class EmbryoPlayer(anywidget.AnyWidget):
     """Play one video, or several side by side with one playhead: `EmbryoPlayer(ds["AA83-7"], plane="F0", fps=25)`.
 
     With `annotations`, the folder of a `reader`, the phases can be marked, and `events` returns them; `start` and `blind` are those of `Annotation`.
+    Phases can be marked in one video at a time.
     `value` is the RUN number shown, `plane` the focal plane; both may be assigned and observed. Further keywords are
     traits (`value`, `playing`, `speed`, `loop`, `bounds`, `every_frame`, `all_planes`) and those of any ipywidget.
     Raise `UnknownName` for a plane or run that does not exist, `DataError` if the videos have no frames.
@@ -612,8 +623,8 @@ class EmbryoPlayer(anywidget.AnyWidget):
 
     MOST = 16  # videos; more cannot be distinguished on a screen
 
-    _esm = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("player.js", "annotate.js"))
-    _css = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("player.css", "annotate.css"))
+    _esm = traitlets.Unicode().tag(sync=True)
+    _css = traitlets.Unicode().tag(sync=True)
     _series = traitlets.Dict().tag(sync=True)
     _track = traitlets.Dict().tag(sync=True)
     _waiting = traitlets.Unicode("").tag(sync=True)
@@ -661,7 +672,7 @@ class EmbryoPlayer(anywidget.AnyWidget):
         self._names = ", ".join(video.name for video in self.videos)
         self._activities = _activities(self.videos, activity)
         self._planes, later = zip(*(listed_now(video, plane) for video in self.videos), strict=True)
-        series = self._describe()
+        series, self._was_hidden = self._describe(), self._hidden
         self.runs = _all_runs(series)
         if not len(self.runs):
             dataset = self.videos[0].dataset
@@ -673,9 +684,17 @@ class EmbryoPlayer(anywidget.AnyWidget):
         value = run_number(kwargs.pop("value", self.runs[0]), "EmbryoPlayer(video, value=12)")
         self._acks: dict[str, int] = {}  # by browser: the number of its last change that was saved
         track = describe_track(self.annotation) if self.annotation else {}
+        parts: tuple[str, ...] = ("player",)
+        kind = type(self).__name__
         if self.annotation:
             self.annotation.on_change = self._show_track
-        super().__init__(_series=series, _track=track, value=value, plane=plane, fps=fps, **kwargs)
+            parts, kind = ("player", "annotate"), "Annotating" + kind  # a page has one stylesheet per kind
+        front = {
+            "_esm": front_end(*(f"{part}.js" for part in parts)),
+            "_css": front_end(*(f"{part}.css" for part in parts)),
+            "_anywidget_id": f"{__name__}.{kind}",
+        }
+        super().__init__(_series=series, _track=track, value=value, plane=plane, fps=fps, **front, **kwargs)
         self.on_msg(self._receive)
         self._follower = threading.Thread(target=self._follow, name="EmbryoPlayer.follow", daemon=True)
         if any(later):
@@ -854,14 +873,17 @@ class EmbryoPlayer(anywidget.AnyWidget):
     def _annotate(self, annotation: Annotation, content: Mapping[str, Any]) -> None:
         """Save a change that the reader has made in the browser, and send the result."""
         session, number = str(content["session"])[:20], int(content["id"])
-        problem = perform_change(annotation, content)
+        # first: otherwise the track would be sent with this change but without its number, and the browser would add it again
         self._acks = {**dict(list(self._acks.items())[-7:]), session: number}
-        self._track = describe_track(annotation, problem, self._acks)
+        self._show_track(perform_change(annotation, content))
 
-    def _show_track(self) -> None:
-        """Show a change that was made in Python."""
-        if self.annotation is not None:
-            self._track = describe_track(self.annotation, "", self._acks)
+    def _show_track(self, problem: str = "") -> None:
+        """Show a change, which may have been made in Python; a reader who has finished also sees what was hidden."""
+        if self.annotation is None:
+            return
+        if not self._hidden and self._was_hidden:
+            self._was_hidden, self._series = False, self._describe()
+        self._track = describe_track(self.annotation, problem, self._acks)
 
     def _greet(self, base64: bool) -> None:
         """Deliver everything to a browser that is new or needs base64; the first one has it already if the player was displayed."""
@@ -916,7 +938,8 @@ class EmbryoPlayer(anywidget.AnyWidget):
         """Return the player as one self-contained HTML page, with the frames of `planes` (by default the current one).
 
         With `annotate`, phases can be marked in the page, which keeps them in the browser and offers both files as downloads.
-        If `path` is given, write the page there, whole or not at all, and return the `Path`. Raise `FileExistsError` if
+        The page of a blind reading contains no published phases, also after it is finished; `Annotation` adds them to the
+        history when it reads the files. If `path` is given, write the page there, whole or not at all, and return the `Path`. Raise `FileExistsError` if
         `path` exists.
         """
         if self._follower.is_alive():
@@ -1008,7 +1031,9 @@ def _page_of(player: EmbryoPlayer, chosen: set[str], track: dict[str, Any]) -> s
 
     body = f'<main id="player"></main>\n{"".join(frames_html())}'
     start = f'standalone(document.getElementById("player"), {script_json(state)}, document.querySelectorAll("script.frames"));'
-    return page(player._names, body, style=PAGE_STYLE + player._css, script=f"\n{player._esm}\n{start}\n")
+    parts = ("player", "annotate") if track else ("player",)
+    code, style = front_end(*(f"{part}.js" for part in parts), "page.js"), front_end(*(f"{part}.css" for part in parts))
+    return page(player._names, body, style=PAGE_STYLE + style, script=f"\n{code}\n{start}\n")
 
 # %% ../../nbs/viewer/02_player.ipynb #6244e81d
 def main(argv: list[str] | None = None, prog: str = "python -m nsw_da_medical_image.viewer.player") -> int:

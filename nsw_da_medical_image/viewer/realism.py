@@ -445,8 +445,8 @@ def _compare(args: argparse.Namespace) -> None:
     refuse_inside(args.out, args.folder)
     refuse_existing(args.out)
     made, note = valid_frames(SyntheticBatches(args.batches), args.names)
-    if note and not len(made):
-        raise DataError(f"there is no synthetic frame to compare: {note}")
+    if not len(made):
+        raise DataError(f"there is no synthetic frame to compare: {note or f'{args.batches} contains no batch'}")
     planes, phases = (made.table[name].dropna().unique().tolist() for name in ("plane", "phase"))
     exclude = None if args.exclude is None else expanded(args.exclude)
     real = EmbryoDataset(args.folder, annotations=args.annotations).frames(args.videos, planes, phases, exclude=exclude)

@@ -166,8 +166,11 @@ export class Annotator {
     const { state, engine } = this;
     const meaning = Object.fromEntries(state.phases);
     const own = () => rowsOf(this.onsets, state.last).map(([phase, first, last]) => [phase, meaning[phase], first, last]);
-    engine.series.videos[0].phases = state.reference?.rows ?? own();
-    if (this.hidden && engine.views.size) engine.paint();
+    const [video] = engine.series.videos;
+    const phases = state.reference?.rows ?? own();
+    if (JSON.stringify(phases) === JSON.stringify(video.phases)) return;
+    video.phases = phases;
+    if (engine.views.size) engine.paint();
   }
   /** Describe in words whether the changes are saved. */
   get status() {
@@ -192,7 +195,7 @@ class PageStore {
     const known = JSON.stringify(stored).startsWith(JSON.stringify(state.changes).slice(0, -1));
     if (known || !state.changes.length) this.state = { ...state, changes: stored };
     else if (JSON.stringify(state.changes).startsWith(JSON.stringify(stored).slice(0, -1))) return; // the page is newer
-    else this.ask(stored);
+    else if (Object.keys(difference(...[state.changes, stored].map((changes) => replay(changes).onsets))).length) this.ask(stored);
   }
   read() {
     try {

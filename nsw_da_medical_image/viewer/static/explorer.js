@@ -777,6 +777,9 @@ export class View {
     else this.note(run, "");
   }
   note(run, comment) {
+    // A download shows the new comment at once; the kernel's answer replaces what is kept here.
+    const known = this.store.notes[this.detailed.name]?.find(([at]) => at === run);
+    if (known && comment !== null) known[2] = comment;
     this.store.model.send({ kind: "note", video: this.detailed.name, run, comment });
   }
   download() {

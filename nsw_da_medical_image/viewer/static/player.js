@@ -362,6 +362,10 @@ export class Throttle {
   constructor(interval, send, now = () => performance.now(), wait = (f, ms) => setTimeout(f, ms)) {
     Object.assign(this, { interval, send, now, wait, last: -Infinity, timer: null });
   }
+  /** Whether a value would be sent at once. */
+  get due() {
+    return this.now() - this.last >= this.interval;
+  }
   offer(value) {
     this.pending = { value };
     const rest = this.last + this.interval - this.now();
@@ -390,6 +394,7 @@ const BITMAP_BUDGET = 100e6; // bytes: 96 frames of 500 x 500; those of a whole 
 const DECODES_AT_ONCE = 4;
 const FRAMES_PER_REQUEST = 256;
 const STAND_IN_AFTER = 80; // milliseconds to wait for a frame before a neighbour is drawn instead
+const PUBLISH_AFTER = 200; // milliseconds after a seek until the kernel hears of it, if the frame is not shown until then
 const SPARE_DELAY = 1500; // milliseconds before a spare message is acknowledged while playing; the kernel waits for 2 seconds
 
 /** Decode JPEG bytes into a bitmap, or return null. Of a truncated file, the part that exists is shown, as in any web page. */
@@ -584,9 +589,10 @@ export class Engine {
     for (const view of this.views) view.updateAxis();
     this.changePlanes();
   }
-  /** Take what the kernel has found since, such as planes of archives that it is indexing. */
+  /** Take what the kernel found since: planes of archives that it indexes, and what a blind reader sees after finishing. */
   followSeries() {
     this.series = readSeries(this.model.get("_series"));
+    this.annotator?.updateSeries();
     this.changeAxis();
     for (const view of this.views) view.updatePlanes();
   }
@@ -771,7 +777,8 @@ export class Engine {
   decodeNext() {
     if (this.disposed || this.decoding.size >= DECODES_AT_ONCE) return;
     const wishes = this.framesToDecode();
-    if (!this.ticking && !this.exact) wishes.splice(this.panes.length, 0, ...this.findStandIns());
+    // after a seek, decode nothing but what is asked for; the neighbours would take a part of the processor
+    if (!this.ticking && !this.exact) wishes.splice(this.panes.length, Infinity, ...this.findStandIns());
     // if the exact frame is shown and the player is paused, decode one at a time, so that the next request need not wait
     const most = this.ticking || !this.exact ? DECODES_AT_ONCE : 1;
     for (const [key] of wishes) {
@@ -855,6 +862,7 @@ export class Engine {
     if (soon && !this.exact && !this.ticking) this.standInTimer ??= setTimeout(() => this.paintStandIns(), STAND_IN_AFTER);
     else this.paintedAt = performance.now();
     for (const view of this.views) view.draw(looks);
+    this.publishShown();
   }
   /** Draw neighbours in place of frames that have taken too long. */
   paintStandIns() {
@@ -883,7 +891,20 @@ export class Engine {
     this.paint();
     this.decodeNext();
     if (!this.exact) this.requestNeeded();
-    this.publisher.offer(this.run); // last: the picture does not wait for the message to the kernel
+    this.publishTimer ??= setTimeout(() => this.publishPlace(), PUBLISH_AFTER);
+    this.publishShown();
+  }
+  /** Tell the kernel where the playhead is now. */
+  publishPlace() {
+    clearTimeout(this.publishTimer);
+    this.publishTimer = null;
+    this.publisher.offer(this.run);
+  }
+  /** After a seek, tell the kernel as soon as the frame is shown: no picture waits for a message. */
+  publishShown() {
+    if (!this.exact || !this.publishTimer || !this.publisher.due) return;
+    clearTimeout(this.publishTimer);
+    this.publishTimer = setTimeout(() => this.publishPlace());
   }
   /** Keep the pictures of this player longest: it is the one that is used now. */
   becomeLatest() {
@@ -960,7 +981,7 @@ export class Engine {
     this.paint();
     this.decodeNext();
     if (!this.exact) this.requestNeeded();
-    this.publisher.offer(this.run);
+    this.publishPlace();
     this.publisher.flush();
     for (const view of this.views) view.updateSettings();
   }
@@ -1050,6 +1071,7 @@ export class Engine {
     clearTimeout(this.requestTimer);
     clearTimeout(this.missingTimer);
     clearTimeout(this.standInTimer);
+    clearTimeout(this.publishTimer);
     clearTimeout(this.releaseTimer);
     clearInterval(this.blinkTimer);
     this.publisher.stop();
@@ -1929,29 +1951,6 @@ export class View {
 
 // --- hosts ------------------------------------------------------------------------------------------------------------
 
-/** The model of a page written by `to_html`, which has no kernel. */
-export class LocalModel {
-  constructor(state) {
-    Object.assign(this, { state, handlers: {} });
-  }
-  get(name) {
-    return this.state[name];
-  }
-  set(name, value) {
-    if (JSON.stringify(this.state[name]) === JSON.stringify(value)) return;
-    this.state[name] = value;
-    for (const handler of [...(this.handlers[`change:${name}`] ?? [])]) handler();
-  }
-  on(name, handler) {
-    (this.handlers[name] ??= []).push(handler);
-  }
-  off(name, handler) {
-    this.handlers[name] = (this.handlers[name] ?? []).filter((other) => other !== handler);
-  }
-  save_changes() {}
-  send() {}
-}
-
 /** Display an engine in `host`; return the function that removes this display. */
 export function addView(engine, host) {
   const view = new View(engine, host);
@@ -1973,20 +1972,6 @@ export function addView(engine, host) {
     // JupyterLab may move a player: it removes the view and makes another one at once
     if (!engine.views.size && !engine.standalone) engine.releaseTimer = setTimeout(() => engine.disposed || engine.views.size || engine.release(), 500);
   };
-}
-
-/** Play without a kernel; the elements `boxes` contain the frames as JSON, [[video, plane, run, problem, base64], ...]. */
-export async function standalone(host, state, boxes) {
-  const engine = new Engine(new LocalModel(state));
-  engine.standalone = true;
-  addView(engine, host);
-  for (const box of boxes) {
-    for (const [video, plane, run, problem, data] of JSON.parse(box.textContent)) engine.store(video, plane, run, fromBase64(data), problem);
-    box.remove();
-    engine.showArrivals();
-    await new Promise((resume) => setTimeout(resume));
-  }
-  return engine;
 }
 
 /** anywidget calls this function once per player; all views of a player share one engine. */
