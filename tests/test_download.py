@@ -451,7 +451,7 @@ def _two_pieces(handler: Any, data: bytes) -> bool:
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_step_leaves_no_wrong_file(zenodo: Zenodo, tmp_path: Path) -> None:
+def test_a_kill_at_every_step_leaves_no_wrong_file(zenodo: Zenodo, tmp_path: Path, record_property: Any) -> None:
     """Kill the command at each call that changes a file; the next one completes the download."""
     script = """
 import os, sys
@@ -487,6 +487,7 @@ download(sys.argv[2], "annotations", record=sys.argv[3])
             break
     else:
         pytest.fail("it never ended by itself")
+    record_property("tried", step)
     assert step > 5
 
 
