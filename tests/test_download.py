@@ -451,7 +451,7 @@ def _two_pieces(handler: Any, data: bytes) -> bool:
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_step_leaves_no_wrong_file(zenodo: Zenodo, tmp_path: Path) -> None:
+def test_a_kill_at_every_step_leaves_no_wrong_file(zenodo: Zenodo, tmp_path: Path, record_property: Any) -> None:
     """Kill a process at each call that changes a file; the next download completes what it left. One process imports for all."""
     script = """
 import os, sys
@@ -498,6 +498,7 @@ for left in range(1, 30):
         download(folder, "annotations", record=zenodo.record)
         assert (folder / name).read_bytes() == zenodo.contents[name]
         assert not (folder / UNFINISHED).exists()
+    record_property("tried", len(ends))
 
 
 def test_the_command(zenodo: Zenodo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
