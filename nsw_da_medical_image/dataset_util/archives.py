@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from bisect import bisect_left, bisect_right
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, contextmanager, suppress
@@ -46,17 +47,17 @@ class _Spans:
 
     def __init__(self, inflate: Callable[[int], bytes]):
         self._inflate = inflate
-        self._kept: dict[int, bytes] = {}  # the last used is the last; single steps of a dict need no lock
+        self._kept: OrderedDict[int, bytes] = OrderedDict()  # the last used is the last; its single steps need no lock
         self._begun: dict[int, tuple[int, Future[bytes]]] = {}  # with the process
 
     def __getitem__(self, i: int) -> bytes:
         """Return a span, which is inflated if it is not kept. Raises the errors of `Points.span`."""
-        if (data := self._kept.pop(i, None)) is None:
+        if (data := self._kept.get(i)) is None:
             data = self._shared(i)
-        self._kept[i] = data
-        while len(self._kept) > _KEPT:
-            with suppress(RuntimeError, StopIteration):  # another thread changes it
-                self._kept.pop(next(iter(self._kept)), None)
+        with suppress(KeyError):  # another thread has removed it
+            self._kept.move_to_end(i)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
         return data
 
     def _shared(self, i: int) -> bytes:
@@ -239,7 +240,7 @@ class _Walk:
     def _run(self) -> None:
         found: BaseException | None = None
         try:
-            threads = affordable_threads(max(1, cores() // self.among))
+            threads = affordable_threads(max(1, cores() // self.among) if cores() > 2 else 1)
             index = build_and_keep(self.path, self._report, threads, self.passed)
             self.archive = Archive(self.path, index, self.tolerant)
         except BaseException as error:  # raised where somebody waits for the archive
@@ -429,7 +430,8 @@ class GrowingArchive:
         """Return the bytes of a file; see `Archive.read`."""
         folder, _, name = path.rpartition("/")
         self._wait(lambda: name in self._listed.files.get(folder, ()) or self._has_left(folder))
-        row = self._listed.files.get(folder, {}).get(name)
+        files = self._listed.files.get(folder)
+        row = None if files is None else files.get(name)
         if row is not None and not self._has_ended() and self._listed.sizes[row] <= READ_LIMIT:
             with suppress(OSError):
                 if (data := self._walk.passed.read(row)) is not None:
@@ -456,7 +458,7 @@ class GrowingArchive:
         self._wait(lambda: self._has_left(folder))
         self._listed.handed.add(folder)  # first: the walk may come back at any time
         if not self._has_ended() and self._has_left(folder):
-            return dict(self._listed.files[folder])
+            return self._listed.of(folder)
         return None
 
     def _wait(self, is_there: Callable[[], bool]) -> None:

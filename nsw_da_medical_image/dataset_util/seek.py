@@ -18,10 +18,10 @@ import warnings
 import zlib
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from importlib import import_module
 from itertools import count as counter
@@ -209,34 +209,65 @@ def can_walk_in_background() -> bool:
     return affordable_threads(len(ARCHIVES)) == len(ARCHIVES)
 
 
+class _Packed:
+    """Hold {file: row} of a folder in two bytes per file instead of 200; the rows follow each other from `first`."""
+
+    def __init__(self, names: Iterable[str], first: int, count: int):
+        self.names, self.first, self.count = zlib.compress("/".join(names).encode()), first, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __contains__(self, name: object) -> bool:
+        return name in _unpacked(self)
+
+    def get(self, name: str) -> int | None:
+        return _unpacked(self).get(name)
+
+
+@lru_cache(64)
+def _unpacked(packed: _Packed) -> dict[str, int]:
+    names = zlib.decompress(packed.names).decode().split("/")
+    return {name: row for row, name in enumerate(names, packed.first)}
+
+
 class _FileList:
     """Collect the files of an archive: {folder: {file: row}}, and per row: place in the inflated stream, size, checksum, last two bytes.
 
-    Another thread may read what is there while the walk adds to it.
+    Another thread may read what is there while the walk adds to it. A folder that the walk has left for the first time is packed.
     """
 
     def __init__(self) -> None:
-        self.files: dict[str, dict[str, int]] = {}
+        self.files: dict[str, dict[str, int] | _Packed] = {}
         self.offsets, self.sizes, self.crcs, self.tails = array("q"), array("q"), array("I"), bytearray()
         self.near = ""  # the member at which the walk is
         self.here = ""  # the folder in which the walk is
         self.handed: set[str] = set()  # the folders whose files were listed for a user while the walk continued
         self.renewed: set[str] = set()  # those of them in which the walk found more files
         self._stated: set[str] = set()
+        self._left: set[str] = set()  # the folders that were packed, once
+
+    def of(self, folder: str) -> dict[str, int]:
+        """Return {file: row} of a folder that was found."""
+        files = self.files.get(folder, {})
+        return dict(_unpacked(files)) if isinstance(files, _Packed) else dict(files)
 
     def folder(self, name: str) -> None:
         """Add a folder that is a member. Raises `FileExistsError` if its name is taken."""
         if name in self._stated:
             raise FileExistsError
         self._stated.add(name)
-        self.here = name
+        self._enter(name)
         self._make(name)
 
     def file(self, folder: str, name: str, stream: Stream, size: int) -> None:
         """Add a file of the next `size` bytes of `stream`. Raises `FileExistsError` if its name is taken."""
-        self.here = folder  # first: nobody shall think that the walk has left a folder that it enters
+        self._enter(folder)  # first: nobody shall think that the walk has left a folder that it enters
         self._make(folder)
-        if name in self.files[folder] or f"{folder}/{name}" in self.files:
+        files = self.files[folder]
+        if isinstance(files, _Packed):
+            self.files[folder] = files = self.of(folder)
+        if name in files or f"{folder}/{name}" in self.files:
             raise FileExistsError
         start, crc, tail = stream.position, 0, b""
         for piece in stream.content(size):
@@ -247,9 +278,19 @@ class _FileList:
         self.sizes.append(size)
         self.crcs.append(crc)
         self.tails += tail.rjust(2, b"\0")
-        self.files[folder][name] = row  # last: who finds the name finds all of it
+        files[name] = row  # last: who finds the name finds all of it
         if folder in self.handed:
             self.renewed.add(folder)
+
+    def _enter(self, folder: str) -> None:
+        before, self.here = self.here, folder
+        files = self.files.get(before)
+        if before == folder or before in self._left or not isinstance(files, dict) or not files:
+            return
+        self._left.add(before)
+        first = next(iter(files.values()))
+        if len(self.offsets) - first == len(files):  # nearly always; nothing came between
+            self.files[before] = _Packed(files, first, len(files))
 
     def _make(self, name: str) -> None:
         if name and name not in self.files:
@@ -381,18 +422,27 @@ class Index(NamedTuple):
     @classmethod
     def of(cls, listed: _FileList, points: Points, note: dict[str, Any]) -> "Index":
         """Make the arrays of the files that were found."""
-        names = [zlib.compress("/".join(files).encode()) for files in listed.files.values()]
-        rows = np.array([row for files in listed.files.values() for row in files.values()], np.int64)
+        packed = [isinstance(files, _Packed) and files for files in listed.files.values()]
+        plain = [{} if pack else listed.of(folder) for pack, folder in zip(packed, listed.files, strict=True)]
+        names = [
+            pack.names if pack else zlib.compress("/".join(files).encode())
+            for pack, files in zip(packed, plain, strict=True)
+        ]
+        rows = [
+            np.arange(pack.first, pack.first + pack.count) if pack else np.array(list(files.values()), np.int64)
+            for pack, files in zip(packed, plain, strict=True)
+        ]
+        order = np.concatenate(rows) if rows else np.array([], np.int64)
         return cls(
             _octets(json.dumps({"version": _VERSION, **note}).encode()),
             _octets("\n".join(listed.files).encode()),
             np.cumsum([0, *map(len, listed.files.values())], dtype=np.int64),
             _octets(b"".join(names)),
             np.cumsum([0, *map(len, names)], dtype=np.int64),
-            np.array(listed.offsets, np.int64)[rows],
-            np.array(listed.sizes, np.int64)[rows],
-            np.array(listed.crcs, np.uint32)[rows],
-            _octets(bytes(listed.tails)).reshape(-1, 2)[rows],
+            np.array(listed.offsets, np.int64)[order],
+            np.array(listed.sizes, np.int64)[order],
+            np.array(listed.crcs, np.uint32)[order],
+            _octets(bytes(listed.tails)).reshape(-1, 2)[order],
             *points,
         )
 

@@ -365,13 +365,6 @@ class ArchivesSource:
         archive = self._current(entry)
         return archive.has_passed(folder) if isinstance(archive, GrowingArchive) else archive is not None
 
-    def has_passed(self, folder: str) -> bool:
-        entry = folder.partition("/")[0]
-        if entry == GRADES or entry not in self._paths:
-            return True
-        archive = self._current(entry)
-        return archive.has_passed(folder) if isinstance(archive, GrowingArchive) else archive is not None
-
     def is_ready(self, entries: Iterable[str]) -> bool:
         wanted = [entry for entry in entries if entry in self._paths and entry != GRADES]
         with self._lock:

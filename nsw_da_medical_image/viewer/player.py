@@ -501,9 +501,9 @@ STATIC = files("nsw_da_medical_image.viewer") / "static"
 
 @functools.cache
 def front_end(*names: str) -> str:
-    """Return files of `static` as one text, without lines of comments and without indentation."""
+    """Return files of `static` as one text, without comments and without indentation."""
     text = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in names)
-    bare = re.sub(r"^[ \t]*(?://.*|/\*(?:[^*]|\*(?!/))*\*/[ \t]*)$", "", text, flags=re.MULTILINE)
+    bare = re.sub(r"(?:^[ \t]*|(?<=[;,{]) )//.*$|^[ \t]*/\*(?:[^*]|\*(?!/))*\*/[ \t]*$", "", text, flags=re.MULTILINE)
     return re.sub(r"\n\s+", "\n", bare).strip()
 
 # %% ../../nbs/viewer/02_player.ipynb #e7c7f639
