@@ -22,7 +22,7 @@ from pages import ROOT, machine, table, write_page
 
 HERE = ROOT / "benchmarks"
 PAGE = ROOT / "nbs" / "benchmarks.ipynb"
-SHARED = {"pages", "page", "robustness"}  # the files of this folder that measure nothing
+SHARED = {"pages", "page", "robustness", "costs"}  # they measure nothing, or write a page of their own
 MEMORY = Path("/dev/shm")
 
 
@@ -154,11 +154,20 @@ PARTS = {
         ),
         "Drawn embryos divide more regularly than real ones. A small shift (six runs or fewer) is often not noticed, on purpose: a false alarm costs more.",
     ),
+    "shards": Part(
+        "Memory of an export to shards",
+        "The peak memory of a process that exports 240,000 and 2.4 million simulated frames.",
+        "shards_memory",
+        "parquet",
+        "",
+        (),
+        "The memory includes the table of all frames, which grows with their number.",
+    ),
     "playback": Part(
         "Playing in JupyterLab",
         "The same frames in one JupyterLab and one browser, with what else plays in a notebook. *first* is the time from running the cell to the first picture, *late* the share of intervals more than 1.5 times as long as requested.",
         "playback",
-        "",
+        "--notebook",
         "--frames 60 --fps 30 --seconds 1 --table {scratch}/playback.md --figure {scratch}/playback.png",
         (
             Limit("EmbryoPlayer", least=54.0, column="shown (1/s)", meaning="at least 90 % of 60 frames per second"),
@@ -297,7 +306,7 @@ def page(done: dict[str, tuple[Part, str, str]], quick: bool) -> list[str]:
         "Rivals take turns on the same files, so that a change of the machine's load meets all of them; ratios are computed round by round. All frames are invented, of 500 x 500 pixels and about 25 kB, as the real ones are.",
         f"{table(('Part', 'Limit', 'Measured', ''), rows)}\n\n"
         f"{'' if quick else f'{len(rows) - missed} of {len(rows)} limits were kept. '}On {machine()}.{extra} Your machine, your disk and your data differ: "
-        "run the scripts that matter to you.",
+        "run the scripts that matter to you. `benchmarks/costs.py` measures how each operation grows with the data set.",
         *(text for _, _, text in done.values()),
     ]
 

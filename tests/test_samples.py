@@ -55,6 +55,8 @@ EXCUSED = {
     ".ci/check.py": "runs for a minute; .ci/run runs it",
     ".ci/docs.py": "runs for minutes; tests/test_docs.py runs it",
     "benchmarks/": "runs for minutes; `python benchmarks/page.py --quick` tries each",
+    ".ci/release.py": "installs many environments, for minutes",
+    ".ci/hosts.py": "starts all hosts, for minutes",
     "scheduler.my-lab": "needs a cluster; tests/test_validate.py uses a local one",
     "completions/nsw-embryo": "writes into the home folder; tests/test_cli.py prints the script",
 }
