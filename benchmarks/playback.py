@@ -14,7 +14,7 @@ otherwise idle. What the page shows is sampled at every refresh of the display:
 - 95 %: 95 of the 100 seeks take less time than this
 - notebook: its size after saving
 
-Writes the table and the figure of the documentation.
+Writes the table and the figure, and with `--notebook` also the table in the notebook of the player.
 """
 
 import argparse
@@ -34,7 +34,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 
 from lab import BROWSER_FLAGS, Lab, find_browser, opener, run_all  # noqa: E402
-from nbformat import write  # noqa: E402
+from nbformat import read, write  # noqa: E402
 from nbformat.v4 import new_code_cell, new_notebook  # noqa: E402
 
 SETUP = """
@@ -259,6 +259,26 @@ def table(results: dict[str, dict[str, float]], args: argparse.Namespace) -> str
     return "\n".join(lines)
 
 
+TITLES = {
+    "EmbryoPlayer": "`EmbryoPlayer`",
+    "Play + Image": "`ipywidgets.Play` + `Image`",
+    "to_jshtml": "matplotlib's `to_jshtml`",
+    "FramePlayer": "wigglystuff's `FramePlayer`",
+}
+
+
+def write_notebook(results: dict[str, dict[str, float]], args: argparse.Namespace, path: Path) -> None:
+    """Replace the table in the notebook of the player."""
+    named = {TITLES.get(name, name): values for name, values in results.items()}
+    _, *rows = table(named, args).splitlines()
+    lines = [f"| | {' | '.join(next(iter(results.values())))} |", *rows]
+    notebook = read(path, as_version=4)
+    (cell,) = (cell for cell in notebook.cells if cell.cell_type == "markdown" and "\n| | first (ms)" in cell.source)
+    before, _, rest = cell.source.partition("\n| | first (ms)")
+    cell.source = f"{before}\n" + "\n".join(lines) + "\n\n" + rest.partition("\n\n")[2]
+    write(notebook, path)
+
+
 def figure(results: dict[str, dict[str, float]], path: Path) -> None:
     """Draw one panel per measure and one bar per player; large differences are drawn on a logarithmic scale."""
     import matplotlib
@@ -297,6 +317,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--only", action="append", choices=CONTENDERS, help="measure only this player")
     parser.add_argument("--table", type=Path, default=ROOT / "benchmarks" / "playback.md")
+    parser.add_argument("--notebook", action="store_true", help="also write the table into nbs/viewer/02_player.ipynb")
     parser.add_argument("--figure", type=Path, default=ROOT / "nbs" / "images" / "playback.png")
     args = parser.parse_args()
 
@@ -333,6 +354,8 @@ def main() -> None:
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     args.table.write_text(f"{text}\n\n{machine}; `python benchmarks/playback.py`\n", encoding="utf-8")
     figure(results, args.figure)
+    if args.notebook:
+        write_notebook(results, args, ROOT / "nbs" / "viewer" / "02_player.ipynb")
     print(f"\n{text}")
 
 

@@ -221,7 +221,7 @@ test("aligned by hours, every video is within one frame of the hour", () => {
     if (!where) assert.ok(Math.abs(hours.get(run) - place) <= off + 1e-9);
     else assert.equal(run, where > 0 ? videos[v].all.at(-1) : 1);
   }));
-  assert.deepEqual([player.placeText(axis, 12.3), player.placeText({ unit: "h", align: "t2" }, -3.4), player.placeText({ unit: "run", align: "t2" }, 1)], ["12.3 h", "t2 \u2212 3.4 h", "t2 + 1 run"]);
+  assert.deepEqual([player.placeText(axis, 12.3), player.placeText({ unit: "h", align: "t2" }, -3.4), player.placeText({ unit: "run", align: "t2" }, 1), player.placeText({ unit: "h", align: "t2" }, 0)], ["12.3 h", "t2 \u2212 3.4 h", "t2 + 1 run", "t2"]);
 });
 
 test("zooming keeps the point under the pointer, and the view inside the picture", () => {

@@ -61,7 +61,8 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_killed_process_leaves_the_file_old_or_new(video: Video, tmp_path: Path) -> None:
+def test_a_killed_process_leaves_the_file_old_or_new(video: Video, tmp_path: Path, record_property: Any) -> None:
+    record_property("tried", 6)
     folder = tmp_path / "ann"
     path = folder / f"{video.name}_phases.csv"
     changes = 0
@@ -86,7 +87,10 @@ def test_a_killed_process_leaves_the_file_old_or_new(video: Video, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_two_processes_never_overwrite_each_other_in_silence(video: Video, tmp_path: Path) -> None:
+def test_two_processes_never_overwrite_each_other_in_silence(
+    video: Video, tmp_path: Path, record_property: Any
+) -> None:
+    record_property("tried", 2 * 60)
     folder = tmp_path / "ann"
     processes = [marking(video, folder, 60) for _ in range(2)]
     saved = 0
@@ -246,7 +250,7 @@ def test_archives_and_other_annotations_can_be_annotated(shared: Callable[..., S
     assert second.published == ann.published, "published means published"
 
 
-def test_any_history_that_is_read_is_valid(video: Video, tmp_path: Path) -> None:
+def test_any_history_that_is_read_is_valid(video: Video, tmp_path: Path, record_property: Any) -> None:
     Annotation(video, tmp_path, reader="Ann").set("t2", 5)
     path = tmp_path / f"{video.name}_phases.json"
     good = json.loads(path.read_bytes())
@@ -254,6 +258,7 @@ def test_any_history_that_is_read_is_valid(video: Video, tmp_path: Path) -> None
     spoilt.append({**good, "changes": [{"do": "undo", "phases": {}}]})
     spoilt.append({**good, "changes": [{"do": "set", "phases": {"t99": {"run": 3, "was": None}}}]})
     spoilt.append({**good, "changes": [{"do": "set", "phases": {"t2": {"run": "3", "was": None}}}]})
+    record_property("tried", len(spoilt) + 1)
     for each in spoilt:
         path.write_text(json.dumps(each))
         with pytest.raises(DataError, match="is not the history of an annotation"):
@@ -328,7 +333,9 @@ def test_javascript_writes_the_same_bytes(tmp_path: Path) -> None:
 # --- the player, without a browser ---------------------------------------------------------------
 
 
-def test_the_player_saves_what_the_browser_sends_and_survives_anything(video: Video, tmp_path: Path) -> None:
+def test_the_player_saves_what_the_browser_sends_and_survives_anything(
+    video: Video, tmp_path: Path, record_property: Any
+) -> None:
     from nsw_da_medical_image.viewer.player import EmbryoPlayer
 
     player = EmbryoPlayer(video, annotations=tmp_path / "ann", reader="Ann")
@@ -346,13 +353,15 @@ def test_the_player_saves_what_the_browser_sends_and_survives_anything(video: Vi
     assert player.events[["phase", "run"]].values.tolist() == [["t2", 5]]
     assert (tmp_path / "ann" / f"{video.name}_phases.csv").read_bytes() == f"t2,5,{player.annotation.last}\n".encode()
     assert player._track["acks"] == {"s": 1}
-    for wrong in (
+    wrongs: tuple[dict[str, Any], ...] = (
         {"action": "set"},
         {"action": None},
         {"action": "set", "phase": "t3", "run": 10**9},
         {"id": None},
         {"session": "x" * 10**6, "action": 7},
-    ):
+    )
+    record_property("tried", len(wrongs) + 52)  # with those below
+    for wrong in wrongs:
         send(**wrong)
     player._receive(None, {"kind": "annotate"}, [])
     assert player.events["run"].tolist() == [5]

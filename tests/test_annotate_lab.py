@@ -290,7 +290,7 @@ def test_a_reader_is_warned_if_the_kernel_is_gone(lab_page: Callable[..., Any], 
     pick(page, "t2").click()
     page.keyboard.press("Enter")
     saved(page, "saving")
-    page.get_by_text("not saved yet: the kernel does not answer").wait_for()
+    page.get_by_text("not saved yet: no answer; keep this page open").wait_for()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download", exact=True).click()
     assert Path(download.value.path()).read_bytes() == b"t2,12,60\n"

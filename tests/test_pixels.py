@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -303,7 +304,8 @@ def data_set(folder: Path, files: dict[str, bytes]) -> EmbryoDataset:
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_damaged_bytes_never_raise(jpeg: bytes) -> None:
+def test_damaged_bytes_never_raise(jpeg: bytes, record_property: Any) -> None:
+    record_property("tried", 400)
     rng = random.Random(0)
     for _ in range(400):
         data = bytearray(jpeg[: rng.randrange(len(jpeg))] if rng.random() < 0.5 else jpeg)
@@ -823,6 +825,10 @@ def test_findings_from_pictures_do_not_depend_on_the_names_of_videos(tmp_path: P
     quirks = {"flat-rows": 0, "saved-again": 0, "dark-frames": 1, "empty-well": 2, "defocused-frames": 3}
     make_archives(tmp_path / "archives", videos=5, frames=16, size=250, quirks=quirks)
     extract_dataset(tmp_path / "archives", tmp_path / "named")
+    one, *_, other = (EmbryoDataset(tmp_path / "named")[name] for name in EmbryoDataset(tmp_path / "named").videos)
+    for run in range(3, 9):  # a plane of another video
+        foreign = (tmp_path / "named" / one.path(run, "F15")).read_bytes()
+        (tmp_path / "named" / other.path(run, "F15")).write_bytes(foreign)
     known = ("EJ393-3", "AAL839-6", "GC340-1", "DHDPI042-6", "QQ8-4")  # four of them with published defects
     ids = dict(zip(EmbryoDataset(tmp_path / "named").videos, known, strict=True))
     shutil.copytree(tmp_path / "named", tmp_path / "renamed")
@@ -837,5 +843,6 @@ def test_findings_from_pictures_do_not_depend_on_the_names_of_videos(tmp_path: P
         for name in ("named", "renamed")
     )
     moved = before.assign(video=before.video.replace(ids))
-    assert set(before.check) >= {"flat-rows", "frozen-frames", "dark-frames", "empty-well", "defocused-frames"}
+    wanted = {"flat-rows", "frozen-frames", "dark-frames", "empty-well", "defocused-frames", "plane-scene"}
+    assert set(before.check) >= wanted
     assert sorted(map(tuple, moved.to_numpy())) == sorted(map(tuple, after.to_numpy()))

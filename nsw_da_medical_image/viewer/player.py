@@ -421,9 +421,11 @@ def still_sheet(videos: Sequence[Video], plane: Plane, hidden: bool = False) -> 
 
 # %% ../../nbs/viewer/02_player.ipynb #a1770a02
 def reader_track(
-    videos: Sequence[Video], folder: str | os.PathLike | None, *, required: bool = False, **options: Any
+    videos: Sequence[Video], folder: str | os.PathLike | Annotation | None, *, required: bool = False, **options: Any
 ) -> Annotation | None:
     """Return the `Annotation` of the only video in `folder`; in memory if it is None but `required`, otherwise None without a folder."""
+    if isinstance(folder, Annotation):
+        return folder
     if folder is None and not required:
         given = [name for name, value in options.items() if value not in (None, False, "empty")]
         if given:
@@ -499,9 +501,9 @@ STATIC = files("nsw_da_medical_image.viewer") / "static"
 
 @functools.cache
 def front_end(*names: str) -> str:
-    """Return files of `static` as one text, without lines of comments and without indentation."""
+    """Return files of `static` as one text, without comments and without indentation."""
     text = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in names)
-    bare = re.sub(r"^[ \t]*(?://.*|/\*(?:[^*]|\*(?!/))*\*/[ \t]*)$", "", text, flags=re.MULTILINE)
+    bare = re.sub(r"(?:^[ \t]*|(?<=[;,{]) )//.*$|^[ \t]*/\*(?:[^*]|\*(?!/))*\*/[ \t]*$", "", text, flags=re.MULTILINE)
     return re.sub(r"\n\s+", "\n", bare).strip()
 
 # %% ../../nbs/viewer/02_player.ipynb #e7c7f639
@@ -614,7 +616,7 @@ def listed_now(video: Video, plane: Plane) -> tuple[list[FocalPlane], list[Focal
 class EmbryoPlayer(anywidget.AnyWidget):
     """Play one video, or several side by side with one playhead: `EmbryoPlayer(ds["AA83-7"], plane="F0", fps=25)`.
 
-    With `annotations`, the folder of a `reader`, the phases can be marked, and `events` returns them; `start` and `blind` are those of `Annotation`.
+    With `annotations`, the folder of a `reader` or an `Annotation`, the phases can be marked, and `events` returns them; `start` and `blind` are those of `Annotation`.
     Phases can be marked in one video at a time.
     `value` is the RUN number shown, `plane` the focal plane; both may be assigned and observed. Further keywords are
     traits (`value`, `playing`, `speed`, `loop`, `bounds`, `every_frame`, `all_planes`) and those of any ipywidget.
@@ -661,7 +663,7 @@ class EmbryoPlayer(anywidget.AnyWidget):
         fps: float = 25,
         activity: Any = None,
         *,
-        annotations: str | os.PathLike | None = None,
+        annotations: str | os.PathLike | Annotation | None = None,
         reader: str | None = None,
         start: Literal["empty", "published"] = "empty",
         blind: bool = False,

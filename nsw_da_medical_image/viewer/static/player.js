@@ -127,6 +127,7 @@ function rowOf(points, places, tolerance) {
 /** Return a place of the playhead as text: "run 12", "62.4 h", "t2 + 3.4 h", "t2 \u2212 12 runs". */
 export function placeText({ unit, align }, place) {
   if (align === "run") return `run ${place}`;
+  if (place === 0 && align !== "hours") return align;
   const size = unit === "h" ? `${Math.abs(place).toFixed(1)} h` : `${Math.abs(place)} run${Math.abs(place) === 1 ? "" : "s"}`;
   return align === "hours" && unit === "h" ? size : `${align === "hours" ? "run" : align} ${place < 0 ? "\u2212" : "+"} ${size}`;
 }
@@ -394,6 +395,7 @@ const BITMAP_BUDGET = 100e6; // bytes: 96 frames of 500 x 500; those of a whole 
 const DECODES_AT_ONCE = 4;
 const FRAMES_PER_REQUEST = 256;
 const STAND_IN_AFTER = 80; // milliseconds to wait for a frame before a neighbour is drawn instead
+const REST = 60; // milliseconds after a seek until frames around the playhead are decoded: not while the slider is dragged
 const PUBLISH_AFTER = 200; // milliseconds after a seek until the kernel hears of it, if the frame is not shown until then
 const SPARE_DELAY = 1500; // milliseconds before a spare message is acknowledged while playing; the kernel waits for 2 seconds
 
@@ -471,7 +473,7 @@ export class Engine {
     this.capacity = 64;
     this.missingRounds = 0;
     this.target = null;
-    this.paintedAt = -Infinity;
+    this.paintedAt = this.soughtAt = -Infinity;
     this.axis = makeAxis(this.series, this.align);
     this.index = this.indexOfRun(model.get("value"));
     this.shown = this.index;
@@ -776,6 +778,14 @@ export class Engine {
   /** Start to decode the most urgent frames that are held, up to the limit. */
   decodeNext() {
     if (this.disposed || this.decoding.size >= DECODES_AT_ONCE) return;
+    const rest = this.ticking || !this.exact ? 0 : this.soughtAt + REST - performance.now();
+    if (rest > 0) {
+      this.restTimer ??= setTimeout(() => {
+        this.restTimer = null;
+        this.decodeNext();
+      }, rest);
+      return;
+    }
     const wishes = this.framesToDecode();
     // after a seek, decode nothing but what is asked for; the neighbours would take a part of the processor
     if (!this.ticking && !this.exact) wishes.splice(this.panes.length, Infinity, ...this.findStandIns());
@@ -882,6 +892,7 @@ export class Engine {
   }
   goToIndex(index) {
     this.index = index;
+    this.soughtAt = performance.now();
     this.exact = false;
     this.becomeLatest();
     if (this.ticking) {
@@ -1072,6 +1083,7 @@ export class Engine {
     clearTimeout(this.missingTimer);
     clearTimeout(this.standInTimer);
     clearTimeout(this.publishTimer);
+    clearTimeout(this.restTimer);
     clearTimeout(this.releaseTimer);
     clearInterval(this.blinkTimer);
     this.publisher.stop();
@@ -1694,20 +1706,21 @@ export class View {
       if (this.frameOfPage) this.sizeObserver.observe(this.frameOfPage);
     }
     const width = this.root.clientWidth - 24;
-    const wide = width > 676;
+    const wide = width > 700; // this and 400 as in player.css
     const page = Math.min(innerHeight, this.frameOfPage?.clientHeight || Infinity) - 56;
     const height = full ? innerHeight : this.host.style.height ? this.host.clientHeight : page;
     let controls = this.root.offsetHeight - this.main.offsetHeight;
     if (!wide && this.side) controls += this.side.offsetHeight + 10;
     const count = this.engine.mode === "side" ? this.panes.length : 1;
+    const caption = count > 1 || this.several ? (width > 400 ? 22 : 38) : 0;
     const fixed = this.several && this.engine.model.get("all_planes") && count > 1 ? this.engine.series.planes.length : null;
     const room = { width: width - (wide && this.side ? 260 : 0), height: Math.max(full ? 120 : 220, height - controls) };
-    const { columns, size } = fitGrid(count, room.width, room.height, { aspect: this.aspect, caption: count > 1 || this.several ? 22 : 0, fixed });
+    const { columns, size } = fitGrid(count, room.width, room.height, { aspect: this.aspect, caption, fixed });
     const { style } = this.stage;
     style.setProperty("--ep-columns", String(columns));
     style.setProperty("--ep-pane", `${Math.max(60, Math.floor(size))}px`);
     style.setProperty("--ep-aspect", String(this.aspect));
-    const tall = (size / this.aspect + (count > 1 || this.several ? 22 : 0)) * Math.ceil(count / columns) + 8 * (Math.ceil(count / columns) - 1);
+    const tall = (size / this.aspect + caption) * Math.ceil(count / columns) + 8 * (Math.ceil(count / columns) - 1);
     this.side?.style.setProperty("max-height", wide ? `${Math.max(160, Math.floor(tall))}px` : "none");
   }
   async toggleFullScreen() {
@@ -1891,7 +1904,7 @@ export class View {
     const text = at && pane.plane in video.runs ? (blank[look.kind] ?? "") : never;
     updateAttribute(figure, "data-state", look.kind);
     note.hidden = !text && !(waiting && wasEmpty);
-    updateText(note, text || (note.hidden ? "" : "waiting for frames from the kernel"));
+    updateText(note, text || (note.hidden ? "" : "waiting for pictures"));
     const warn = look.kind === "near" ? `run ${run} is shown instead` : look.bitmap && look.problem ? `run ${run}: ${look.problem}` : "";
     badge.hidden = !warn;
     updateText(badge, warn);
