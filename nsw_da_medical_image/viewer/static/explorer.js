@@ -635,9 +635,10 @@ export class View {
       });
       const place = (style, ...rest) => Object.assign(makeElement("span", ...rest), { style });
       const step = Math.ceil(13 / this.rowHeight); // rows per name
+      const middle = Math.floor(step / 2);
       this.rasterNames.replaceChildren(
         ...Object.values(DAYS).filter((hour) => hour < limit).map((hour) => place(`left: ${RASTER_NAMES + (wide * hour) / limit}px; height: ${high}px`, { class: "ee-tick" })),
-        ...shown.filter((_, at) => at % step === 0).map(({ name }, i) => place(`top: ${(i * step + 0.5) * this.rowHeight - gap / 2}px`, { text: name })),
+        ...shown.filter((_, at) => at % step === middle).map(({ name }, i) => place(`top: ${(i * step + middle + 0.5) * this.rowHeight - gap / 2}px`, { text: name })),
       );
       update(this.rasterBox, "data-rows", String(shown.length));
       this.point(this.active);
@@ -652,7 +653,7 @@ export class View {
     update(this.rasterText, "text", text);
     update(this.pointed, "aria-label", item?.name ?? "no video");
     update(this.pointed, "aria-selected", String(Boolean(item) && item === this.store.chosen));
-    if (item) Object.assign(this.pointed.style, { top: `${RASTER_EDGE + at * this.rowHeight - 1}px`, height: `${this.rowHeight - this.rowGap + 2}px` });
+    if (item) Object.assign(this.pointed.style, { top: `${RASTER_EDGE + at * this.rowHeight - 1}px`, height: `${this.rowHeight - this.rowGap + 2}px`, left: this.rowHeight < 13 ? `${RASTER_NAMES}px` : "0" });
   }
   phaseAt({ row }, event) {
     if (!event || !row) return row ? [lastPhase(row) && `reached ${lastPhase(row)}`].filter(Boolean) : [];

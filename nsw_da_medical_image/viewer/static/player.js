@@ -1404,8 +1404,8 @@ export class View {
     const texts = byRun
       ? series.videos[0].all.map((run) => this.hourOf(series.videos[0], run))
       : [places[0], places.at(-1)].map((place) => placeText(axis, place));
-    const widths = new Set(texts.map(({ length }) => length));
-    this.hour.style.minWidth = widths.size > 1 ? `${Math.max(...widths)}ch` : "";
+    const varies = texts.some((text) => text !== texts[0]); // not "no times file in this copy"
+    this.hour.style.minWidth = varies ? `${Math.max(...new Set(texts.map(({ length }) => length)))}ch` : "";
     this.hour.hidden = byRun && this.several;
   }
   hourOf(video, run) {
