@@ -11,7 +11,7 @@ config = ConfigParser(delimiters=["="])
 config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
-OPTIONAL = ("archives", "download", "movies", "app", "completion")
+OPTIONAL = ("archives", "download", "movies", "app", "shards", "completion")
 extras = {name: cfg[f"{name}_requirements"].split() for name in (*OPTIONAL, "dev")}
 extras["all"] = sorted({requirement for name in OPTIONAL for requirement in extras[name]})
 

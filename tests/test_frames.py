@@ -24,6 +24,7 @@ from nsw_da_medical_image.dataset_util.exclusion import excluded, exclusion_list
 from nsw_da_medical_image.dataset_util.frames import PHASE_TYPE, FrameRecord, Frames, picked
 from nsw_da_medical_image.dataset_util.ground_truth import ground_truth, write_ground_truth
 from nsw_da_medical_image.dataset_util.util import FocalPlane, Phase, released_videos
+from nsw_da_medical_image.validation.pixels import measure_video
 
 QUIRKS = ("run-gap@SAM1-7", "missing-time@SAM2-4", "missing-annotation@SAM3-6")
 
@@ -104,6 +105,28 @@ def test_torch_loads_each_frame_once_with_its_own_label(ds: EmbryoDataset, metho
             found += [told(FrameRecord(*row)) for row in zip(batch.image.numpy(), *columns, strict=True)]
     assert len(found) == 1000
     assert Counter(found) == Counter(truth(ds, frames.table))
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"planes": "stack"}, (7, 48, 48)),
+        ({"planes": "F0", "clips": 8}, (8, 48, 48)),
+        ({"planes": "stack", "clips": (4, 1)}, (4, 7, 48, 48)),
+    ],
+)
+def test_torch_loads_stacks_and_clips(ds: EmbryoDataset, options: dict, shape: tuple[int, ...]) -> None:
+    data = pytest.importorskip("torch.utils.data", reason="torch is not installed")
+    frames = ds.frames(["SAM1-2", "SAM1-7"], **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        batches = list(data.DataLoader(frames, 5, num_workers=0))
+    assert tuple(batches[0].image.shape) == (5, *shape)
+    if "clips" in options:
+        assert batches[0].rank.shape == batches[0].hours.shape == (5, shape[0])
+        runs = np.concatenate([batch.run.numpy() for batch in batches])
+        assert (np.diff(runs) == 1).all()  # SAM1-7 has a gap, which no clip crosses
+    assert sum(len(batch.image) for batch in batches) == len(frames)
 
 
 def test_torch_loads_real_and_synthetic_together(ds: EmbryoDataset) -> None:
@@ -313,6 +336,25 @@ def test_real_frames(real_data: Path) -> None:
     onset = real.frames(videos="AA83-7", planes="F0", phases="t2", pick="onset")
     assert onset.label(0) == "F+00_AA83-7_98"
     assert onset[0].phase == "t2"
+
+
+def test_the_crop_of_real_videos_is_the_well_that_the_pixel_pass_measures(
+    real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path))
+    real = EmbryoDataset(real_data)
+    for name, jumps in {"AA83-7": 0, "AB028-6": 1}.items():  # the dish of AB028-6 jumps at RUN281
+        frames = real.frames(name, "F0", crop="well")
+        table = frames.table
+        assert table["crop_side"].nunique() == 1
+        assert (table[["crop_left", "crop_top"]].diff().iloc[1:].abs().sum(axis=1) > 0).sum() == jumps
+        measured = measure_video(real, name, "F0").set_index("run").loc[table["run"]]
+        for axis, edge in (("well_x", "crop_left"), ("well_y", "crop_top")):
+            middle = table[edge].to_numpy() + table["crop_side"].to_numpy() / 2
+            assert np.nanmax(np.abs(measured[axis].to_numpy() - middle)) < 9  # of 500 pixels
+    without = real.frames("CF946-6", "F0", crop="well")
+    assert without.left_out["runs"].tolist() == ["300"]  # out of focus
+    assert len(without) == 9
 
 
 def test_a_text_that_ends_in_csv_is_the_path_of_a_list(tmp_path):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -303,7 +304,8 @@ def data_set(folder: Path, files: dict[str, bytes]) -> EmbryoDataset:
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_damaged_bytes_never_raise(jpeg: bytes) -> None:
+def test_damaged_bytes_never_raise(jpeg: bytes, record_property: Any) -> None:
+    record_property("tried", 400)
     rng = random.Random(0)
     for _ in range(400):
         data = bytearray(jpeg[: rng.randrange(len(jpeg))] if rng.random() < 0.5 else jpeg)

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple, SupportsFloat, get_args
 import numpy as np
 import pandas as pd
 
+from ..common.cache import load, save
 from ..common.command import Parser, Several, filled
-from ..common.files import expanded, refuse_inside
+from ..common.files import refuse_inside
 from ..common.html import Markup, captioned, card
 from nsw_da_medical_image.common.text import (
     DataError,
@@ -31,6 +32,7 @@ from nsw_da_medical_image.common.text import (
     plural,
     printable,
     report_error,
+    runs_text,
     show,
 )
 from nsw_da_medical_image.dataset_util.contents import (
@@ -44,7 +46,19 @@ from nsw_da_medical_image.dataset_util.contents import (
 )
 from .exclusion import Exclude
 from .extract_part import extract_part
-from .frames import PHASE_TYPE, Frames, ImageForm, Pick, check_options, picked
+from nsw_da_medical_image.dataset_util.frames import (
+    CROP,
+    LEFT_OUT,
+    PHASE_TYPE,
+    Crop,
+    Frames,
+    ImageForm,
+    Pick,
+    check_options,
+    consecutive,
+    picked,
+    planes_together,
+)
 from nsw_da_medical_image.dataset_util.ground_truth import (
     HourRange,
     TableForm,
@@ -69,6 +83,7 @@ from nsw_da_medical_image.dataset_util.util import (
     progress,
     run_number,
 )
+from .wells import measure_wells, well_squares
 
 # %% ../../nbs/dataset_util/16_dataset.ipynb #173b3589
 class Video:
@@ -423,16 +438,34 @@ class EmbryoDataset(Mapping[str, Video]):
         as_: "ImageForm" = "pil",
         *,
         hours: "HourRange" = None,
+        clips: "int | tuple[int, int] | None" = None,
+        crop: "Crop | None" = None,
     ) -> "Frames":
         """Return the frames of `table` as a sequence of records for torch's `DataLoader`; images are decoded only when used.
 
         `pick` selects frames of each phase in each video and plane: "all", the one in the middle ("median"), the first
         ("onset"), or a number of frames, evenly spread. Unlabelled frames are in "all" only, if `phases` is not given.
         They are selected among those in `hours`, if given. `transform` is applied to each image, a `PIL.Image`, or with `as_="numpy"` a uint8 array (height, width).
+
+        `planes="stack"` makes one record of all planes of a run: uint8 (planes, height, width). `clips=8` makes one of 8 consecutive runs, uint8
+        (8, height, width), or (8, planes, height, width), whose labels are arrays; a clip begins every 8 runs, with `clips=(8, 1)` at each run.
+        `crop="well"` cuts out a square about the well, the same in all planes and between two jumps of the dish, and leaves frames without a well out; `crop="well-or-whole"` keeps
+        them whole. `left_out` of the result lists runs that lack a plane or a well.
         """
-        check_options(pick, as_)  # before anything is read
-        table = picked(self.table(videos, planes, phases, exclude, hours=hours), pick)
-        return Frames(table, DatasetSource(self), transform, as_)
+        check_options(pick, as_, clips, crop)  # before anything is read
+        stack = isinstance(planes, str) and planes == "stack"
+        table, left_out = self.table(videos, None if stack else planes, phases, exclude, hours=hours), []
+        if stack:
+            table, lacking = planes_together(table, self.planes)
+            left_out.append(lacking)
+        if crop:
+            table, lacking = _with_squares(self, table, keep=crop != "well")
+            left_out.append(lacking)
+        table = picked(table, pick)
+        if clips is not None:
+            table = consecutive(table, *(clips if isinstance(clips, tuple) else (clips, clips)))
+        lost = pd.concat(left_out, ignore_index=True) if left_out else None
+        return Frames(table.assign(plane=None) if stack else table, DatasetSource(self), transform, as_, lost)
 
     def extract(self, videos: Any = None, planes: "Planes" = None, *, to: str | os.PathLike) -> "EmbryoDataset":
         """Write some videos and planes, by default all, to the folder `to`: see `extract_part`."""
@@ -441,6 +474,37 @@ class EmbryoDataset(Mapping[str, Video]):
     def summary(self) -> dict[str, Any]:
         """Count videos, frames, hours and grades, and list what is missing, as plain values for programs."""
         return _summarise(self)
+
+
+def _squares(video: Video) -> tuple[np.ndarray, np.ndarray]:
+    """Return the runs of the plane nearest to the middle, and the squares about the well in them, from the cache if it has them."""
+    contents, name = video.dataset.contents, video.name
+    plane = min(video.planes, key=lambda plane: abs(plane.micrometres), default=FocalPlane.F0)
+    runs, folder = video.runs(plane), f"{plane.folder}/{name}"
+    key, stamp = f"{video.dataset.root}/{folder}", contents.source.stamp(folder)
+    kept = load("wells", key, f"1 {stamp}") if stamp else None
+    if kept and np.array_equal(kept.get("runs", ()), runs) and getattr(kept.get("wells"), "shape", 0) == (len(runs), 5):
+        return runs, well_squares(kept["wells"])
+    wells = measure_wells(lambda run: video.jpeg(run, plane), runs.tolist())
+    if stamp and contents.source.stamp(folder) == stamp:
+        save("wells", key, f"1 {stamp}", {"runs": runs, "wells": wells})
+    return runs, well_squares(wells)
+
+
+def _with_squares(dataset: "EmbryoDataset", table: pd.DataFrame, keep: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a table with the columns `CROP`, and the frames without a well, which stay in it only if `keep`: video, plane, runs, why."""
+    squares, lacking = np.zeros((len(table), 3), np.int32), []
+    groups: Any = table.groupby("video", observed=True).indices
+    for name, places in progress(groups.items(), desc="finding wells", unit="video"):
+        runs, known = _squares(dataset[name])
+        wanted = table["run"].to_numpy()[places]
+        at = np.minimum(np.searchsorted(runs, wanted), max(len(runs) - 1, 0))
+        squares[places] = np.where((runs[at] == wanted)[:, None], known[at], 0) if len(runs) else 0
+        if without := sorted({*wanted[squares[places, 2] == 0].tolist()}):
+            lacking.append((name, "", runs_text(without), f"no well{', kept whole' if keep else ''}"))
+    cropped = table.assign(**dict(zip(CROP, squares.T, strict=True)))
+    kept = cropped if keep else cropped[squares[:, 2] > 0].reset_index(drop=True)
+    return kept, pd.DataFrame(lacking, columns=LEFT_OUT)
 
 
 def _dataset_card(dataset: EmbryoDataset) -> Markup:
@@ -458,15 +522,39 @@ def _dataset_card(dataset: EmbryoDataset) -> Markup:
 
 # %% ../../nbs/dataset_util/16_dataset.ipynb #6c500f8e
 class DatasetSource(NamedTuple):
-    """The frames of a data set, as a `FrameSource`."""
+    """The frames of a data set, as a `FrameSource`. A row without a plane is a stack of all planes, a row with a `last` run a clip."""
 
     dataset: EmbryoDataset
 
     def jpeg(self, row: Mapping[str, Any]) -> bytes:
+        if not row["plane"]:
+            raise DataError(
+                f"{row['video']}_{row['run']} is a stack of planes, which has no file of its own; give planes"
+            )
         return self.dataset[row["video"]].jpeg(row["run"], row["plane"])
 
     def pixels(self, row: Mapping[str, Any]) -> np.ndarray:
-        return self.dataset[row["video"]].frame(row["run"], row["plane"])
+        video, planes = self.dataset[row["video"]], [row["plane"]] if row["plane"] else list(self.dataset.planes)
+        last: Any = row.get("last")
+        clip = last is not None and last == last
+        runs = range(row["run"], int(last) + 1) if clip else [row["run"]]
+        frames = [video.frame(run, plane) for run in runs for plane in planes]
+        if len(sizes := {frame.shape for frame in frames}) > 1:
+            told = " and ".join(sorted(f"{width} x {height}" for height, width in sizes))
+            raise DataError(
+                f"the frames of {row['video']} at RUN {runs[0]} to {runs[-1]} have different sizes, {told} pixels"
+            )
+        if len(frames) == 1 and row["plane"] and not clip:
+            return frames[0]
+        shape = (*([len(runs)] if clip else []), *([] if row["plane"] else [len(planes)]))
+        return np.stack(frames).reshape(*shape, *frames[0].shape)
+
+    def labels(self, row: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return runs, ranks of phases and hours of a clip, arrays (T,)."""
+        runs = np.arange(row["run"], int(row["last"]) + 1)
+        video = self.dataset[row["video"]]
+        ranks = phase_ranks(self.dataset.contents.phase_rows(video.name), runs)
+        return runs, ranks.astype(np.int64), np.array(video.hours.reindex(runs), float)  # writable, as torch needs it
 
 # %% ../../nbs/dataset_util/16_dataset.ipynb #f580d13b
 def _trying(faults: list[str], otherwise: Any, read: Callable[..., Any], *args: Any) -> Any:
@@ -648,8 +736,7 @@ def _parser(only_table: bool) -> Parser:
         "add the column file to the table: the path of each frame, or its address in an archive (tar://NAME::ARCHIVE)"
     )
     parser.add_argument("--files", action="store_true", help=files)
-    exclude = "leave out of the table what this CSV file (video,plane,runs) lists"
-    parser.add_argument("--exclude", type=filled, metavar="FILE", help=exclude)
+    parser.add_exclude()
     return parser
 
 
@@ -657,9 +744,8 @@ def _write_table(args: argparse.Namespace) -> int:
     """Write the table, and return the exit status."""
     refuse_inside(args.table, args.folder)
     chosen = {name: given for name in _CHOICES if (given := getattr(args, name)) is not None}
-    exclude = None if args.exclude is None else expanded(args.exclude)
     dataset = EmbryoDataset(args.folder, annotations=args.annotations)
-    chosen |= {"hours": args.hours, "files": args.files, "exclude": exclude}
+    chosen |= {"hours": args.hours, "files": args.files, "exclude": args.exclude}
     written = write_ground_truth(dataset, args.table, **chosen, form=args.form or "full")
     facts = json.dumps({"table": args.table, "frames": written})
     show(facts if args.json else f"{args.table}: {written:,} labelled frames")

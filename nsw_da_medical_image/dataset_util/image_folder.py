@@ -9,15 +9,18 @@ __all__ = ['FolderForm', 'IMAGES', 'DESCRIPTIONS', 'TABLE', 'LINES', 'ORIGIN', '
 # %% ../../nbs/dataset_util/19_image_folder.ipynb #78b66030
 import argparse
 import csv
+import hashlib
 import io
 import json
 import os
 import stat
 import sys
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Literal, NamedTuple, SupportsIndex, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, SupportsIndex, TypeAlias, get_args
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -26,12 +29,20 @@ from ..common.files import expanded, new_folder, refuse_existing, refuse_inside
 from ..common.text import DataError, first_few, nearest, plural, report_error, show, spreadsheet_safe
 from .contents import none_if_all, why_no_frame
 from .dataset import DatasetSource, EmbryoDataset, add_hours
-from .frames import Frames, require_frames
+from .frames import CROP, Crop, Frames, crop_of, require_frames
 from .images import END_OF_IMAGE, START_OF_IMAGE, decode, open_jpeg
+from nsw_da_medical_image.dataset_util.shards import (
+    LABELS,
+    Sample,
+    Shard,
+    croissant,
+    data_card,
+    write_shards,
+)
 from .source import FolderSource
 from .split import Leak, check_split, read_split
 from .synthetic import SyntheticBatches, valid_frames
-from .util import FocalPlane, Phase, UnknownName, cores, progress
+from .util import FocalPlane, Phase, UnknownName, cores, progress, released_videos
 
 # %% ../../nbs/dataset_util/19_image_folder.ipynb #23fc2d38
 def describe(phase: str, plane: str | None = None) -> str:
@@ -40,18 +51,23 @@ def describe(phase: str, plane: str | None = None) -> str:
     return f"a microscopic image of a human embryo at phase {Phase.parse(phase)}{where}"
 
 # %% ../../nbs/dataset_util/19_image_folder.ipynb #7b94e0c5
-FolderForm: TypeAlias = Literal["classic", "huggingface"]
+FolderForm: TypeAlias = Literal["classic", "huggingface", "parquet", "webdataset"]
 IMAGES, DESCRIPTIONS, TABLE, LINES = "images", "descriptions", "metadata.csv", "metadata.jsonl"
 ORIGIN = ("video", "code", "plane", "run", "hours")  # of a frame, in the table of the form huggingface; null if unknown
+
+
+def _check_table(table: pd.DataFrame) -> None:
+    """Raise `DataError` if there is nothing to describe, or a frame has no phase."""
+    if not len(table):
+        raise DataError("no frame is selected, so there is nothing to write")
+    if missing := int(table["phase"].isna().sum()):
+        raise DataError(f"{missing:,} of {len(table):,} frames have no phase to describe; select phases")
 
 
 def _entries(frames: Frames) -> pd.DataFrame:
     """Return what describes each frame: file, label, phase, text, and its `ORIGIN`; `DataError` if there is nothing to describe."""
     table, numbers = frames.table, range(len(frames))
-    if not len(table):
-        raise DataError("no frame is selected, so there is nothing to write")
-    if missing := int(table["phase"].isna().sum()):
-        raise DataError(f"{missing:,} of {len(table):,} frames have no phase to describe; select phases")
+    _check_table(table)
     planes = table["plane"] if table["plane"].nunique() > 1 else [None] * len(table)
     text = cache(describe)  # of the same few pairs, again and again
     columns = {
@@ -61,6 +77,8 @@ def _entries(frames: Frames) -> pd.DataFrame:
         "text": [text(phase, plane) for phase, plane in zip(table["phase"], planes, strict=True)],
     }
     origin = {name: table[name].astype(object) for name in ORIGIN if name in table}
+    if CROP[2] in table:  # null if the frame is whole
+        origin |= {name: table[name].astype(object).where(table[CROP[2]] > 0) for name in CROP}
     return pd.DataFrame(columns | {name: column.where(column.notna(), None) for name, column in origin.items()})
 
 
@@ -119,23 +137,36 @@ def _link(frames: Frames, index: int, target: Path) -> None:
         raise DataError(f"{file} is no longer a regular file")
 
 
+def _image(frames: Frames, index: int, size: int | None, tolerant: bool) -> tuple[bytes, bool]:
+    """Return the bytes of a frame, cropped and scaled if it is to be, and whether it is truncated."""
+    data, label = frames.jpeg(index), frames.label(index)
+    truncated, crop = _truncated(data, label, tolerant), crop_of(frames.origin(index)[1])
+    if size is None and crop is None:
+        return data, truncated
+    try:
+        pixels = Image.fromarray(decode(data, tolerant=True))
+    except DataError as fault:
+        raise DataError(f"frame {label} {fault}") from fault
+    if crop is not None:
+        left, top, side = crop
+        pixels = pixels.crop((left, top, left + side, top + side))
+    if size is not None:
+        pixels = pixels.resize((size, size), Image.Resampling.LANCZOS)
+    pixels.save(buffer := io.BytesIO(), "JPEG", quality=95)
+    return buffer.getvalue(), truncated
+
+
 def _write_image(
     frames: Frames, index: int, path: Path, size: int | None, link: bool, tolerant: bool
 ) -> tuple[int, bool]:
     """Write a frame to `path`; return the number of its bytes, and whether it is truncated."""
-    data, label = frames.jpeg(index), frames.label(index)
-    truncated = _truncated(data, label, tolerant)
     if link:
+        data = frames.jpeg(index)
+        truncated = _truncated(data, frames.label(index), tolerant)
         _link(frames, index, path)
-        return len(data), truncated
-    if size is not None:
-        try:
-            pixels = Image.fromarray(decode(data, tolerant=True))
-        except DataError as fault:
-            raise DataError(f"frame {label} {fault}") from fault
-        pixels.resize((size, size), Image.Resampling.LANCZOS).save(buffer := io.BytesIO(), "JPEG", quality=95)
-        data = buffer.getvalue()
-    path.write_bytes(data)
+    else:
+        data, truncated = _image(frames, index, size, tolerant)
+        path.write_bytes(data)
     return len(data), truncated
 
 # %% ../../nbs/dataset_util/19_image_folder.ipynb #3f55a977
@@ -169,10 +200,17 @@ _WRITERS = {"classic": _write_classic, "huggingface": _write_huggingface}
 _STEP = 32  # images that a thread writes at a time
 
 
-def _check_options(form: str, size: int | None, link: bool) -> None:
+def _check_options(form: str, size: int | None, link: bool, split: Any) -> None:
     """Raise `ValueError` for options that are not possible."""
-    if form not in _WRITERS:
-        raise ValueError(f"form is {form!r}; choose from {', '.join(_WRITERS)}{nearest(form, _WRITERS)}")
+    forms = get_args(FolderForm)
+    if form not in forms:
+        raise ValueError(f"form is {form!r}; choose from {', '.join(forms)}{nearest(form, forms)}")
+    if form not in _WRITERS and link:
+        raise ValueError(f"link and the form {form} cannot be combined: a shard is a new file")
+    if form in _WRITERS and split is not None:
+        raise ValueError(
+            f"the form {form} has no parts; give the frames of one, as in ds.frames(split['train']), or another form"
+        )
     if size is not None and not isinstance(size, SupportsIndex):
         raise TypeError(f"size is a number of pixels such as 128; not {size!r}")
     if size is not None and link:
@@ -181,15 +219,74 @@ def _check_options(form: str, size: int | None, link: bool) -> None:
         raise ValueError(f"size is {size}; it must be 8 to {LARGEST:,} pixels")
 
 
-def _summary(path: str | os.PathLike, table: pd.DataFrame, written: list[tuple[int, bool]], link: bool) -> ImageFolder:
+def _summary(path: str | os.PathLike, table: pd.DataFrame, size: int, truncated: int, link: bool) -> ImageFolder:
     """Return what was made of the frames of a table."""
     counts = table["phase"].value_counts(sort=False)
     phases = {str(phase): int(count) for phase, count in counts.items() if count}
     planes = [str(plane) for plane in FocalPlane if (table["plane"] == plane).any()]
-    size, truncated = (sum(column) for column in zip(*written, strict=True))
     videos = table["video"].nunique()
     runs = table.loc[table["video"].isna(), "origin"].nunique() if "origin" in table else 0
     return ImageFolder(str(expanded(path)), len(table), phases, planes, videos, size, link, truncated, runs)
+
+
+def _parts(frames: Frames, split: Mapping[str, Iterable[str]] | None) -> dict[str, np.ndarray]:
+    """Return the numbers of the frames of each part that has some; synthetic frames belong to the first. Raises `DataError` if a frame is in none."""
+    if split is None:
+        return {"data": np.arange(len(frames))}
+    video = frames.table["video"]
+    where = {name: video.isin(set(videos)).to_numpy() for name, videos in split.items()}
+    first = next(iter(where))
+    where[first] = where[first] | video.isna().to_numpy()
+    if len(alone := np.flatnonzero(np.sum(list(where.values()), axis=0) == 0)):
+        names = first_few(list(video.iloc[alone].unique()), 5)
+        raise DataError(
+            f"these videos are in no part of the split: {names}; select videos, as in ds.frames(split['train'])"
+        )
+    return {name: np.flatnonzero(own) for name, own in where.items() if own.any()}
+
+
+def _make_shards(
+    frames: Frames, path: str | os.PathLike, form: str, size: int | None, tolerant: bool, split: Any
+) -> ImageFolder:
+    """Write `frames` as shards."""
+    table = frames.table
+    _check_table(table)
+    parts, several, text = _parts(frames, split), table["plane"].nunique() > 1, cache(describe)
+
+    def sample(number: int) -> Sample:
+        data, truncated = _image(frames, number, size, tolerant)
+        _, row = frames.origin(number)
+        labels = {name: row.get(name) for name in LABELS if name in table}
+        labels |= {"text": text(row["phase"], row["plane"] if several else None), "label": frames.label(number)}
+        labels |= {"run": int(row["run"]), "hours": float(row["hours"]) if row["hours"] == row["hours"] else None}
+        crop = crop_of(row)
+        labels |= dict(zip(CROP, crop or (None,) * 3, strict=True))
+        return Sample(data, dict.fromkeys(LABELS) | labels, truncated)
+
+    digest = hashlib.sha256(repr((form, size, tolerant, {name: len(own) for name, own in parts.items()})).encode())
+    for name in table:  # a column at a time, since a table of text would fill the memory
+        column = table[name].astype(str) if not isinstance(table[name].dtype, pd.CategoricalDtype) else table[name]
+        digest.update(str(name).encode() + pd.util.hash_pandas_object(column, index=False).to_numpy().tobytes())
+    digest.update(b"".join(own.tobytes() for own in parts.values()))
+    known = set(released_videos())
+    released = any(name in known for name in table["video"].cat.categories)
+    done = ["The frames are as they were recorded, byte for byte."]
+    if CROP[2] in table:
+        done = [
+            "The frames are cut to a square about the well (`crop_left`, `crop_top`, `crop_side`), and encoded again."
+        ]
+    if size is not None:
+        done.append(f"They are scaled to {size} x {size} pixels, and encoded again.")
+    counts = {str(phase): int(count) for phase, count in table["phase"].value_counts(sort=False).items() if count}
+
+    def described(shards: dict[str, Shard]) -> dict[str, str]:
+        card = data_card(form, shards, counts, released, " ".join(done))
+        return {"README.md": card, "croissant.json": croissant(expanded(path).name, form, shards, released)}
+
+    shards = write_shards(path, form, parts, sample, digest.hexdigest(), described)
+    return _summary(
+        path, table, sum(s.bytes for s in shards.values()), sum(s.truncated for s in shards.values()), False
+    )
 
 
 def make_image_folder(
@@ -200,15 +297,24 @@ def make_image_folder(
     size: int | None = None,
     link: bool = False,
     tolerant: bool = False,
+    split: Mapping[str, Iterable[str]] | None = None,
 ) -> ImageFolder:
     """Write `frames`, which all need a phase, to the new folder `path`, all or nothing.
 
-    Files are copied byte for byte, with `link` linked (hard), with `size` scaled to (size, size) and encoded again.
+    The forms parquet and webdataset write shards, one folder per part of `split` (part: videos, as `make_split` returns it), and resume if the same call was
+    interrupted; see the notebook shards.
+
+    Files are copied byte for byte, with `link` linked (hard), with `size` scaled to (size, size) and encoded again, as are frames of `ds.frames(crop="well")`, whose
+    squares are in `metadata.jsonl` as `crop_left`, `crop_top` and `crop_side`.
     `tolerant` takes truncated files too. `FileExistsError` if `path` exists, `ValueError` for an unknown form or a size
     that is not possible, `DataError` if no frame is selected, one is truncated or `open_jpeg` refuses it, or links cannot be made.
     """
     require_frames(frames, 'make_image_folder(ds.frames(phases=["t2", "t4"]), "images")')
-    _check_options(form, size, link)
+    _check_options(form, size, link, split)
+    if form not in _WRITERS:
+        return _make_shards(frames, path, form, size, tolerant, split)
+    if link and CROP[2] in frames.table and (frames.table[CROP[2]] > 0).any():
+        raise ValueError("link and crop cannot be combined: a cropped image is a new file")
     with new_folder(path) as folder:
         _WRITERS[form](folder, _entries(frames))
         images = folder / IMAGES
@@ -223,17 +329,22 @@ def make_image_folder(
             for some in in_threads(write, parts, cores() + 2):  # two more wait for the disk
                 written += some
                 bar.update(len(some))
-    return _summary(path, frames.table, written, link)
+    size_, truncated = (sum(column) for column in zip(*written, strict=True))
+    return _summary(path, frames.table, size_, truncated, link)
 
 # %% ../../nbs/dataset_util/19_image_folder.ipynb #c7e44eb3
+_SHARDS = ("parquet", "webdataset")
+
+
 def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | None:
     """Return the videos that --videos and --split mean together, None for all; print a note for each problem of the split."""
     if args.split is None:
         return args.videos
     split = read_split(args.split)
-    if args.part not in split:
+    if args.part is not None and args.part not in split:
         raise UnknownName(f"{args.split} has no part {args.part!r}; it has {', '.join(split)}")
-    found, part = check_split(split, dataset), split[args.part]
+    args.parts = {args.part: split[args.part]} if args.part is not None else dict(split)
+    found, part = check_split(split, dataset), [name for videos in args.parts.values() for name in videos]
     for leak in found.leaks:
         what = "siblings" if isinstance(leak, Leak) else "one embryo"
         report_error(f"note: the split has {what} in different parts: {leak}")
@@ -242,7 +353,7 @@ def _videos(args: argparse.Namespace, dataset: EmbryoDataset) -> list[str] | Non
         report_error(f"note: the split may have siblings in different parts: {why}: {first_few(names, 8)}")
     if absent := [video for video in part if video not in dataset]:
         are = "is not in this data set and is" if len(absent) == 1 else "are not in this data set and are"
-        passed = f"{len(absent)} of {plural(len(part), 'video')} in {args.part} {are} skipped"
+        passed = f"{len(absent)} of {plural(len(part), 'video')} in {args.part or 'the split'} {are} skipped"
         report_error(f"note: {passed}: {first_few(absent, 8)}")
     asked = dataset if args.videos is None else [dataset[name].name for name in args.videos]
     return [name for name in asked if name in part]
@@ -255,8 +366,10 @@ def _chosen(args: argparse.Namespace) -> Frames:
     refuse_inside(args.out, args.folder)
     if dataset.planes and not any(map(dataset.contents.has_frame, dataset.contents.videos)):
         raise DataError(f"{dataset.path}: {why_no_frame(dataset.contents)}")
-    exclude = None if args.exclude is None else expanded(args.exclude)
-    frames = dataset.frames(_videos(args, dataset), args.planes, args.phases, args.pick, exclude, hours=args.hours)
+    chosen = (_videos(args, dataset), args.planes, args.phases, args.pick, args.exclude)
+    frames = dataset.frames(*chosen, hours=args.hours, crop=args.crop)
+    for video, runs, why in frames.left_out[["video", "runs", "why"]].itertuples(index=False):
+        report_error(f"note: {video} RUN {runs}: {why if 'whole' in why else f'left out, {why}'}")
     if args.synthetic:
         made, note = valid_frames(SyntheticBatches(args.synthetic), None, args.planes, args.phases)
         frames += made
@@ -278,7 +391,8 @@ def _chosen(args: argparse.Namespace) -> Frames:
 def _make(args: argparse.Namespace) -> None:
     """Write the folder that the options ask for."""
     frames = _chosen(args)
-    made = make_image_folder(frames, args.out, form=args.form, size=args.size, link=args.link, tolerant=args.tolerant)
+    options: dict[str, Any] = {name: getattr(args, name) for name in ("form", "size", "link", "tolerant")}
+    made = make_image_folder(frames, args.out, **options, split=args.parts if args.form in _SHARDS else None)
     show(json.dumps(made._asdict()) if args.json else str(made))
 
 
@@ -295,7 +409,7 @@ def main(argv: list[str] | None = None) -> int:
     add("out", help="the folder to make; it must not exist")
     add("--videos", action=Several, spaces=True, metavar="VIDEO", help="only these videos, or all (default: all)")
     add("--split", metavar="SPLIT.json", help="only the videos of one part of this split")
-    add("--part", type=str, help="the part of the split (default: train)")
+    add("--part", type=str, help="the part of the split (default: train; in shards, all parts as folders)")
     add("--planes", action=Several, metavar="PLANE", help="only these focal planes, F-45 to F45, or all (default: all)")
     add("--phases", action=Several, metavar="PHASE", help="only these phases, or all (default: all)")
     add_hours(parser, "only frames recorded in these hours, such as 40-70 (default: all)")
@@ -303,10 +417,10 @@ def main(argv: list[str] | None = None) -> int:
         "which frames of each phase in each video and plane: all, median, onset, or a number of frames (default: all)"
     )
     add("--pick", type=str, default="all", metavar="WHICH", help=pick)
-    add("--exclude", metavar="FILE.csv", help="leave out what this CSV file (video,plane,runs) lists")
+    parser.add_exclude()
     runs = "add the images of the synthetic batches in this folder that show these planes and phases"
     add("--synthetic", metavar="BATCHES", help=runs)
-    forms = "classic: descriptions and metadata.csv; huggingface: metadata.jsonl (default: classic)"
+    forms = "classic: descriptions and metadata.csv; huggingface: metadata.jsonl; parquet, webdataset: shards (default: classic)"
     add("--form", choices=get_args(FolderForm), default="classic", help=forms)
     add(
         "--size",
@@ -314,6 +428,8 @@ def main(argv: list[str] | None = None) -> int:
         metavar="N",
         help="scale the images to N x N pixels and encode them again (default: copy the files)",
     )
+    crop = "cut out the square about the well, and leave frames without a well out, or keep them whole (default: whole frames)"
+    add("--crop", choices=get_args(Crop), help=crop)
     add("--link", action="store_true", help="make hard links instead of copies")
     add("--tolerant", action="store_true", help="take truncated frames as they are")
     add("--json", action="store_true", help="print the summary as JSON")
@@ -323,7 +439,9 @@ def main(argv: list[str] | None = None) -> int:
     for name in ("videos", "planes", "phases"):
         with parser.refusing(f"--{name}"):
             setattr(args, name, none_if_all(getattr(args, name)))
-    args.part, args.phases = args.part or "train", args.phases or list(Phase)
+    args.parts, args.phases = None, args.phases or list(Phase)
+    if args.part is None and args.form not in _SHARDS:
+        args.part = "train"
     args.pick = int(args.pick) if args.pick.isascii() and args.pick.isdigit() else args.pick
     return run_command(lambda: _make(args), wrong=2)
 
