@@ -21,7 +21,7 @@ from conftest import Shared
 from PIL import Image
 
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
-from nsw_da_medical_image.dataset_util.synthetic import SyntheticBatches
+from nsw_da_medical_image.dataset_util.synthetic import SyntheticBatches, write_batch
 from nsw_da_medical_image.dataset_util.util import code_of
 from nsw_da_medical_image.validation.experiment import run_experiment
 
@@ -289,17 +289,31 @@ def test_a_generator_that_writes_nothing_or_rubbish(
     experiment: ModuleType, extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(experiment, "generate", lambda *args: None)
+
+    class Nothing:
+        images: tuple[bytes, ...] = ()
+
+        def fit(self, frames: Any) -> None:
+            assert set(frames.table["phase"])
+
+        def sample(self, phase: str, plane: str, n: int) -> tuple[bytes, ...]:
+            return self.images
+
+    monkeypatch.setattr(experiment, "make_generator", lambda seed: Nothing())
     assert experiment.main([str(extracted), "--out", str(tmp_path / "none")]) == 0
     assert "the generator wrote no usable image" in (tmp_path / "none" / "index.html").read_text()
     assert not (tmp_path / "none" / "comparison.html").exists()
 
-    def rubbish(dataset: Any, frames: Any, wanted: Any, runs: Path, seed: int) -> None:
-        experiment.write_batch(runs / "good", (np.full((64, 64), value, np.uint8) for value in (1, 99)), "", "t2")
+    Nothing.images = (b"\xff\xd8\xff and no more",)
+    assert experiment.main([str(extracted), "--out", str(tmp_path / "broken")]) != 0
+    assert not (tmp_path / "broken").exists()
+
+    def rubbish(generator: Any, frames: Any, wanted: Any, runs: Path) -> None:
+        write_batch(runs / "good", (np.full((64, 64), value, np.uint8) for value in (1, 99)), "", "t2")
         (runs / "good" / "img1.jpg").write_bytes(b"\xff\xd8")
         (runs / "bad").mkdir()
 
-    monkeypatch.setattr(experiment, "generate", rubbish)
+    monkeypatch.setattr("nsw_da_medical_image.validation.experiment.generate", rubbish)
     assert experiment.main([str(extracted), "--out", str(tmp_path / "some")]) == 0
     findings = pd.read_csv(tmp_path / "some" / "synthetic-findings.csv", keep_default_na=False)
     assert set(findings[findings.severity == "error"].origin) == {"good", "bad"}

@@ -160,7 +160,7 @@ def test_the_page_from_start_to_end(visit: Callable[..., Any], data: Path, tmp_p
         assert away == []
         assert page.problems == []
         told = page.locator("body").inner_text().lower()  # people who have never seen a notebook read this
-        assert not [word for word in ("kernel", "notebook", "widget", "cell ", "python") if word in told]
+        assert not [word for word in ("kernel", "notebook", "widget", "python") if word in told]
         wait_for_file(notes / f"{reached[0]}_bookmarks.csv", ",first\n")
         port = int(re.search(r":(\d+)/", address)[1])
         # only with the token, and only on the loopback address

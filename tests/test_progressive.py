@@ -23,7 +23,7 @@ import pytest
 
 from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util import seek
-from nsw_da_medical_image.dataset_util.archives import _KEPT, Archive, GrowingArchive, _Spans
+from nsw_da_medical_image.dataset_util.archives import _KEPT, Archive, GrowingArchive, _Spans, _stop_walks
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.seek import build
 from nsw_da_medical_image.dataset_util.util import released_videos
@@ -36,9 +36,10 @@ pytest.importorskip("rapidgzip")
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    yield tmp_path / "cache"
+    _stop_walks()  # a walk of this test shall not write into the cache of the next
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['READ_LIMIT', 'TEXT_LIMIT', 'BY_DESCRIPTOR', 'OPEN_FLAGS', 'expanded', 'open_flags', 'is_own', 'read_at', 'kind_of',
            'is_folder', 'open_regular', 'read_file', 'read_utf8', 'flush_tree', 'flush_name', 'refuse_existing', 'lock',
-           'new_file', 'new_folder', 'refuse_inside']
+           'new_file', 'new_folder', 'refuse_inside', 'refuse_output']
 
 # %% ../../nbs/common/01_files.ipynb #2b639f52
 import ctypes
@@ -516,3 +516,9 @@ def refuse_inside(path: str | os.PathLike, folder: str | os.PathLike) -> None:
     """Raise `DataError` if `path`, which is to be written, is in `folder`, a data set; links are followed."""
     if Path(os.path.realpath(expanded(path))).is_relative_to(os.path.realpath(expanded(folder))):
         raise DataError(f"{os.fspath(path)} is inside the data set; choose a place outside it")
+
+
+def refuse_output(path: str | os.PathLike, folder: str | os.PathLike) -> None:
+    """Raise an error if a command cannot write to `path`: it is in the data set `folder`, it exists, or its parent folder does not."""
+    refuse_inside(path, folder)
+    refuse_existing(path)

@@ -306,8 +306,30 @@ def _octets(data: bytes) -> np.ndarray:
 
 
 _APART = 16 << 20  # inflated bytes from one seek point to the next during a walk: each costs 32 kB of memory
-_SPANS = 4  # inflated during the walks of this process and kept: at most about 70 MB
+_SPANS = 2  # inflated during the walks of this process and kept: at most about 35 MB
+_PIECE = 1 << 20  # compressed bytes at a time
 _LONGEST = 64 << 20  # bytes from a seek point; what is further away is read at the end of the walk
+
+
+def _in_pieces(fd: int, bit: int, window: bytes, size: int) -> bytearray:
+    """Return the result of `inflate` for a block at a bit of the file `fd`, in little more memory than it needs itself."""
+    at, found = bit // 8, bytearray()
+    data = read_at(fd, _PIECE, at)
+    if bit or not data.startswith(_MAGIC):
+        stream = isal_zlib.decompressobj(wbits=-15, zdict=window)
+        data = _lead(data, bit % 8) + data[1:]
+    else:
+        stream = isal_zlib.decompressobj(wbits=31)
+    while data and len(found) < size and not stream.eof:
+        found += stream.decompress(data, size - len(found))
+        at += _PIECE
+        data = read_at(fd, _PIECE, at)
+    if (
+        len(found) < size and stream.eof
+    ):  # perhaps another gzip file follows; deflate adds 5 bytes to 32 kB that it cannot compress
+        data = read_at(fd, size + size // 1000 + (1 << 16), bit // 8)
+        return bytearray(inflate(data, bit % 8, window, size))
+    return found
 
 
 class Passed:
@@ -316,7 +338,7 @@ class Passed:
     The walk reads through `watched`; any thread may `read` meanwhile.
     """
 
-    _spans: ClassVar[dict[tuple[int, int], bytes]] = {}  # of all walks; the last used is the last
+    _spans: ClassVar[dict[tuple[int, int], bytearray]] = {}  # of all walks; the last used is the last
     _lock = threading.Lock()
     _numbers = counter()
 
@@ -339,20 +361,18 @@ class Passed:
         if at + size > _LONGEST:
             return None
         with self._lock:
-            data = self._span(i, at + size)[at : at + size]
+            data = bytes(self._span(i, at + size)[at : at + size])
         return data if len(data) == size and isal_zlib.crc32(data) == self.listed.crcs[row] else None
 
-    def _span(self, i: int, size: int) -> bytes:
+    def _span(self, i: int, size: int) -> bytearray:
         """Return the inflated bytes from point `i` to the next, or, after the last point, at least `size` if there are as many."""
-        found = self._spans.pop((self._number, i), b"")
+        found = self._spans.pop((self._number, i), bytearray())
         if len(found) < size:
             start, bit, window = self.points[i]
             gap = self.points[i + 1][0] - start if i + 1 < len(self.points) else min(_APART, size + (1 << 20))
             most = max(gap, size)  # a file may end in the next span
-            with open(self.path, "rb") as file:  # deflate adds 5 bytes to 32 kB that it cannot compress
-                data = read_at(file.fileno(), most + most // 1000 + (1 << 16), bit // 8)
-            with suppress(_IsalError):
-                found = inflate(data, bit % 8, window, most)
+            with open(self.path, "rb") as file, suppress(_IsalError):
+                found = _in_pieces(file.fileno(), bit, window, most)
         self._spans[self._number, i] = found
         while len(self._spans) > _SPANS:
             del self._spans[next(iter(self._spans))]
@@ -382,7 +402,7 @@ class _Watched:
 
     def _add_point(self, recent: bytes) -> None:
         """Add the last block that has begun as a seek point, if the 32 kB before it are in the `recent` bytes."""
-        start, bit = max((start, bit) for bit, start in self._inflated.available_block_offsets().items())
+        bit, start = next(reversed(self._inflated.available_block_offsets().items()))  # they are in order
         at = start - (self._position - len(recent))
         if start > self._passed.points[-1][0] and 32768 <= at <= len(recent):
             self._passed.points.append((start, bit, recent[at - 32768 : at]))

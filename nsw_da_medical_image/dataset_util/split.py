@@ -32,7 +32,7 @@ import pandas as pd
 
 from .. import __version__
 from ..common.command import Parser, Several, run_command
-from ..common.files import expanded, new_file, new_folder, read_utf8, refuse_existing, refuse_inside
+from ..common.files import expanded, new_file, new_folder, read_utf8, refuse_inside, refuse_output
 from nsw_da_medical_image.common.text import (
     DataError,
     first_few,
@@ -713,10 +713,8 @@ def _make(args: argparse.Namespace) -> int:
     """Make a split and write it; nothing is read if the file exists already, or would be in the data set."""
     refuse_inside(args.out, args.folder)
     with new_file(args.out) as hidden:
-        exclude = None if args.exclude is None else expanded(args.exclude)
-        split = make_split(
-            EmbryoDataset(args.folder, annotations=args.annotations), ",".join(args.weights), args.seed, exclude
-        )
+        dataset = EmbryoDataset(args.folder, annotations=args.annotations)
+        split = make_split(dataset, ",".join(args.weights), args.seed, args.exclude)
         hidden.write_text(_split_text(split, args.form), encoding="utf-8", newline="")
     show(_split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
     return 0
@@ -724,10 +722,9 @@ def _make(args: argparse.Namespace) -> int:
 
 def _make_folds(args: argparse.Namespace) -> int:
     """Make folds and write their folder; nothing is read if it exists already, or would be in the data set."""
-    refuse_inside(args.out, args.folder)
-    refuse_existing(args.out)
-    exclude = None if args.exclude is None else expanded(args.exclude)
-    folds = make_folds(EmbryoDataset(args.folder, annotations=args.annotations), args.folds, args.seed, exclude)
+    refuse_output(args.out, args.folder)
+    dataset = EmbryoDataset(args.folder, annotations=args.annotations)
+    folds = make_folds(dataset, args.folds, args.seed, args.exclude)
     write_folds(folds, args.out)
     as_json = {f"fold_{number}": {**fold, MADE: fold.made} for number, fold in enumerate(folds)}
     show(json.dumps(as_json) if args.json else f"{folds_text(folds)}\nwritten to {args.out}")
@@ -779,7 +776,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     forms = "json: of this library; original: of the first project; authors: CSV video,partition; cleave: JSON videos: {part: [name]} (default: json)"
     parser.add_argument("--form", choices=get_args(SplitForm), default="json", help=forms)
-    parser.add_argument("--exclude", metavar="FILE", help="leave out what this CSV file (video,plane,runs) lists")
+    parser.add_exclude()
     parser.add_argument("--json", action="store_true", help="print the split, or the result of the check, as JSON")
     args = parser.parse_args(argv)
     with parser.refusing():

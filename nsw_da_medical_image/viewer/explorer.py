@@ -48,7 +48,15 @@ from ..dataset_util.annotate import Annotation
 from ..dataset_util.contents import Names, require_dataset
 from ..dataset_util.dataset import EmbryoDataset, Video
 from ..dataset_util.images import decode
-from ..dataset_util.util import Phase, UnknownName, code_of, natural_key, one_or_several, run_number
+from nsw_da_medical_image.dataset_util.util import (
+    FocalPlane,
+    Phase,
+    UnknownName,
+    code_of,
+    natural_key,
+    one_or_several,
+    run_number,
+)
 from .player import STATIC, Delivery, EmbryoPlayer, Frame
 
 # %% ../../nbs/viewer/05_explorer.ipynb #32705059
@@ -75,14 +83,11 @@ def findings_by_video(report: Any) -> dict[str, list[list[str]]]:
     return rows
 
 
-def is_passed(video: Video, every_plane: bool = False) -> bool:
-    """Return whether frames of a video can be read at once: its archives are indexed, or the walk that indexes them has passed it.
-
-    The middle plane is enough for the list; the player needs `every_plane`.
-    """
+def is_passed(video: Video, planes: Iterable[FocalPlane] | None = None) -> bool:
+    """Return whether a video can be read at once in the middle plane, or in `planes`: the walk that indexes the archive has passed it, or has ended."""
     contents = video.dataset.contents
-    planes = contents.outwards if every_plane else contents.outwards[:1]
-    return all(contents.source.has_passed(f"{plane.folder}/{video.name}") for plane in planes)
+    asked = contents.outwards[:1] if planes is None else planes
+    return all(contents.source.has_passed(f"{plane.folder}/{video.name}") for plane in asked)
 
 
 def describe_row(video: Video, findings: Sequence[Sequence[str]] = (), hidden: bool = False) -> dict[str, Any]:
@@ -422,7 +427,7 @@ class Explorer(ipywidgets.Box):
         if self.player and request == (tuple(video.name for video in self.player.videos), self._was_marking):
             return
         videos = [Video(self.dataset, name) for name in names]
-        if _can_open(videos):
+        if self._can_open(videos):
             self._open_now(videos)
             return
         self._show(None, f"{', '.join(names)}: waiting until the archives are read this far; it opens by itself.")
@@ -434,9 +439,17 @@ class Explorer(ipywidgets.Box):
         with noted([]):  # an error is shown when the video is opened
             contents.source.begin(plane.folder for plane in contents.outwards)
         while request == self._wanted and not self._closed.wait(0.2):
-            if _can_open(videos):
+            if self._can_open(videos):
                 self._open_now(videos)
                 return
+
+    def _can_open(self, videos: Sequence[Video]) -> bool:
+        """Return whether a player can show videos without waiting for an archive, or will report why it cannot."""
+        planes = self.dataset.contents.outwards if self.marking else None  # a track is as long as the longest plane
+        try:
+            return all(is_passed(video, planes) for video in videos)
+        except (DataError, OSError):
+            return True
 
     def _open_now(self, videos: Sequence[Video]) -> None:
         self._was_marking = self.marking
@@ -448,7 +461,7 @@ class Explorer(ipywidgets.Box):
     def _player_of(self, videos: Sequence[Video]) -> EmbryoPlayer:
         """Return a player; it keeps the plane and the speed of the previous one."""
         previous, options = self.player, dict[str, Any]()
-        if previous and previous.plane in {plane for video in videos for plane in video.planes}:
+        if previous and self._has_plane(videos, FocalPlane.parse(previous.plane)):
             options = {name: getattr(previous, name) for name in ("plane", "fps", "speed", "all_planes")}
         elif self.dataset.contents.middle:
             options = {"plane": self.dataset.contents.middle}
@@ -461,6 +474,12 @@ class Explorer(ipywidgets.Box):
         player = EmbryoPlayer(videos[0], **options)
         player.observe(self._follow_track, "_track")
         return player
+
+    def _has_plane(self, videos: Sequence[Video], plane: FocalPlane) -> bool:
+        """Return whether any of the videos has a plane, which need not be waited for."""
+        contents = self.dataset.contents
+        passed = all(is_passed(video, [plane]) for video in videos)
+        return passed and any(contents.has_folder(video.name, plane) for video in videos)
 
     def _show(self, player: EmbryoPlayer | None, problem: str) -> None:
         previous, self.player = self.player, player
@@ -654,14 +673,6 @@ class Explorer(ipywidgets.Box):
         # an output of its own: nbconvert shows an output with a widget as nothing if the page is opened offline
         publish_display_data(still)
         return data
-
-
-def _can_open(videos: Sequence[Video]) -> bool:
-    """Return whether a player can show videos without waiting for an archive, or will report why it cannot."""
-    try:
-        return all(is_passed(video, every_plane=True) for video in videos)
-    except (DataError, OSError):
-        return True
 
 
 def _finished_in(folder: Path | None) -> set[str]:

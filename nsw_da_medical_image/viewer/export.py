@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..common.command import Parser, Several
-from ..common.files import expanded, new_file, refuse_existing, refuse_inside
+from ..common.files import expanded, new_file, refuse_output
 from ..common.text import DataError, printable, show
 from ..dataset_util.contents import Plane, Planes
 from ..dataset_util.dataset import EmbryoDataset, Video, require_video
@@ -474,8 +474,7 @@ def _export(args: argparse.Namespace) -> None:
     kind = Path(args.out).suffix.lower()
     if kind not in (".mp4", ".gif", ".png"):
         raise ValueError(f"the ending of {args.out} is not .mp4, .gif or .png")
-    refuse_inside(args.out, args.folder)
-    refuse_existing(args.out)
+    refuse_output(args.out, args.folder)
     planes = None if [name.lower() for name in args.planes] == ["all"] else args.planes
     dataset = EmbryoDataset(args.folder, planes=planes, annotations=args.annotations)
     videos = [dataset[name] for name in args.video]

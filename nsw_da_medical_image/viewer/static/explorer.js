@@ -281,7 +281,7 @@ export class Store {
     if (old && ((row.waiting && !old.waiting) || (row.hidden && !old.hidden))) return;
     item.row = row;
     this.collectWords(item);
-    this.limit = Math.max(24, ...this.items.map(({ row }) => Math.ceil((row?.hours?.[1] ?? 0) / 24) * 24));
+    this.limit = Math.max(24, this.limit ?? 0, Math.ceil((row.hours?.[1] ?? 0) / 24) * 24);
   }
   /** Collect the text in which words of the filter are found. */
   collectWords(item) {
