@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -200,6 +201,31 @@ def page_problems(site: Path, aliases: dict[str, str] | None = None) -> Iterator
                 yield f"{name} links to {target}, which does not exist"
 
 
+Symbols = dict[str, dict[str, tuple[str, str]]]
+
+
+def public_names(root: Path) -> Symbols:
+    """Return the page and anchor of each name of the package below `root`, by module, as nbdev writes them."""
+    return runpy.run_path(str(root / PACKAGE / "_modidx.py"))["d"]["syms"]
+
+
+def api_problems(site: Path, aliases: dict[str, str], symbols: Symbols) -> Iterator[str]:
+    """List public functions and classes that the page of their module does not describe.
+
+    `symbols` has the page and anchor of each name, by module.
+    """
+    pages = read_pages(site)
+    for module, names in symbols.items():
+        for name, (target, _) in names.items():
+            short = name.removeprefix(f"{module}.")
+            if "." in short or short.startswith("_"):
+                continue  # methods are described with their class
+            page, anchor = urldefrag(target)
+            there = pages.get(aliases.get(page, page))
+            if there is None or anchor not in there.ids:
+                yield f"{module} has {short}, which {page} does not describe: export it in a shown cell"
+
+
 def quarto_names(project: Path) -> dict[str, str]:
     """Map the name that each notebook's page has on the real site to the name that smalldocs gives it."""
     names = {}
@@ -225,6 +251,7 @@ def main(argv: list[str] | None = None) -> int:
             problems = [*outputs.unshown(ROOT), *notebook_problems(project), *navigation_problems(project)]
             site = render(project)
             problems += page_problems(site, quarto_names(project))
+            problems += api_problems(site, quarto_names(project), public_names(project.parent))
             if args.keep:
                 shutil.copytree(site, args.keep)
     print("\n".join(problems) or "No problems in the documentation")

@@ -92,6 +92,7 @@ def main() -> None:
                 table.append({"clock": clock, "shift": shift, "embryos": number, "sibling": sibling})
                 table[-1] |= judge(drawn, clock, shift, number, sibling)
     frame = pd.DataFrame(table)
+    print(f"| clock | shift | {' | '.join(map(str, SHIFTS))} |\n|---|---|{'---|' * len(SHIFTS)}")
     for clock, rows in frame.groupby("clock", sort=False):
         alone, siblings = rows[~rows["sibling"]], rows[rows["sibling"]]
         print(f"| {clock} | reported | {' | '.join(f'{one:.0f}' for one in alone.reported)} |")

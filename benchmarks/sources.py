@@ -4,7 +4,8 @@
 
 The archives are made first, in the real layout, as in extract.py: frames of about 25 kB in seven planes, in the order of
 the file system. The time of an extraction depends on the disk, and is shortest on a RAM disk (--folder /dev/shm). All
-times include the first call. Openings are timed in new processes, which have imported everything before. `--full` makes
+times include the first call. Openings are timed in new processes, which have imported everything before. The time to a
+video in an archive without an index is also measured with ten times as many frames of plane F0. `--full` makes
 2.4 million tiny files instead, in seven planes of the 704 released videos, and shows opening, the table of all frames and
 memory. It takes some minutes and 400 MB.
 """
@@ -31,8 +32,11 @@ from extract import make
 from isal import igzip
 
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
-from nsw_da_medical_image.dataset_util.extract_dataset import extract_dataset
+from nsw_da_medical_image.dataset_util.extract_dataset import extract_archive, extract_dataset
+from nsw_da_medical_image.dataset_util.images import decode
 from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, GRADES, TIMES, FocalPlane, Phase, cores, released_videos
+
+PLANE, FRAME = FocalPlane.F0.folder, "D2013.01.28_S0717_I132_WELL1_RUN{}.jpeg"
 
 
 def timed(run: Callable[[], Any]) -> float:
@@ -61,6 +65,36 @@ def first_frame(path: str, planes: str | None) -> dict[str, float]:
     dataset = EmbryoDataset(path, planes=planes)
     dataset["BEN0-1"].frame(7)
     return {}
+
+
+def first_frame_of(path: str, video: str) -> dict[str, float]:
+    """Open, and decode a frame of plane F0; the archive is indexed meanwhile."""
+    EmbryoDataset(path, planes="F0")[video].frame(7)
+    return {"MB": peak()}
+
+
+def extract_frame_of(archive: str, to: str, video: str) -> dict[str, float]:
+    """Extract the archive of plane F0 alone, as an extraction does, and decode a frame."""
+    Path(to).mkdir()
+    extract_archive(Path(archive), to)
+    EmbryoDataset(to)[video].frame(7)
+    return {}
+
+
+def tar_frame_of(archive: str, video: str) -> dict[str, float]:
+    """Decode a frame that GNU tar finds; it ends as soon as it has found it."""
+    member = f"{PLANE}/{video}/{FRAME.format(7)}"
+    command = ["tar", "--occurrence=1", "-xzOf", archive, member]
+    decode(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return {}
+
+
+def ratarmount_frame_of(archive: str, index: str, video: str) -> dict[str, float]:
+    from ratarmountcore.mountsource.factory import open_mount_source
+
+    with open_mount_source(archive, indexFilePath=index, writeIndex=True, parallelization=cores()) as source:
+        decode(source.open(source.lookup(f"/{PLANE}/{video}/{FRAME.format(7)}")).read())
+    return {"MB": peak()}
 
 
 def extract_first(archives: str, to: str) -> dict[str, float]:
@@ -117,7 +151,11 @@ def peak() -> float:
 
 
 JOBS = {
-    job.__name__: job for job in (first_frame, extract_first, open_all, ratarmount, ratarmount_random, random_frames)
+    job.__name__: job
+    for job in (
+        *(first_frame, extract_first, open_all, ratarmount, ratarmount_random, random_frames),
+        *(first_frame_of, extract_frame_of, tar_frame_of, ratarmount_frame_of),
+    )
 }
 
 
@@ -174,6 +212,61 @@ def opening(archives: Path, folder: Path, rounds: int) -> None:
     show("until the first frame is decoded", "seconds", times, 1)
     print(f"\nindex: {megabytes(cache / 'archives'):.2f} MB for {megabytes(archives):,.0f} MB of archives", end="")
     print(f"; ratarmountcore: {index.stat().st_size / 1e6:.2f} MB for plane F0" if rivalled(archive) else "")
+
+
+def larger(folder: Path, archive: Path, times: int) -> Path:
+    """Make an archive of plane F0 with the videos of `archive` several times, under other names, compressed by the system's gzip."""
+    (target := folder / "larger").mkdir()
+    subprocess.run(["tar", "xzf", archive, "-C", folder], check=True)
+    source = folder / PLANE
+    for video in sorted(source.iterdir()):
+        for turn in range(1, times):
+            shutil.copytree(video, source / video.name.replace("-1", f"-{turn + 1}"), copy_function=os.link)
+    # without the option, links to one file would be stored as links
+    subprocess.run(["tar", "--hard-dereference", "-czf", target / archive.name, "-C", folder, PLANE], check=True)
+    shutil.rmtree(source)
+    return target
+
+
+def order_of(archive: Path) -> list[str]:
+    """Return the videos in the order of an archive."""
+    names = subprocess.run(["tar", "tzf", archive], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    return list(dict.fromkeys(name.split("/")[1] for name in names if name.endswith(".jpeg")))
+
+
+def waiting(folder: Path, archive: Path, rounds: int) -> None:
+    """Time the way from the archive of plane F0, without an index, to a frame of the first, a middle and the last video."""
+    cache, out, index = folder / "cache", folder / "out", folder / "ratarmount.sqlite"
+    small = folder / "small"
+    small.mkdir()
+    os.link(archive, small / archive.name)
+    medians: dict[tuple[str, str], list[float]] = {}
+    for path in small / archive.name, larger(folder, archive, 10) / archive.name:
+        videos = order_of(path)
+        places = {"first": videos[0], "middle": videos[len(videos) // 2], "last": videos[-1]}
+        title = f"the {{}} of {len(videos)} videos, {path.stat().st_size / 1e6:,.0f} MB"
+        for place, video in places.items():
+            jobs = {
+                "ours, while it is indexed": ("first_frame_of", path.parent, video),
+                "tar -xO of one member": ("tar_frame_of", path, video),
+                "extracting the plane": ("extract_frame_of", path, out, video),
+            }
+            if rivalled(path):
+                jobs["ratarmountcore"] = ("ratarmount_frame_of", path, index, video)
+            times: dict[str, list[float]] = {name: [] for name in jobs}
+            for _ in range(rounds):
+                for name, (job, *args) in jobs.items():
+                    shutil.rmtree(cache, ignore_errors=True)
+                    shutil.rmtree(out, ignore_errors=True)
+                    index.unlink(missing_ok=True)
+                    times[name].append(fresh(job, *args, cache=cache)["seconds"])
+            show(f"to a frame of {title.format(place)}", "seconds", times, 1)
+            for name, seconds in times.items():
+                medians.setdefault((place, name), []).append(statistics.median(seconds))
+    print("\n| ten times as many frames | seconds | times as long |\n|---|---|---|")
+    for (place, name), seconds in medians.items():
+        if len(seconds) == 2:
+            print(f"| {place} video, {name} | {seconds[0]:.3f}, {seconds[1]:.3f} | {seconds[1] / seconds[0]:.2f} |")
 
 
 def reading(archives: Path, extracted: Path, rounds: int) -> None:
@@ -281,6 +374,7 @@ def main() -> None:
         opening(folder / "archives", folder, args.rounds)
         reading(folder / "archives", folder / "out", args.rounds)
         at_random(folder / "archives", folder)
+        waiting(folder, folder / "archives" / f"{PLANE}.tar.gz", args.rounds)
 
 
 if __name__ == "__main__":

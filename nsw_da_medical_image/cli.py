@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import __version__
-from .common.command import Parser, called_as, parser_of, run_command
+from .common.command import Parser, called_as, file_path, filled, parser_of, run_command
 from .common.text import DataError, nearest, show
 
 # %% ../nbs/cli.ipynb #b70576a4
@@ -111,32 +111,17 @@ def main(argv: list[str] | None = None) -> int:
 
 # %% ../nbs/cli.ipynb #7230a11e
 _FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
-_FREE = (
-    "N",
-    "SHARE",
-    "TEXT",
-    "VIDEO",
-    "PLANE",
-    "PHASE",
-    "CHECK",
-    "BATCH",
-    "WHICH",
-    "WHAT",
-    "URL",
-    "FROM-TO",
-    "NAME[@VIDEO]",
-    "K",
-)
+#: Arguments that are text, but no paths, by the names that the help shows for them.
+_FREE = {
+    *("N", "SHARE", "TEXT", "VIDEO", "PLANE", "PHASE", "CHECK", "BATCH", "WHICH", "WHAT", "HOW", "URL"),
+    *("NAME[@VIDEO]", "K", "video", "plane", "phase", "name", "part", "prompt"),
+}
 
 
 def _takes_path(action: argparse.Action) -> bool:
     """Return whether an argument is probably a path."""
-    takes = (action.nargs != 0 and not action.choices and action.type in (None, str)) or action.dest == "table"
-    return (
-        bool(takes)
-        and action.metavar not in _FREE
-        and action.dest not in ("video", "plane", "phase", "name", "part", "prompt")
-    )
+    text = action.nargs != 0 and not action.choices and action.type in (None, str, filled, file_path)
+    return text and (action.metavar or action.dest) not in _FREE
 
 
 def completion(shell: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from lab import BROWSER_FLAGS, Lab, find_browser, opener
+from lab import BROWSER_FLAGS, Lab, Stage, find_browser, opener, run_all
 
 # In the background or under nohup, pytest inherits these signals as ignored, and the commands that tests interrupt would
 # inherit this from pytest. A handler is not inherited: pytest still ignores the signals, but the commands do not.
@@ -153,4 +153,44 @@ def open_notebook(lab: Lab, browser: Any) -> Iterator[Callable[..., Any]]:
     yield opener(lab, context)
     context.close()
     for session in lab.request("GET", "api/sessions"):
-        lab.request("DELETE", f"api/sessions/{session['id']}")
+        if session["path"].startswith("nb-"):
+            lab.request("DELETE", f"api/sessions/{session['id']}")
+
+
+SUBSHELLS = "perCommTarget"  # JupyterLab's default
+
+
+@pytest.fixture(scope="session")
+def stages(lab: Lab, browser: Any) -> Iterator[dict[str, Stage]]:
+    """Yield the notebooks that tests share, by the setting of JupyterLab that sends the messages of widgets to subshells."""
+    stages: dict[str, Stage] = {}
+    yield stages
+    for stage in stages.values():
+        stage.close()
+
+
+@pytest.fixture
+def run_cells(request: pytest.FixtureRequest, lab: Lab, browser: Any, stages: dict[str, Stage]) -> Iterator[Any]:
+    """Yield a function that shows cells in a notebook that tests share, runs them, and returns the page: see `Stage` in lab.py."""
+    used: list[Stage] = []
+
+    def run_cells(
+        *sources: str, run: bool = True, dark: bool = False, again: bool = False, subshells: str = SUBSHELLS
+    ) -> Any:
+        if subshells not in stages:
+            stages[subshells] = Stage(lab, browser)
+        lab.set("apputils-extension", "kernels-settings", {"commsOverSubshells": subshells})
+        used.append(stages[subshells])
+        page = stages[subshells].show(sources, dark, again)
+        if run and not stages[subshells].ran:
+            ran = run_all(page)
+            assert ran, ran.error
+        return page
+
+    failed = request.session.testsfailed
+    yield run_cells
+    for stage in used:
+        if request.session.testsfailed == failed:
+            stage.leave()
+        else:
+            stage.close()

@@ -84,3 +84,25 @@ test("phases have the colours of the player", () => assert.deepEqual(explorer.PH
 test("one run is not several", () => {
   assert.deepEqual(["5", "3-5", "3, 5", ""].map(explorer.runsText), ["run 5", "runs 3-5", "runs 3, 5", ""]);
 });
+
+test("any onset sorts, and intervals are computed from the onsets", () => {
+  assert.deepEqual(Object.keys(explorer.SORTS).slice(-2), ["tEB", "tHB"]);
+  const spans = explorer.intervalsOf({ t2: 25, t3: 36.5, t4: 37 });
+  assert.deepEqual(spans, { cc2: 11.5, s2: 0.5, cc3: undefined, s3: undefined });
+});
+
+test("the rows of the raster fit, unless they would be too low to be seen", () => {
+  assert.deepEqual([[400, 10], [400, 100], [400, 704], [400, 0]].map(([height, count]) => explorer.rasterRow(height, count)), [18, 4, 2, 18]);
+});
+
+test("siblings are aligned by what they have", () => {
+  const values = explorer.alignments([{ times: { t2: 25 } }, null, { times: { t4: 40, t2: 26 } }]).map(([value]) => value);
+  assert.deepEqual(values, ["t2", "t4", "hours", "run"]);
+});
+
+test("a comment is kept at once, and null removes its bookmark", () => {
+  const notes = [[3, 8.5, "a"], [9, 20, ""]];
+  assert.deepEqual(explorer.withNote(notes, 9, "b"), [[3, 8.5, "a"], [9, 20, "b"]]);
+  assert.deepEqual(explorer.withNote(notes, 5, ""), [[3, 8.5, "a"], [5, null, ""], [9, 20, ""]]);
+  assert.deepEqual(explorer.withNote(notes, 3, null), [[9, 20, ""]]);
+});

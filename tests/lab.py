@@ -1,4 +1,4 @@
-"""Start a real JupyterLab and a real browser for tests: see the fixtures `lab`, `browser` and `open_notebook` in conftest.
+"""Start a real JupyterLab and a real browser for tests: see the fixtures `lab`, `browser`, `open_notebook` and `run_cells` in conftest.
 
 ```python
 def test_player(open_notebook):
@@ -7,6 +7,13 @@ def test_player(open_notebook):
     page.get_by_role("button", name="Play").click()
     screenshot(page, "player")                  # writes a file if NSW_SCREENSHOTS is set
     assert not page_errors(page)                # errors in the browser
+```
+
+Opening a notebook takes about ten seconds. `run_cells` shows cells in a notebook that stays open, which takes one:
+
+```python
+def test_slider(run_cells):
+    page = run_cells("import ipywidgets; ipywidgets.IntSlider()")
 ```
 
 Playwright's synchronous interface keeps an event loop running in the main thread, so a test that uses it cannot call
@@ -25,10 +32,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -208,8 +215,8 @@ def wait_idle(page: Any, timeout: float = 180) -> None:
     page.wait_for_function(KERNEL_IDLE, timeout=timeout * 1000)
 
 
-def opener(lab: Lab, context: Any) -> Callable[..., Any]:
-    """Return the function of the fixture `open_notebook`; `context` is a Playwright browser context."""
+def opener(lab: Lab, context: Any, prefix: str = "nb") -> Callable[..., Any]:
+    """Return the function of the fixture `open_notebook`; `context` is a Playwright browser context, folders are named `prefix`-..."""
 
     def open_notebook(path: str | Path, *, name: str | None = None, dark: bool = False, timeout: float = 180) -> Any:
         """Copy the notebook at `path` into a folder of its own below `lab.root` and open it.
@@ -217,7 +224,7 @@ def opener(lab: Lab, context: Any) -> Callable[..., Any]:
         Returns the Playwright page once JupyterLab has started and the kernel is idle; nothing was run yet. `name`
         renames the copy. `dark` takes JupyterLab's dark theme. The kernel ends with the test.
         """
-        folder = f"nb-{secrets.token_hex(4)}"
+        folder = f"{prefix}-{secrets.token_hex(4)}"
         copy = lab.root / folder / (name or Path(path).name)
         copy.parent.mkdir()
         shutil.copyfile(path, copy)
@@ -302,6 +309,105 @@ def run_all(page: Any, timeout: float = 300) -> Ran:
         False,
         first_error(page) or ran["why"] or "JupyterLab gave up, and no cell has an error: the kernel has died",
     )
+
+
+SHOW_CELLS = """async ([sources, theme]) => {
+  const {shell, commands} = window.jupyterapp;
+  const {content} = shell.currentWidget;
+  const {sharedModel} = content.model;
+  sharedModel.transact(() => {
+    const before = sharedModel.cells.length;
+    sharedModel.insertCells(0, sources.map(source => ({cell_type: 'code', source, metadata: {}, outputs: [], execution_count: null})));
+    sharedModel.deleteCellRange(sources.length, sources.length + before);
+  });
+  content.activeCellIndex = 0;
+  content.mode = 'command';
+  document.activeElement?.blur();
+  if (document.body.dataset.jpThemeName !== theme) await commands.execute('apputils:change-theme', {theme});
+}"""
+# close all widgets, and forget all names; imported modules stay
+FORGET = """
+import ipywidgets
+ipywidgets.Widget.close_all()
+get_ipython().run_line_magic('reset', '-f')
+print('forgotten')
+"""
+
+
+class Stage:
+    """A page of JupyterLab with one notebook and one kernel, which tests use one after the other.
+
+    Each test shows its own cells. Afterwards all widgets are closed and all names are forgotten; only what the kernel has imported stays. Tests that show
+    the same cells with `again` go on with what the one before has left. After a test that failed, the page is closed, and the next test gets another one.
+    """
+
+    SIZE: ClassVar = {"width": 1400, "height": 1000}
+
+    def __init__(self, lab: Lab, browser: Any):
+        self.lab, self.browser = lab, browser
+        self.page: Any = None
+        self.left: Any = None  # the cells that the test before has left for others
+
+    def show(self, sources: Sequence[str], dark: bool = False, again: bool = False) -> Any:
+        """Return the page with these cells, which were not run yet, unless `again`, and the test before has left the same.
+
+        `page.requests` lists the addresses that are requested from now on.
+        """
+        if self.page is None:
+            self._open()
+        page, shown = self.page, (tuple(sources), dark) if again else None
+        self.ran = again and self.left == shown
+        if self.left and not self.ran:
+            self._forget()
+        self.left = shown
+        page.set_viewport_size(self.SIZE)
+        page.mouse.move(0, 0)
+        if self.ran:
+            page.requests.clear()
+            return page
+        page.evaluate(SHOW_CELLS, [list(sources), "JupyterLab Dark" if dark else "JupyterLab Light"])
+        page.wait_for_function(
+            f"""() => document.body.dataset.jpThemeLight === '{str(not dark).lower()}'
+              && document.querySelectorAll('.jp-Notebook .jp-Cell').length === {len(sources)}"""
+        )
+        _errors[page].clear()
+        page.requests.clear()
+        return page
+
+    def _open(self) -> None:
+        """Open a page with an empty notebook."""
+        path = self.lab.home / "shared.ipynb"
+        kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
+        path.write_text(json.dumps({"cells": [], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
+        context = self.browser.new_context(viewport=self.SIZE)
+        context.set_default_timeout(180_000)  # long, because a busy machine is slow
+        self.page = opener(self.lab, context, "shared")(path)
+        self.page.requests = []
+        self.page.on("request", lambda request, seen=self.page.requests: seen.append(request.url))
+
+    def leave(self) -> None:
+        """Close the widgets of the test and forget its names, unless it leaves them for others."""
+        if self.page is not None and not self.left:
+            self._forget()
+
+    def _forget(self) -> None:
+        answer = kernel(self.page, FORGET)  # with the log of the kernel
+        if "forgotten" not in answer:
+            raise RuntimeError(f"the kernel does not forget: {answer}")
+        if answer != "forgotten":
+            print(f"while the widgets were closed: {answer}")
+        self.page.evaluate(SHOW_CELLS, [[""], "JupyterLab Light"])
+
+    def close(self) -> None:
+        """Close the page and end its kernel."""
+        if self.page is None:
+            return
+        folder = self.page.evaluate("() => window.jupyterapp.shell.currentWidget?.context.path.split('/')[0] ?? ''")
+        self.page.context.close()
+        self.page = self.left = None
+        for session in self.lab.request("GET", "api/sessions"):
+            if folder and session["path"].startswith(f"{folder}/"):
+                self.lab.request("DELETE", f"api/sessions/{session['id']}")
 
 
 def screenshot(page: Any, name: str) -> Path | None:

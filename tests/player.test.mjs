@@ -1,6 +1,7 @@
 // The pure helpers of the player, in Node: `node --test tests/player.test.mjs`.
 import assert from "node:assert/strict";
 import test from "node:test";
+import { LocalModel } from "../nsw_da_medical_image/viewer/static/page.js";
 import * as player from "../nsw_da_medical_image/viewer/static/player.js";
 
 test("ranges become runs, and gaps are found again", () => {
@@ -173,7 +174,7 @@ test("a throttle lets ten a second through, and always the last", () => {
 });
 
 test("a model without a kernel speaks of changes only", () => {
-  const model = new player.LocalModel({ value: 1, bounds: [] });
+  const model = new LocalModel({ value: 1, bounds: [] });
   const heard = [];
   const handler = () => heard.push(model.get("value"));
   model.on("change:value", handler);
@@ -220,7 +221,7 @@ test("aligned by hours, every video is within one frame of the hour", () => {
     if (!where) assert.ok(Math.abs(hours.get(run) - place) <= off + 1e-9);
     else assert.equal(run, where > 0 ? videos[v].all.at(-1) : 1);
   }));
-  assert.deepEqual([player.placeText(axis, 12.3), player.placeText({ unit: "h", align: "t2" }, -3.4), player.placeText({ unit: "run", align: "t2" }, 1)], ["12.3 h", "t2 \u2212 3.4 h", "t2 + 1 run"]);
+  assert.deepEqual([player.placeText(axis, 12.3), player.placeText({ unit: "h", align: "t2" }, -3.4), player.placeText({ unit: "run", align: "t2" }, 1), player.placeText({ unit: "h", align: "t2" }, 0)], ["12.3 h", "t2 \u2212 3.4 h", "t2 + 1 run", "t2"]);
 });
 
 test("zooming keeps the point under the pointer, and the view inside the picture", () => {

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from conftest import Shared
 
@@ -60,7 +61,8 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_killed_process_leaves_the_file_old_or_new(video: Video, tmp_path: Path) -> None:
+def test_a_killed_process_leaves_the_file_old_or_new(video: Video, tmp_path: Path, record_property: Any) -> None:
+    record_property("tried", 6)
     folder = tmp_path / "ann"
     path = folder / f"{video.name}_phases.csv"
     changes = 0
@@ -85,7 +87,10 @@ def test_a_killed_process_leaves_the_file_old_or_new(video: Video, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_two_processes_never_overwrite_each_other_in_silence(video: Video, tmp_path: Path) -> None:
+def test_two_processes_never_overwrite_each_other_in_silence(
+    video: Video, tmp_path: Path, record_property: Any
+) -> None:
+    record_property("tried", 2 * 60)
     folder = tmp_path / "ann"
     processes = [marking(video, folder, 60) for _ in range(2)]
     saved = 0
@@ -245,7 +250,7 @@ def test_archives_and_other_annotations_can_be_annotated(shared: Callable[..., S
     assert second.published == ann.published, "published means published"
 
 
-def test_any_history_that_is_read_is_valid(video: Video, tmp_path: Path) -> None:
+def test_any_history_that_is_read_is_valid(video: Video, tmp_path: Path, record_property: Any) -> None:
     Annotation(video, tmp_path, reader="Ann").set("t2", 5)
     path = tmp_path / f"{video.name}_phases.json"
     good = json.loads(path.read_bytes())
@@ -253,6 +258,7 @@ def test_any_history_that_is_read_is_valid(video: Video, tmp_path: Path) -> None
     spoilt.append({**good, "changes": [{"do": "undo", "phases": {}}]})
     spoilt.append({**good, "changes": [{"do": "set", "phases": {"t99": {"run": 3, "was": None}}}]})
     spoilt.append({**good, "changes": [{"do": "set", "phases": {"t2": {"run": "3", "was": None}}}]})
+    record_property("tried", len(spoilt) + 1)
     for each in spoilt:
         path.write_text(json.dumps(each))
         with pytest.raises(DataError, match="is not the history of an annotation"):
@@ -327,7 +333,9 @@ def test_javascript_writes_the_same_bytes(tmp_path: Path) -> None:
 # --- the player, without a browser ---------------------------------------------------------------
 
 
-def test_the_player_saves_what_the_browser_sends_and_survives_anything(video: Video, tmp_path: Path) -> None:
+def test_the_player_saves_what_the_browser_sends_and_survives_anything(
+    video: Video, tmp_path: Path, record_property: Any
+) -> None:
     from nsw_da_medical_image.viewer.player import EmbryoPlayer
 
     player = EmbryoPlayer(video, annotations=tmp_path / "ann", reader="Ann")
@@ -337,17 +345,23 @@ def test_the_player_saves_what_the_browser_sends_and_survives_anything(video: Vi
     def send(**content: Any) -> None:
         player._receive(None, {"kind": "annotate", "session": "s", "id": 1, **content}, [])
 
+    tracks: list[dict[str, Any]] = []
+    player.observe(lambda change: tracks.append(change.new), "_track")
     send(action="set", phase="t2", run=5)
+    # the change never arrives without its number: the browser would add it again, and then ignore an undo
+    assert [(len(track["changes"]), track["acks"]) for track in tracks] == [(1, {"s": 1})]
     assert player.events[["phase", "run"]].values.tolist() == [["t2", 5]]
     assert (tmp_path / "ann" / f"{video.name}_phases.csv").read_bytes() == f"t2,5,{player.annotation.last}\n".encode()
     assert player._track["acks"] == {"s": 1}
-    for wrong in (
+    wrongs: tuple[dict[str, Any], ...] = (
         {"action": "set"},
         {"action": None},
         {"action": "set", "phase": "t3", "run": 10**9},
         {"id": None},
         {"session": "x" * 10**6, "action": 7},
-    ):
+    )
+    record_property("tried", len(wrongs) + 52)  # with those below
+    for wrong in wrongs:
         send(**wrong)
     player._receive(None, {"kind": "annotate"}, [])
     assert player.events["run"].tolist() == [5]
@@ -394,3 +408,36 @@ def test_a_blind_page_does_not_contain_the_published_phases(video: Video, tmp_pa
     player.annotation.finish()
     assert player._track["reference"]["name"] == "published"
     player.close()
+
+
+def test_what_a_blind_reader_may_not_see_appears_after_finishing(video: Video, tmp_path: Path) -> None:
+    from nsw_da_medical_image.viewer.player import EmbryoPlayer
+
+    movement = pd.Series(range(24), index=video.runs())
+    player = EmbryoPlayer(video, activity=movement, annotations=tmp_path / "ann", reader="Bob", blind=True)
+    (hidden,) = player._series["videos"]
+    assert hidden["phases"] == []
+    assert "activity" not in hidden
+    player._receive(None, {"kind": "annotate", "session": "s", "id": 1, "action": "finish"}, [])
+    (shown,) = player._series["videos"]
+    assert shown["phases"]
+    assert shown["activity"]["levels"][-1] == "z"
+    player.align = "t2"  # which is in the description now
+    player.close()
+
+
+def test_the_published_runs_are_added_to_a_blind_page(video: Video, tmp_path: Path) -> None:
+    """The page of a blind reading does not contain them, so its history records the reader's own runs only."""
+    own = Annotation(video, tmp_path / "ann", reader="Bob", blind=True)
+    own.set("t2", 5)
+    own.finish()
+    path = own.path.with_suffix(".json")
+    record = json.loads(path.read_bytes())
+    record["changes"][-1]["phases"] = {"t2": {"run": 5, "was": 5}}
+    path.write_text(json.dumps(record))
+    again = Annotation(video, tmp_path / "ann")
+    assert again.changes == own.changes
+    other = next(phase for phase in own.published if phase != Phase.t2)
+    assert again.changes[-1]["phases"][str(other)] == {"run": None, "was": None, "published": own.published[other]}
+    again.set("tHB", 9)
+    assert json.loads(path.read_bytes())["changes"][:-1] == own.changes

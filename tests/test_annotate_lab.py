@@ -7,11 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from conftest import Shared
 from lab import kernel, page_errors, run_all, screenshot, wait_idle
-from nbformat.v4 import new_code_cell, new_notebook
 
 from nsw_da_medical_image.dataset_util.annotate import Annotation
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
@@ -36,17 +34,11 @@ def data(shared: Callable[..., Shared]) -> Path:
 
 
 @pytest.fixture
-def lab_page(open_notebook: Callable[..., Any], tmp_path: Path, data: Path) -> Callable[..., Any]:
-    """Return `lab_page(cells...)`, which runs a notebook and returns its page; annotations are in `tmp_path / "ann"`."""
+def lab_page(run_cells: Callable[..., Any], tmp_path: Path, data: Path) -> Callable[..., Any]:
+    """Return `lab_page(cells...)`, which runs cells and returns the page; annotations are in `tmp_path / "ann"`."""
 
     def start(*sources: str, **options: Any) -> Any:
-        kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
-        setup = SETUP.format(data=str(data), folder=str(tmp_path / "ann"))
-        cells = [new_code_cell(source) for source in (setup, *sources)]
-        nbformat.write(new_notebook(cells=cells, metadata=kernel), tmp_path / "annotate.ipynb")
-        page = open_notebook(tmp_path / "annotate.ipynb", **options)
-        ran = run_all(page)
-        assert ran, ran.error
+        page = run_cells(SETUP.format(data=str(data), folder=str(tmp_path / "ann")), *sources, **options)
         settle(page)
         return page
 
@@ -255,10 +247,14 @@ def test_two_players_on_one_folder_ask(lab_page: Callable[..., Any], tmp_path: P
 def test_a_blind_reader_sees_the_published_phases_only_after_finishing(
     lab_page: Callable[..., Any], tmp_path: Path, data: Path
 ) -> None:
-    page = lab_page("player = EmbryoPlayer(v, annotations=folder, reader='Bob', blind=True)\nplayer")
+    page = lab_page(
+        "import pandas as pd\nmovement = pd.Series(range(59), index=range(2, 61))\n"
+        "player = EmbryoPlayer(v, annotations=folder, reader='Bob', blind=True, activity=movement)\nplayer"
+    )
     ds = EmbryoDataset(data)
     published = Annotation(ds[ds.videos[0]], None).published
     assert not page.locator(".ep-reference").is_visible()
+    assert page.locator(".ep-activity").count() == 0
     assert page.locator(f"{PLAYER} .ep-part:not(.ep-bare)").count() == 0
     held = "import json; s = player.get_state(); print(json.dumps([s['_series']['videos'][0]['phases'], s['_track']['published']]))"
     assert json.loads(kernel(page, held)) == [[], None]
@@ -276,6 +272,8 @@ def test_a_blind_reader_sees_the_published_phases_only_after_finishing(
         "(parts) => parts.map((p) => p.dataset.bandPhase)"
     )
     assert shown == [str(phase) for phase in published]
+    page.locator(".ep-activity").wait_for(state="visible")
+    assert page.locator(PLAYER).get_attribute("data-run") == "12"
     assert f"published at run {published['t2']}" in pick(page, "t2").get_attribute("aria-label")
     difference = pick(page, "t2").locator(".ep-differs").inner_text()
     hours = ds[ds.videos[0]].hours
@@ -292,7 +290,7 @@ def test_a_reader_is_warned_if_the_kernel_is_gone(lab_page: Callable[..., Any], 
     pick(page, "t2").click()
     page.keyboard.press("Enter")
     saved(page, "saving")
-    page.get_by_text("not saved yet: the kernel does not answer").wait_for()
+    page.get_by_text("not saved yet: no answer; keep this page open").wait_for()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download", exact=True).click()
     assert Path(download.value.path()).read_bytes() == b"t2,12,60\n"
@@ -355,6 +353,25 @@ def test_the_exported_page_does_the_same(browser: Any, tmp_path: Path, data: Pat
     assert "tEB: mine not marked, theirs run 40" in box.inner_text()
     box.get_by_role("button", name="Keep mine").click()
     assert get() == b"t2,12,19\nt4,20,24\ntB,25,49\ntHB,50,60\n"
+
+    blind = EmbryoPlayer(video, annotations=tmp_path / "bob", reader="Bob", blind=True)
+    blind.to_html(tmp_path / "blind.html", annotate=True)
+    blind.close()
+    page.goto((tmp_path / "blind.html").as_uri())
+    settle(page)
+    seek(page, 12)
+    pick(page, "t2").click()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Finish").click()
+    page.get_by_role("button", name="Finish").wait_for(state="hidden")
+    assert not page.locator(".ep-reference").is_visible()  # they are not in the page
+    (tmp_path / "bob").mkdir()
+    (tmp_path / "bob" / f"{video.name}_phases.csv").write_bytes(get())
+    (tmp_path / "bob" / f"{video.name}_phases.json").write_bytes(get("Download history"))
+    read = Annotation(video, tmp_path / "bob")
+    assert (read.finished, read.hidden, len(read.changes)) == (read.changes[-1]["at"], False, 2)
+    runs = {phase: values["published"] for phase, values in read.changes[-1]["phases"].items()}
+    assert runs == {str(phase): run for phase, run in read.published.items()}
     assert errors == []
     context.close()
 

@@ -241,7 +241,7 @@ def test_a_bomb_of_names_inflates_to_what_files_can_be_called(archives, fresh, o
     place = one_file(own_cache, "archives")
     forged(place, "archives", change)
     tracemalloc.start()
-    assert seek.load_index(archives / f"{PLANE}.tar.gz") is None
+    assert seek.load_indices([archives / f"{PLANE}.tar.gz"]) == {}
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20_000_000
@@ -278,7 +278,7 @@ def test_any_arrays_make_an_index_that_fits_or_one_that_does_not(archives, fresh
     """Whatever the arrays contain, an index is accepted or not; from an accepted one, bytes can be read, or an error in words is raised."""
     path = archives / f"{PLANE}.tar.gz"
     with cache_at(fresh["archives"][1]):
-        index = seek.load_index(path)
+        index = seek.load_indices([path]).get(path)
     for _ in range(data.draw(st.integers(1, 3), label="changes")):
         field = data.draw(st.sampled_from(seek.Index._fields), label="field")
         array = getattr(index, field).copy()

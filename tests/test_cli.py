@@ -118,23 +118,26 @@ def test_completion_in_bash(tmp_path: Path) -> None:
     (tmp_path / "script").write_text(script.stdout)
     (tmp_path / "a.json").touch()
 
-    def completed(*words: str) -> set[str]:
-        line = f"""
-source {tmp_path / "script"}
-COMP_WORDS=(nsw-embryo {" ".join(words)} '')
-COMP_CWORD={len(words) + 1}
-COMP_WORDS[$COMP_CWORD]={words[-1]!r}; unset 'COMP_WORDS[$COMP_CWORD+1]'
-COMP_WORDS=(nsw-embryo {" ".join(repr(word) for word in words)})
-COMP_CWORD={len(words)}
-_shtab_nsw_embryo
-printf '%s\\n' "${{COMPREPLY[@]}}"
-"""
-        done = subprocess.run(["bash", "-c", line], cwd=tmp_path, text=True, capture_output=True, check=False)
-        return set(done.stdout.split())
-
-    assert completed("va") == {"validate"}
-    assert {"--pixels", "--html"} <= completed("validate", "--")
-    assert "a.json" in completed("split", "data", "--check", "a")
+    (tmp_path / "archives").mkdir()
+    asked = [
+        ["va"],
+        ["validate", "--"],
+        ["split", "data", "--check", "a"],
+        ["export", "data", "SAM1-2", "--align", "a"],
+        *([name, "arch"] for name in COMMANDS.keys() - {"sample", "download"}),  # each begins with an existing folder
+    ]
+    lines = [f"source {tmp_path / 'script'}"]
+    for words in asked:
+        lines += [f"COMP_WORDS=(nsw-embryo {' '.join(words)})", f"COMP_CWORD={len(words)}", "_shtab_nsw_embryo"]
+        lines.append("echo ${COMPREPLY[@]}")
+    done = subprocess.run(["bash", "-c", "\n".join(lines)], cwd=tmp_path, text=True, capture_output=True, check=False)
+    command, options, file, how, *folders = (set(line.split()) for line in done.stdout.splitlines())
+    assert command == {"validate"}
+    assert {"--pixels", "--html"} <= options
+    assert "a.json" in file
+    assert not {"archives", "a.json"} & how
+    assert folders == [{"archives"}] * (len(COMMANDS) - 2)
+    assert run("-m", PACKAGE, "--print-completion", "zsh").stdout.startswith("#compdef nsw-embryo\n")
 
 
 def test_the_python_forms_work_from_three_folders(shared, tmp_path: Path) -> None:
@@ -152,8 +155,10 @@ def test_the_python_forms_work_from_three_folders(shared, tmp_path: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["checkout", "nbs", "elsewhere"])
 def test_all_commands_in_both_forms(place: str, tmp_path: Path) -> None:
+    """The `python -m` forms from three folders; the umbrella command imports the same modules, so one of its commands from two of them."""
     folder = {"checkout": ROOT, "nbs": ROOT / "nbs", "elsewhere": tmp_path}[place]
-    for form in "python", "umbrella":
+    forms = ["python", "umbrella"] if place == "elsewhere" else ["python"]
+    for form in forms:
         work = tmp_path / form
         work.mkdir()
         archives, data = work / "archives", work / "extracted"
@@ -172,12 +177,13 @@ def test_all_commands_in_both_forms(place: str, tmp_path: Path) -> None:
             ("batches", work / "batches"),
             ("compare", data, work / "batches", "--out", work / "compare.html"),
             ("play", data, "SAM1-2", "--out", work / "play.html", "--no-open"),
+            ("export", data, "SAM1-2", "--out", work / "strip.png"),
             ("experiment", data, "--out", work / "experiment", "--frames", "1"),
         ):
             start = ["-m", PACKAGE, name] if form == "umbrella" else ["-m", f"{PACKAGE}.{COMMANDS[name].module}"]
             done = run(*start, *words, cwd=folder)
             assert done.returncode == 0, (start, done.stderr)
             assert "Traceback" not in done.stderr
-    assert sorted(path.name for path in (tmp_path / "python").iterdir()) == sorted(
-        path.name for path in (tmp_path / "umbrella").iterdir()
-    )
+    assert run("-m", PACKAGE, "show", tmp_path / "python" / "extracted", cwd=folder).returncode == 0
+    made = [sorted(path.name for path in (tmp_path / form).iterdir()) for form in forms]
+    assert made[0] == made[-1]

@@ -78,6 +78,22 @@ def test_problems_of_a_notebook(text: str, found: str | None, tmp_path: Path) ->
     assert docs.quarto_names(tmp_path) == {"a.html": "00_a.html"}
 
 
+def test_a_public_name_without_a_description_is_a_problem(tmp_path: Path) -> None:
+    problems(tmp_path, GOOD)
+    names = {
+        "m.here": ("alias.html#here", ""),
+        "m.here.method": ("alias.html#gone", ""),
+        "m._private": ("x.html#y", ""),
+    }
+    aliases = {"alias.html": "other.html"}
+    assert list(docs.api_problems(tmp_path, aliases, {"m": names})) == []
+    names |= {"m.gone": ("alias.html#gone", ""), "m.lost": ("lost.html#lost", "")}
+    assert [line.split(",")[0] for line in docs.api_problems(tmp_path, aliases, {"m": names})] == [
+        "m has gone",
+        "m has lost",
+    ]
+
+
 def test_navigation_lists_each_notebook_once(tmp_path: Path) -> None:
     assert list(docs.navigation_problems(ROOT / "nbs")) == []
     for name in "a.ipynb", "b.ipynb":
@@ -96,6 +112,7 @@ def test_an_example_without_a_result_is_a_problem(
     (tmp_path / "sidebar.yml").touch()
     monkeypatch.setattr(docs, "build", lambda work: tmp_path)
     monkeypatch.setattr(docs, "render", lambda project: project)
+    monkeypatch.setattr(docs, "public_names", lambda root: {})
     problems(tmp_path, GOOD)
     assert docs.main([]) == 0
     cell = {"cell_type": "code", "source": "print(1)", "outputs": []}

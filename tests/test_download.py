@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -28,6 +29,7 @@ pytest.importorskip("pooch", reason="the extra download is not installed")
 
 PLANE = "embryo_dataset.tar.gz"
 COMMAND = [sys.executable, "-m", "nsw_da_medical_image.dataset_util.download"]
+BY_MAIN = "import sys; from nsw_da_medical_image.dataset_util.download import main; sys.exit(main())"
 
 
 class Zenodo:
@@ -39,6 +41,7 @@ class Zenodo:
         self.requests: list[tuple[str, str | None]] = []
         self.changes: dict[str, dict[str, Any]] = {}
         self.record_status: list[int] = []
+        self.record_cut: list[int] = []  # how many bytes of the description are not sent
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -60,7 +63,9 @@ class Zenodo:
         name = handler.path.removesuffix("/content").rpartition("/")[2]
         if name not in self.contents:
             status = self.record_status.pop(0) if self.record_status else 200
-            self.send(handler, status, json.dumps(self.described()).encode(), {"Content-Type": "application/json"})
+            cut = self.record_cut.pop(0) if self.record_cut else 0
+            data = json.dumps(self.described()).encode()
+            self.send(handler, status, data, {"Content-Type": "application/json"}, cut)
             return
         ranged = handler.headers.get("Range")
         self.requests.append((name, ranged))
@@ -170,6 +175,16 @@ def wrong_range(handler: Any, name: str, data: bytes, first: int) -> bool:
     return True
 
 
+def redirects(status: int, times: int = 1) -> list[Callable[..., bool]]:
+    """Return troubles that send the client to the same file at another address, and there again for `times` in all."""
+
+    def trouble(handler: Any, name: str, data: bytes, first: int) -> bool:
+        Zenodo.send(None, handler, status, b"", {"Location": f"/mirror/{name}"})  # type: ignore[arg-type]
+        return True
+
+    return [trouble] * times
+
+
 def unannounced(change: Callable[[bytes], bytes]) -> Callable[..., bool]:
     """Return a trouble that sends another content in chunks, without a length."""
 
@@ -219,6 +234,9 @@ def test_only_some_files(zenodo: Zenodo, tmp_path: Path) -> None:
         ([status(429, {"Retry-After": "7"})], [7]),
         ([status(429, {"Retry-After": formatdate(time.time() - 100, usegmt=True)})], [1]),
         ([status(429), status(429), status(503)], [1, 2, 4]),
+        ([status(500), status(502), status(504)], [1, 2, 4]),
+        (redirects(302), []),
+        ([breaks_off, *redirects(307, 3)], [1]),
         ([sends(lambda data: data[:-7])], [1]),  # a wrong length, announced
         ([sends(lambda data: data + b"more")], [1]),
         ([unannounced(lambda data: data[:-7])], [1]),
@@ -311,6 +329,9 @@ def test_the_record_itself(zenodo: Zenodo, tmp_path: Path, waits: list[float]) -
     zenodo.record_status = [429, 503]
     download(tmp_path, "grades", record=zenodo.record, wait=waits.append)
     assert waits == [59, 59]
+    zenodo.record_cut = [300]
+    download(tmp_path / "cut", "grades", record=zenodo.record, wait=waits.append)
+    assert waits[2:] == [1]
     zenodo.record_status = [404]
     with pytest.raises(DataError, match=r"the record http.* cannot be read: the server answers 404 Not Found"):
         download(tmp_path, "grades", record=zenodo.record)
@@ -339,6 +360,27 @@ def test_a_full_disk_is_noticed_first(zenodo: Zenodo, tmp_path: Path, monkeypatc
         download(tmp_path, record=zenodo.record)
     assert not zenodo.requests
     assert not fetched(tmp_path)
+
+
+def test_a_disk_that_becomes_full_keeps_what_arrived(zenodo: Zenodo, tmp_path: Path) -> None:
+    zenodo.contents[PLANE] = os.urandom(1 << 20) * 3
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, 2 << 20)); {BY_MAIN}"
+    command = [sys.executable, "-c", limit, str(tmp_path), "--only", "F0", "--record", zenodo.record]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    kept = "what has arrived is kept, so run the same command again to continue"
+    assert done.stderr == f"error: {PLANE}: File too large; {kept}\n"
+    assert fetched(tmp_path) == {}
+    assert download(tmp_path, "F0", record=zenodo.record).files[PLANE].startswith("continued after ")
+    assert fetched(tmp_path) == {PLANE: zenodo.contents[PLANE]}
+
+
+def test_the_folder_must_be_one(zenodo: Zenodo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("mine")
+    for folder, options in ("file", []), ("file", ["--verify"]), ("nowhere", ["--verify"]):
+        assert main([str(tmp_path / folder), "--only", "grades", *options, "--record", zenodo.record]) == 1
+        assert re.fullmatch(rf"error: .*{folder} is not a folder; give the folder [^\n]*\n", capsys.readouterr().err)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_the_hidden_folder_of_another_user_is_refused(zenodo: Zenodo, tmp_path: Path) -> None:
@@ -409,11 +451,12 @@ def _two_pieces(handler: Any, data: bytes) -> bool:
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_step_leaves_no_wrong_file(zenodo: Zenodo, tmp_path: Path) -> None:
-    """Kill the command at each call that changes a file; the next one completes the download."""
+def test_a_kill_at_every_step_leaves_no_wrong_file(zenodo: Zenodo, tmp_path: Path, record_property: Any) -> None:
+    """Kill a process at each call that changes a file; the next download completes what it left. One process imports for all."""
     script = """
 import os, sys
-left = int(sys.argv[1])
+import pooch, requests
+from nsw_da_medical_image.dataset_util.download import download
 def counted(name):
     real = getattr(os, name)
     def call(*args, **options):
@@ -424,28 +467,38 @@ def counted(name):
                 os.kill(os.getpid(), 9)
         return real(*args, **options)
     setattr(os, name, call)
-for name in "link", "unlink", "replace", "rename", "fsync", "truncate", "mkdir", "rmdir":
-    counted(name)
-from nsw_da_medical_image.dataset_util.download import download
-download(sys.argv[2], "annotations", record=sys.argv[3])
+for left in range(1, 30):
+    folder = os.path.join(sys.argv[1], str(left))
+    os.mkdir(folder)
+    if not (child := os.fork()):
+        for name in "link", "unlink", "replace", "rename", "fsync", "truncate", "mkdir", "rmdir":
+            counted(name)
+        try:
+            download(folder, "annotations", record=sys.argv[2])
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(status)
+    if not status:
+        break
 """
     name = "embryo_dataset_annotations.tar.gz"
-    for step in range(1, 30):
+    command = [sys.executable, "-c", script, str(tmp_path), zenodo.record]
+    env = {**os.environ, "NO_PROXY": "*"}  # a forked process cannot ask macOS for its proxies
+    told = subprocess.run(command, env=env, text=True, capture_output=True, check=True, timeout=300)
+    ends = list(map(int, told.stdout.split()))
+    assert ends == [-signal.SIGKILL] * (len(ends) - 1) + [0]
+    assert len(ends) > 5
+    for step in range(1, len(ends) + 1):
         folder = tmp_path / str(step)
-        folder.mkdir()
-        done = subprocess.run([sys.executable, "-c", script, str(step), str(folder), zenodo.record], check=False)
-        assert done.returncode in (0, -signal.SIGKILL)
         there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
         assert there <= {name}
         assert all((folder / each).read_bytes() == zenodo.contents[each] for each in there)
         download(folder, "annotations", record=zenodo.record)
         assert (folder / name).read_bytes() == zenodo.contents[name]
         assert not (folder / UNFINISHED).exists()
-        if done.returncode == 0:
-            break
-    else:
-        pytest.fail("it never ended by itself")
-    assert step > 5
+    record_property("tried", len(ends))
 
 
 def test_the_command(zenodo: Zenodo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

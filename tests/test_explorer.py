@@ -6,6 +6,7 @@ shared machine is sometimes slow.
 
 import io
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -14,15 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from conftest import Shared, no_browser
-from lab import kernel, page_errors, run_all, screenshot, told_in_kernel, wait_idle
-from nbformat.v4 import new_code_cell, new_notebook
+from lab import kernel, page_errors, screenshot, told_in_kernel, wait_idle
 
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.util import released_videos
-from nsw_da_medical_image.viewer.explorer import explore, morphokinetics
+from nsw_da_medical_image.viewer.explorer import explore
+from nsw_da_medical_image.viewer.plots import onset_table
 
 HERE = Path(__file__).parent
 ROOT = ".embryo-explorer"
@@ -101,18 +101,11 @@ def packed(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def browse(open_notebook: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
-    """Return `browse(data, cells...)`, which runs a notebook in JupyterLab and returns its page."""
+def browse(run_cells: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `browse(data, cells...)`, which runs cells in the notebook that tests share, and returns its page."""
 
-    def start(data: Path, *sources: str, wait: bool = True, **options: Any) -> Any:
-        kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
-        cells = [new_code_cell(source) for source in (SETUP.format(path=str(data)), *sources)]
-        nbformat.write(new_notebook(cells=cells, metadata=kernel), tmp_path / "explorer.ipynb")
-        page = open_notebook(tmp_path / "explorer.ipynb", **options)
-        page.requests = []
-        page.on("request", lambda request: page.requests.append(request.url))
-        ran = run_all(page)
-        assert ran, ran.error
+    def start(data: Path, *sources: str, wait: bool = True) -> Any:
+        page = run_cells(SETUP.format(path=str(data)), *sources)
         if wait:
             ready(page)
         return page
@@ -151,9 +144,11 @@ def eventually(attempt: Callable[[], bool], times: int = 4) -> bool:
 
 OPEN = """async () => {
   const app = window.jupyterapp, panel = app.shell.currentWidget;
+  panel.content.activeCellIndex = panel.content.widgets.length - 1;
+  panel.content.activeCell.model.clearExecution();
+  while (document.querySelector('.embryo-explorer')) await new Promise(requestAnimationFrame); // of an earlier attempt
   const began = performance.now();
   const times = {};
-  panel.content.activeCellIndex = panel.content.widgets.length - 1;
   panel.content.activeCell.model.sharedModel.setSource('explorer = explore(ds)\\nexplorer');
   app.commands.execute('notebook:run-cell');
   await new Promise(done => {
@@ -223,11 +218,66 @@ def heap(page: Any) -> float:
     return size / 1e6
 
 
+# Lets the walk through an archive go no further than `limit` bytes of the inflated stream
+SLOW = """
+import os, tempfile, threading
+from nsw_da_medical_image.dataset_util import seek, source
+cache = {"NSW_CACHE_DIR": os.environ.get("NSW_CACHE_DIR", "")}
+os.environ["NSW_CACHE_DIR"] = tempfile.mkdtemp()  # nothing is indexed
+moment, source._MOMENT = source._MOMENT, 0  # however small the archives are
+read, limit = seek._Watched.readinto, float("inf")
+def readinto(self, buffer):
+    while self._position >= limit and not self._passed.closed and "embryo_dataset_" not in str(self._passed.path):
+        time.sleep(0.01)
+    return read(self, buffer[:4096])
+seek._Watched.readinto = readinto
+ds = EmbryoDataset(ds.path)
+len(ds.contents.annotated), len(ds.contents.timed)
+limit = 200_000
+def left():
+    return sum(not ds.contents.source.has_passed(f"embryo_dataset/{name}") for name in explorer._names)
+"""
+
+
+def fills_while_the_archive_is_indexed(page: Any) -> None:
+    """Open 704 videos of archives without an index: rows come at once, pictures as the walk goes on, and the kernel is free."""
+    kernel(page, SLOW)
+    times = page.evaluate(OPEN.replace("times.ready && times.pictures", "times.ready"))
+    late = float(kernel(page, "print(worst)"))
+    print(
+        f"\narchives without an index: rows after {times['rows']:.0f} ms, kernel blocked for {1000 * late:.0f} ms at most"
+    )
+    page.locator(f"{ROOT} .ee-waiting").first.wait_for()
+    assert shown(page) == 704
+    page.get_by_label("Filter videos").fill("tB")
+    page.wait_for_function("() => Number(document.querySelector('.embryo-explorer').dataset.shown) < 704")
+    page.get_by_label("Filter videos").fill("")
+    assert kernel(page, "print(ds.contents.source.is_ready(['embryo_dataset']))") == "False"
+    kernel(page, "explorer.value = ds.videos[-1]")  # the last one is not there yet
+    page.get_by_text("waiting until the archives are read this far").wait_for()
+
+    def is_never_blocked() -> bool:
+        before = int(kernel(page, "worst = 0.0; limit += 3_000_000; print(left())"))
+        told_in_kernel(page, f"print(left() < {before})", "True")
+        late = float(kernel(page, "print(worst)"))
+        print(f"while it is indexed, the kernel is blocked for {1000 * late:.0f} ms at most")
+        return late < 0.1
+
+    assert eventually(is_never_blocked)
+    kernel(page, "limit = float('inf')")
+    chosen(page, kernel(page, "print(explorer.value)"))
+    page.locator(f"{ROOT} .ee-waiting").first.wait_for(state="detached")
+    kernel(page, "explorer.close(); source._MOMENT = moment; seek._Watched.readinto = read; os.environ.update(cache)")
+
+
 @browser_test
 @pytest.mark.parametrize("form", ["extracted", "archives"])
 def test_704_videos_are_quick(browse: Callable[..., Any], request: pytest.FixtureRequest, form: str) -> None:
     data = request.getfixturevalue("many" if form == "extracted" else "packed")
-    page = browse(data, "ds.videos, ds.contents.listing(ds.videos[0], 'F0');", LATE, "", wait=False)  # indexed
+    page = browse(data, "", wait=False)
+    kernel(page, LATE)
+    if form == "archives":
+        fills_while_the_archive_is_indexed(page)
     kernel(page, "print(ds[ds.videos[0]].phases.shape, ds[ds.videos[0]].hours.shape)")
 
     def opens_in_a_second() -> bool:
@@ -326,7 +376,7 @@ def test_filter_sort_and_the_video_without_tb(browse: Callable[..., Any], few: P
     told_in_kernel(page, "print(len(explorer.shown))", str(sum("tHB" in set(v.phases.phase) for v in ds.values())))
     page.get_by_label("Phase reached").select_option("")
     page.get_by_label("Sort by").select_option("t2")
-    onsets = {name: morphokinetics(ds[name])["t2"] for name in ds.videos}
+    onsets = onset_table(ds)["t2"].to_dict()
     order = sorted(ds.videos, key=onsets.__getitem__)
     told_in_kernel(page, "print(json.dumps(list(explorer.shown)))", json.dumps(order))
     page.get_by_role("button", name="Ascending; change to descending").click()
@@ -371,11 +421,135 @@ def test_siblings_side_by_side(browse: Callable[..., Any], few: Path) -> None:
     name = next(name for name in ds.videos if sum(v.code == ds[name].code for v in ds.values()) == 2)
     page.locator(f"{ROOT} [role=row][data-video='{name}']").click()
     chosen(page, name)
+    align = page.get_by_label("Siblings are aligned")
+    assert align.is_hidden()
     page.get_by_role("button", name="Siblings side by side").click()
     page.locator(f"{ROOT} .ep-panes[data-panes='2']").wait_for()
+    page.locator(f"{ROOT} .embryo-player[data-align='t2']").wait_for()  # the first divisions are simultaneous
     told_in_kernel(page, "print(explorer.value, explorer.together, len(explorer.player.videos))", f"{name} True 2")
+    assert align.locator("option").first.inner_text() == "from the first division (t2)"
+    align.select_option("by hours since insemination")
+    page.locator(f"{ROOT} .embryo-player[data-align='hours']").wait_for()
+    page.locator(f"{ROOT} .embryo-player").get_by_label("Align", exact=True).select_option("by t4")  # in the player
+    told_in_kernel(page, "print(explorer.align, explorer.player.align)", "t4 t4")
+    page.wait_for_function("() => document.querySelector('[aria-label=\"Siblings are aligned\"]').value === 't4'")
     page.get_by_role("button", name="Siblings side by side").click()
     page.locator(f"{ROOT} .ep-panes[data-panes='1']").wait_for()
+    local(page)
+
+
+COLOURS = """(name) => Object.fromEntries([...document.querySelectorAll(`[data-video='${name}'] .ee-part`)].map(
+  (part) => [part.textContent, getComputedStyle(part).backgroundColor]))"""
+PIXEL = """([down, along]) => {
+  const canvas = document.querySelector('.ee-raster canvas');
+  const at = [canvas.width * along, canvas.height * down];
+  return `rgb(${[...canvas.getContext('2d').getImageData(...at, 1, 1).data].slice(0, 3).join(', ')})`;
+}"""
+
+
+@browser_test
+def test_the_raster_shows_all_videos_and_opens_them(browse: Callable[..., Any], few: Path) -> None:
+    page = browse(few, "explorer = explore(ds)\nexplorer")
+    ds = EmbryoDataset(few)
+    onsets = onset_table(ds)["t4"].sort_values(na_position="last", kind="stable")
+    video = ds[onsets.index[0]]
+    colours = page.evaluate(COLOURS, video.name)
+    page.get_by_label("Sort by").select_option("t4")
+    page.get_by_role("button", name="Overview").click()
+    rows = page.locator(f"{ROOT} .ee-raster-rows[data-rows='6']")
+    rows.wait_for()
+    for place in 2, 4:
+        box = page.locator(f"{ROOT} .ee-raster canvas").bounding_box()
+        where = {"x": box["width"] / 2, "y": (place + 0.5) * box["height"] / 6}
+        page.locator(f"{ROOT} .ee-raster canvas").hover(position=where)
+        name = onsets.index[place]
+        page.locator(f"{ROOT} .ee-pointed", has_text=name).wait_for()
+        rows.click(position=where)
+        chosen(page, name)
+        assert page.locator(f"{ROOT} .ee-pointer").get_attribute("aria-selected") == "true"
+    limit = 24 * math.ceil(max(v.hours.max() for v in ds.values()) / 24)
+    begins = [video.hours[run] for run in video.phases["first"]]
+    for phase, begin, end in zip(video.phases.phase, begins, begins[1:], strict=False):  # by hours, as in the list
+        if end - begin > 3:
+            assert page.evaluate(PIXEL, [0.4 / 6, (begin + end) / 2 / limit]) == colours[phase]
+    rows.focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    chosen(page, onsets.index[1])
+    page.get_by_role("button", name="Overview").click()
+    page.locator(f"{ROOT} [role=row][data-video='{onsets.index[0]}']").wait_for()
+    local(page)
+
+
+@browser_test
+def test_a_blind_reader_sees_phases_after_finishing(browse: Callable[..., Any], few: Path, tmp_path: Path) -> None:
+    ds = EmbryoDataset(few)
+    first, second = ds.videos[:2]
+    columns = ["check", "severity", "video", "plane", "runs", "message", "remedy"]
+    call = f"""import pandas as pd
+table = pd.DataFrame([["run-gap", "warning", {first!r}, "F0", "3-5", "3 runs", ""]], columns={columns})
+explorer = explore(ds, report=table, annotations={str(tmp_path / "blind")!r}, blind=True, reader="Ann")
+explorer"""
+    page = browse(few, call)
+    assert page.locator(f"{ROOT} .ee-part").count() == page.locator(f"{ROOT} .ee-spacer .ee-badge").count() == 0
+    page.get_by_label("Filter videos").fill("tB")
+    page.locator(f"{ROOT}[data-shown='0']").wait_for()
+    page.get_by_role("button", name="Show all").click()
+    page.locator(f"{ROOT} [role=row][data-video='{first}']").click()
+    chosen(page, first)
+    assert page.locator(f"{ROOT} .ee-times").count() == 0
+    assert "Findings are hidden" in page.locator(f"{ROOT} .ee-findings").inner_text()
+    assert page.get_by_role("button", name="Siblings side by side").is_disabled()
+    page.locator(f"{ROOT} [data-phase=t2].ep-phase").click()
+    page.get_by_role("button", name="Begins here").click()
+    page.get_by_text("saved in blind").wait_for()
+    page.get_by_role("button", name="Finish", exact=True).click()
+    page.locator(f"{ROOT} .ee-times").first.wait_for()
+    assert page.locator(f"{ROOT} [data-video='{first}'] .ee-part").count() == len(ds[first].phases)
+    assert page.locator(f"{ROOT} .ee-spacer .ee-badge").count() == 1
+    assert json.loads((tmp_path / "blind" / f"{first}_phases.json").read_text())["blind"]
+    page.get_by_role("button", name="Next video that is not finished").click()
+    chosen(page, second)
+    assert page.locator(f"{ROOT} .ee-times").count() == 0
+    told_in_kernel(page, "print(explorer.events[['video', 'phase']].values.tolist())", f"[['{first}', 't2']]")
+    local(page)
+
+
+@browser_test
+def test_without_a_folder_everything_can_be_downloaded(browse: Callable[..., Any], few: Path) -> None:
+    page = browse(few, "explorer = explore(ds)\nexplorer")
+    first, second = EmbryoDataset(few).videos[:2]
+    page.locator(f"{ROOT} [role=row][data-video='{first}']").click()
+    chosen(page, first)
+    assert page.locator(f"{ROOT} .ep-annotate").count() == 0
+    page.get_by_role("button", name="Mark where phases begin").click()
+    page.locator(f"{ROOT} .ep-annotate [data-phase=t4].ep-phase").click()
+    page.get_by_role("button", name="Begins here").click()
+    with page.expect_download() as waiting:  # at once: the kernel may not have answered
+        page.get_by_role("button", name="Download history").click()
+    record = json.loads(Path(waiting.value.path()).read_text())
+    assert [change["phases"]["t4"]["run"] for change in record["changes"]] == [1]
+    with page.expect_download() as waiting:
+        page.locator(f"{ROOT} .ep-annotate").get_by_role("button", name="Download", exact=True).click()
+    assert waiting.value.suggested_filename == f"{first}_phases.csv"
+    assert Path(waiting.value.path()).read_text() == "t4,1,48\n"
+    page.get_by_text("not saved in a file: download it").wait_for()
+    page.keyboard.press("n")
+    chosen(page, second)
+    page.keyboard.press("p")
+    chosen(page, first)  # what was marked is still there
+    page.locator(f"{ROOT} .ep-annotate [data-phase=t4][aria-label*='run 1']").wait_for()
+    told_in_kernel(
+        page,
+        "print(explorer.events.values.tolist())",
+        str([[first, "t4", 1, float(EmbryoDataset(few)[first].hours[1])]]),
+    )
+    page.get_by_role("button", name="Bookmark this frame").click()
+    page.get_by_label("Comment on run 1", exact=True).press_sequentially("a, b")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download bookmarks").click()
+    assert Path(waiting.value.path()).read_text().splitlines()[1].endswith(',"a, b"')
     local(page)
 
 
@@ -444,25 +618,36 @@ def test_two_explorers_on_one_page(browse: Callable[..., Any], few: Path) -> Non
 
 
 @browser_test
-@pytest.mark.parametrize("dark", [False, True])
-def test_axe_finds_nothing_serious(browse: Callable[..., Any], few: Path, dark: bool) -> None:
-    page = browse(few, "explorer = explore(ds)\nexplorer", dark=dark)
+def test_axe_finds_nothing_serious(browse: Callable[..., Any], few: Path) -> None:
+    page = browse(few, "explorer = explore(ds)\nexplorer")
     first = EmbryoDataset(few).videos[0]
     page.add_script_tag(content=(HERE / "assets" / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
-    for state in "before", "after":
-        found = page.evaluate("async () => (await axe.run('.embryo-explorer', {iframes: false})).violations")
-        grave = [
-            f"{v['id']}: {[n['html'][:160] for n in v['nodes'][:3]]}"
-            for v in found
-            if v["impact"] in ("serious", "critical")
-        ]
-        screenshot(page, f"explorer-{'dark' if dark else 'light'}-{state}")
-        assert grave == []
-        if state == "before":
-            page.locator(f"{ROOT} [role=row][data-video='{first}']").click()
-            chosen(page, first)
-            page.get_by_role("button", name="Bookmark this frame").click()
-            page.get_by_label("Comment on run 1", exact=True).wait_for()
+
+    def is_fine(state: str) -> None:
+        for theme in "Light", "Dark":
+            page.evaluate(
+                "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", f"JupyterLab {theme}"
+            )
+            page.locator(f"body[data-jp-theme-light='{str(theme == 'Light').lower()}']").wait_for()
+            found = page.evaluate("async () => (await axe.run('.embryo-explorer', {iframes: false})).violations")
+            screenshot(page, f"explorer-{theme.lower()}-{state}")
+            grave = [
+                f"{state}, {theme}: {v['id']}: {[n['html'][:160] for n in v['nodes'][:3]]}"
+                for v in found
+                if v["impact"] in ("serious", "critical")
+            ]
+            assert grave == []
+
+    is_fine("before")
+    page.get_by_role("button", name="Overview").click()
+    page.locator(f"{ROOT} .ee-raster-rows[data-rows='6']").wait_for()
+    is_fine("raster")
+    page.get_by_role("button", name="Overview").click()
+    page.locator(f"{ROOT} [role=row][data-video='{first}']").click()
+    chosen(page, first)
+    page.get_by_role("button", name="Bookmark this frame").click()
+    page.get_by_label("Comment on run 1", exact=True).wait_for()
+    is_fine("after")
 
 
 def test_the_table_is_shown_by_nbconvert() -> None:

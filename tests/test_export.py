@@ -2,12 +2,14 @@
 
 import base64
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,45 @@ sys.exit(run_command(lambda: to_{kind}(video, {str(tmp_path / "film")!r}) and No
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.returncode, done.stderr) == (1, f"error: File too large: {tmp_path / 'film'}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+FULL = """
+import sys
+from nsw_da_medical_image.common.command import run_command
+from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
+from nsw_da_medical_image.viewer import export
+_, data, folder, *kinds = sys.argv
+video = EmbryoDataset(data)["SAM1-2"]
+writers = {
+    "mp4": lambda path: export.to_mp4(video, path),
+    "gif": lambda path: export.to_gif(video, path),
+    "strip": lambda path: export.to_strip(video, path, runs=[1, 2, 3]),
+    "png": lambda path: export.to_png(video, 3, path),
+}
+for kind in kinds:
+    print(run_command(lambda: writers[kind](f"{folder}/{kind}") and None), flush=True)
+"""
+
+
+def test_a_full_disk_gives_one_line_and_leaves_nothing(data: EmbryoDataset, tmp_path: Path) -> None:
+    """A disk of 16 kB, in a mount namespace that ends with the command."""
+    mount = 'mount -t tmpfs -o size=16k tmpfs "$0" && "$@" && ls -A "$0"'
+    (disk := tmp_path / "disk").mkdir()
+    for own in ["--mount"], ["--user", "--map-root-user", "--mount"]:
+        small = ["unshare", *own, "sh", "-c", mount, str(disk)]
+        if (
+            shutil.which("unshare")
+            and subprocess.run([*small, "true"], capture_output=True, check=False).returncode == 0
+        ):
+            break
+    else:
+        pytest.skip("no small disk can be mounted here")
+    kinds = [kind for kind in ("mp4", "gif", "strip", "png") if kind != "mp4" or find_spec("av")]
+    command = [*small, sys.executable, "-c", FULL, data.root, str(disk), *kinds]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
+    expected = [f"error: No space left on device: {disk}/{kind}" for kind in kinds]
+    assert done.stderr.splitlines() == expected
+    assert done.stdout == "1\n" * len(kinds)  # the exit status of each, and no file in the listing
 
 
 @pytest.mark.parametrize("kind", ["mp4", "gif"])

@@ -410,7 +410,7 @@ def test_a_bomb_is_refused_before_it_fills_the_disk(archives, tmp_path):
 
 
 @pytest.mark.slow
-def test_kill_9_at_random_moments(archives, tmp_path_factory, tmp_path):
+def test_kill_9_at_random_moments(archives, tmp_path_factory, tmp_path, record_property):
     """A moment is a number of files already written, so the speed of the machine does not matter."""
     larger = enlarged(archives, tmp_path_factory.mktemp("some") / "archives", 400)
     target, hidden = tmp_path / "extracted", tmp_path / ".extracted.extracting"
@@ -418,6 +418,7 @@ def test_kill_9_at_random_moments(archives, tmp_path_factory, tmp_path):
     whole, count = digest(tmp_path / "undisturbed"), len(files(tmp_path / "undisturbed"))
     dice = random.Random(7)
     moments = [dice.uniform(0, 1.1) * count for _ in range(20)]
+    record_property("tried", len(moments))
     continued = interrupted = 0
     for moment in moments:
         with subprocess.Popen([*COMMAND, larger, target, "--workers", "2"], stdout=subprocess.PIPE) as process:
@@ -871,7 +872,7 @@ def test_the_hidden_folder_is_the_callers_alone(larger, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_destination_is_absent_or_complete_after_a_power_cut(archives):
+def test_the_destination_is_absent_or_complete_after_a_power_cut(archives, record_property):
     def extracted(top):
         extract_dataset(archives, top / "new" / "extracted", workers=2)
         return top / "new" / "extracted"
@@ -881,7 +882,9 @@ def test_the_destination_is_absent_or_complete_after_a_power_cut(archives):
         extract_dataset(archives, top / "extracted", workers=2)
         return top / "extracted"
 
-    for made, cuts in after_power_cuts([extracted, continued]):
+    both = after_power_cuts([extracted, continued])
+    record_property("tried", sum(len(cuts) for _, cuts in both))
+    for made, cuts in both:
         assert made == contents(archives)
         assert_survives(made, cuts)
 

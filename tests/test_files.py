@@ -333,3 +333,16 @@ def test_a_loop_of_links_is_one_sentence_everywhere(tmp_path: Path) -> None:
     refuse_inside(tmp_path / "loop" / "x", tmp_path / "data")
     with pytest.raises(OSError, match="symbolic links"):
         read_file(tmp_path / "loop")
+
+
+def test_an_error_of_the_disk_names_the_final_path(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as full, new_file(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert full.value.filename == str(tmp_path / "file")
+    with pytest.raises(FileNotFoundError) as lost, new_folder(tmp_path / "folder") as hidden:
+        (hidden / "absent" / "frame").write_bytes(b"")
+    assert lost.value.filename == str(tmp_path / "folder" / "absent" / "frame")
+    with pytest.raises(OSError, match="broken") as other, new_file(tmp_path / "file"):
+        raise OSError(errno.EIO, "broken")
+    assert other.value.filename is None
+    assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """The files that GitHub and pre-commit read are valid, and agree with the rest of the repository."""
 
+import os
 import re
 import runpy
 from configparser import ConfigParser
@@ -48,6 +49,15 @@ def test_each_python_of_the_classifiers_is_tested() -> None:
     assert named
     matrix = read(ROOT / ".github/workflows/test.yml")["jobs"]["linux"]["strategy"]["matrix"]["python"]
     assert re.findall(r'"(.*?)"', named[1]) == matrix
+
+
+def test_binder_has_a_python_that_is_tested_and_a_script_that_can_run() -> None:
+    """tests/test_samples.py runs the commands of the script."""
+    wanted = read(ROOT / ".binder/environment.yml")["dependencies"]
+    assert "pip" in wanted
+    matrix = read(ROOT / ".github/workflows/test.yml")["jobs"]["linux"]["strategy"]["matrix"]["python"]
+    assert [each.removeprefix("python=") in matrix for each in wanted if each.startswith("python=")] == [True]
+    assert os.access(ROOT / ".binder/postBuild", os.X_OK)
 
 
 def test_citation_names_the_source_of_the_data() -> None:

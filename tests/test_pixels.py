@@ -7,7 +7,10 @@ import shutil
 import tracemalloc
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,8 +32,10 @@ from nsw_da_medical_image.validation.pixels import (
     _measure,
     frame_states,
     measure_plane,
+    measure_scenes,
     measure_video,
     plot_measurements,
+    why_not_compared,
 )
 from nsw_da_medical_image.validation.validate import validate
 
@@ -60,7 +65,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def findings(dataset: EmbryoDataset, video: str) -> pd.DataFrame:
     """Return the findings of the checks of pixels in a video."""
-    facts = PixelFacts(video, dataset.contents.phase_rows(video), measure_video(dataset, video))
+    facts = PixelFacts(video, dataset.contents.phase_rows(video), *measure_scenes(dataset, video))
     rules = [rule for rule in CHECKS.values() if rule.scope == "pixels"]
     return findings_table(finding for rule in rules for finding in rule.find(facts))
 
@@ -108,6 +113,112 @@ def test_a_clean_video_has_no_findings(spoilt: tuple[EmbryoDataset, Sample]) -> 
     found = findings(dataset, sample.videos[-1])
     assert told(found) == set()
     assert set(found.check) == notes(dataset, sample.videos[-1])
+
+
+# Planes ---------------------------------------------------------------------------------------------------------------
+
+PLANES = [str(plane) for plane in FocalPlane]
+
+
+@pytest.fixture(scope="module")
+def planes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PixelFacts]:
+    """Return the measures of three videos of 24 runs in seven planes, without defects."""
+    folder = tmp_path_factory.mktemp("planes")
+    make_archives(folder / "archives", videos=3, frames=24, size=125)
+    extract_dataset(folder / "archives", folder / "extracted")
+    dataset = EmbryoDataset(folder / "extracted")
+    return {video: PixelFacts(video, [], *measure_scenes(dataset, video)) for video in dataset.videos}
+
+
+def of_planes(facts: PixelFacts, frames: pd.DataFrame | None = None, **scenes: np.ndarray) -> set[tuple[str, ...]]:
+    """Return check, severity, plane and runs of what is found in planes with other `scenes`: F_15 is F-15."""
+    own = {plane.replace("_", "-"): each for plane, each in scenes.items()}
+    changed = replace(facts, frames=facts.frames if frames is None else frames, scenes={**facts.scenes, **own})
+    names = ("plane-scene", "plane-order", "sharpest-plane")
+    found = findings_table(each for name in names for each in CHECKS[name].find(changed))
+    return {tuple(row) for row in found[["check", "severity", "plane", "runs"]].to_numpy()}
+
+
+def plane_names(*planes: str) -> list[str]:
+    return [plane.replace("-", "_") for plane in planes]
+
+
+def test_valid_planes_are_no_findings(planes: dict[str, PixelFacts]) -> None:
+    for facts in planes.values():
+        assert of_planes(facts) == set()
+        assert why_not_compared(facts, 3) == ""
+        few = replace(facts, scenes={plane: facts.scenes[plane] for plane in ("F0", "F15")})
+        assert why_not_compared(few) == ""
+        assert why_not_compared(few, 3) == "fewer than 3 measured planes"
+        assert of_planes(few) == set()
+        assert why_not_compared(replace(facts, scenes={})) == "fewer than 2 measured planes"
+        short = facts.frames[facts.frames.run < 6]
+        less = {plane: scenes[:5] for plane, scenes in facts.scenes.items()}
+        assert "fewer than 8 runs" in why_not_compared(replace(facts, frames=short, scenes=less))
+
+
+@pytest.mark.parametrize("plane", PLANES)
+@pytest.mark.parametrize(("first", "last"), [(1, 24), (10, 10), (24, 24), (9, 24), (5, 14)])
+def test_another_scene_is_found_in_its_plane_and_runs(
+    planes: dict[str, PixelFacts], plane: str, first: int, last: int
+) -> None:
+    facts, *_, other = planes.values()
+    scenes = facts.scenes[plane].copy()
+    scenes[first - 1 : last] = other.scenes["F0"][first - 1 : last]
+    runs = str(first) if first == last else f"{first}-{last}"
+    assert of_planes(facts, **{plane_names(plane)[0]: scenes}) == {("plane-scene", "warning", plane, runs)}
+
+
+def test_several_planes_with_another_scene(planes: dict[str, PixelFacts]) -> None:
+    facts, *_, other = planes.values()
+    two = {name: other.scenes[plane] for name, plane in (("F_45", "F-45"), ("F_30", "F-30"))}
+    assert of_planes(facts, **two) == {("plane-scene", "warning", plane, "1-24") for plane in ("F-45", "F-30")}
+    pair = replace(facts, scenes={"F0": facts.scenes["F0"], "F15": other.scenes["F15"]})
+    assert {row[2] for row in of_planes(pair)} <= {"F15"}  # of two planes, the one away from the middle
+
+
+@pytest.mark.parametrize(("one", "other"), list(combinations(PLANES, 2)))
+def test_exchanged_planes_are_found_from_the_first_run_with_them(
+    planes: dict[str, PixelFacts], one: str, other: str
+) -> None:
+    for facts in planes.values():
+        here, there = facts.scenes[one], facts.scenes[other]
+        found = of_planes(facts, **dict(zip(plane_names(one, other), (there, here), strict=True)))
+        assert {row[:3] for row in found} == {("plane-order", "warning", plane) for plane in (one, other)}
+        late = [np.concatenate([a[:12], b[12:]]) for a, b in ((here, there), (there, here))]
+        found = of_planes(facts, **dict(zip(plane_names(one, other), late, strict=True)))
+        assert {row[:3] for row in found} == {("plane-order", "warning", plane) for plane in (one, other)}
+        assert {run for *_, runs in found for run in runs.split("-")} <= {"12", "13", "14", "23", "24"}
+
+
+def test_a_middle_plane_out_of_focus_is_information(planes: dict[str, PixelFacts]) -> None:
+    facts = next(iter(planes.values()))
+    far = facts.frames.texture.where(facts.frames.plane != "F0", 3.6)
+    assert of_planes(facts, facts.frames.assign(texture=far)) == {("sharpest-plane", "info", "F0", "")}
+
+
+def test_a_report_finds_planes_of_another_video_and_exchanged_planes(tmp_path: Path) -> None:
+    """The same through files: plane F15 of one video is that of a sibling, planes F-15 and F30 of another are exchanged from RUN 11 on."""
+    make_archives(tmp_path / "archives", videos=3, frames=24, size=125)
+    root = tmp_path / "extracted"
+    extract_dataset(tmp_path / "archives", root)
+    one, two, three = (EmbryoDataset(root)[name] for name in EmbryoDataset(root).videos)
+    for run in range(1, 25):
+        (root / one.path(run, "F15")).write_bytes((root / two.path(run, "F15")).read_bytes())
+        if run > 10:
+            here, there = (root / three.path(run, plane) for plane in ("F-15", "F30"))
+            data = here.read_bytes()
+            here.write_bytes(there.read_bytes())
+            there.write_bytes(data)
+    report = validate(root, ["plane-scene", "plane-order", "sharpest-plane"], pixels=True)
+    assert told(report.findings) == {
+        ("plane-scene", one.name, "F15", "1-24"),
+        *(("plane-order", three.name, plane, "11-24") for plane in ("F-15", "F30")),
+    }
+    assert report.not_run.empty
+    some = validate(root, ["plane-scene", "plane-order"], pixels=True, planes=["F0", "F15"])
+    assert told(some.findings) == {("plane-scene", one.name, "F15", "1-24")}
+    assert some.not_run.values.tolist() == [["plane-order", "fewer than 3 measured planes in this copy"]]
 
 
 @pytest.mark.parametrize(("level", "first", "last"), [(90, 1, 14), (255, 5, 13), (90, 2, 28), (255, 30, 30)])
@@ -193,7 +304,8 @@ def data_set(folder: Path, files: dict[str, bytes]) -> EmbryoDataset:
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_damaged_bytes_never_raise(jpeg: bytes) -> None:
+def test_damaged_bytes_never_raise(jpeg: bytes, record_property: Any) -> None:
+    record_property("tried", 400)
     rng = random.Random(0)
     for _ in range(400):
         data = bytearray(jpeg[: rng.randrange(len(jpeg))] if rng.random() < 0.5 else jpeg)
@@ -355,6 +467,39 @@ def test_the_empty_well_and_the_lost_focus_are_found(real: EmbryoDataset) -> Non
     assert len(plot_measurements(measure_video(real, "CF946-6"), found).child_axes) == 5
 
 
+OPTICS: dict[
+    str, Callable[[int], tuple[float, float, float]]
+] = {  # by planes from the middle: blur in pixels, contrast, magnification
+    "as soft above as below": lambda depth: (1.2 * abs(depth), 1.0, 1.0),
+    "much softer": lambda depth: (3.0 * abs(depth), 1.0, 1.0),
+    "contrast turned over below": lambda depth: (0.8 * abs(depth), np.cos(np.pi * min(depth, 0) / 3), 1.0),
+    "larger and smaller": lambda depth: (1.0 * abs(depth), 1.0, 1 + depth / 300),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("video", ["AA83-7", "AB028-6"])
+@pytest.mark.parametrize("optics", OPTICS)
+def test_planes_imitated_from_real_frames_are_no_findings(
+    real: EmbryoDataset, tmp_path: Path, video: str, optics: str
+) -> None:
+    """Only F0 exists: the other planes are that one in another focus, with noise of their own. The bounds were set before this was run."""
+    rng = np.random.default_rng(0)
+    for run in real[video].runs("F0")[::6].tolist():
+        image = picture(real, video, run)
+        coarse = np.asarray(image.filter(ImageFilter.GaussianBlur(8)), float)
+        for plane in FocalPlane:
+            blur, contrast, scale = OPTICS[optics](plane.micrometres // 15)
+            middle = (1 - scale) * 250
+            seen = image.transform(image.size, Image.Transform.AFFINE, (scale, 0, middle, 0, scale, middle))
+            fine = np.asarray(seen.filter(ImageFilter.GaussianBlur(blur)), float) - coarse
+            (folder := tmp_path / plane.folder / video).mkdir(parents=True, exist_ok=True)
+            shown = np.clip(coarse + contrast * fine + rng.normal(0, 1.2, fine.shape), 0, 255)
+            Image.fromarray(shown.astype(np.uint8)).save(folder / Path(real[video].path(run)).name, quality=90)
+    found = findings(EmbryoDataset(tmp_path), video)
+    assert not found[found.check.isin(["plane-scene", "plane-order", "sharpest-plane"])].size
+
+
 def picture(real: EmbryoDataset, video: str, run: int) -> Image.Image:
     return Image.open(io.BytesIO(real[video].jpeg(run)))
 
@@ -411,7 +556,7 @@ def uniform(level: float) -> Change:
 def disc(image: Image.Image) -> tuple[np.ndarray, float, float, float]:
     """Return how far each pixel is from the middle of the well, with x, y and radius of the well."""
     small = np.asarray(image.resize((125, 125), Image.Resampling.BOX))
-    x, y, radius = 500 * _measure(small[None])[0][2:5]
+    x, y, radius = 500 * _measure(small[None])[0][0][2:5]
     down, right = np.mgrid[:500, :500]
     return np.hypot(right - x, down - y), x, y, radius
 
@@ -680,6 +825,10 @@ def test_findings_from_pictures_do_not_depend_on_the_names_of_videos(tmp_path: P
     quirks = {"flat-rows": 0, "saved-again": 0, "dark-frames": 1, "empty-well": 2, "defocused-frames": 3}
     make_archives(tmp_path / "archives", videos=5, frames=16, size=250, quirks=quirks)
     extract_dataset(tmp_path / "archives", tmp_path / "named")
+    one, *_, other = (EmbryoDataset(tmp_path / "named")[name] for name in EmbryoDataset(tmp_path / "named").videos)
+    for run in range(3, 9):  # a plane of another video
+        foreign = (tmp_path / "named" / one.path(run, "F15")).read_bytes()
+        (tmp_path / "named" / other.path(run, "F15")).write_bytes(foreign)
     known = ("EJ393-3", "AAL839-6", "GC340-1", "DHDPI042-6", "QQ8-4")  # four of them with published defects
     ids = dict(zip(EmbryoDataset(tmp_path / "named").videos, known, strict=True))
     shutil.copytree(tmp_path / "named", tmp_path / "renamed")
@@ -694,5 +843,6 @@ def test_findings_from_pictures_do_not_depend_on_the_names_of_videos(tmp_path: P
         for name in ("named", "renamed")
     )
     moved = before.assign(video=before.video.replace(ids))
-    assert set(before.check) >= {"flat-rows", "frozen-frames", "dark-frames", "empty-well", "defocused-frames"}
+    wanted = {"flat-rows", "frozen-frames", "dark-frames", "empty-well", "defocused-frames", "plane-scene"}
+    assert set(before.check) >= wanted
     assert sorted(map(tuple, moved.to_numpy())) == sorted(map(tuple, after.to_numpy()))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from power_cut import after_power_cuts, assert_survives, recorded_calls
@@ -52,9 +53,10 @@ def unflushed(top: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_nothing_is_there_or_all_of_it_after_a_power_cut(data: EmbryoDataset) -> None:
+def test_nothing_is_there_or_all_of_it_after_a_power_cut(data: EmbryoDataset, record_property: Any) -> None:
     works = [lambda top: images(data, top), lambda top: part(data, top), table, unflushed]
     *ours, (made, cuts) = after_power_cuts(works)
+    record_property("tried", sum(len(each) for _, each in ours))
     for each in ours:
         assert_survives(*each)
     with pytest.raises(AssertionError, match="20 of 20 files are there, 20 of them empty"):  # the test can fail

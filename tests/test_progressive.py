@@ -2,7 +2,9 @@
 
 import gc
 import gzip
+import hashlib
 import io
+import itertools
 import os
 import random
 import shutil
@@ -21,7 +23,7 @@ import pytest
 
 from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util import seek
-from nsw_da_medical_image.dataset_util.archives import Archive, GrowingArchive
+from nsw_da_medical_image.dataset_util.archives import _KEPT, Archive, GrowingArchive, _Spans, _stop_walks
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.seek import build
 from nsw_da_medical_image.dataset_util.util import released_videos
@@ -34,9 +36,10 @@ pytest.importorskip("rapidgzip")
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    yield tmp_path / "cache"
+    _stop_walks()  # a walk of this test shall not write into the cache of the next
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +57,16 @@ class Gate:
 
     def __init__(self) -> None:
         self.limit, self.pause = float("inf"), 0.0
+        self.limits: dict[str, float] = {}  # of single archives
+        self.read: list[str] = []  # the archives from which was read, in this order
         self.moved = threading.Condition()
+
+    def passes(self, name: str, position: int) -> bool:
+        return position < self.limits.get(name.removesuffix(".tar.gz"), self.limit)
 
     def move(self, limit: float) -> None:
         with self.moved:
-            self.limit = limit
+            self.limit, self.limits = limit, {}
             self.moved.notify_all()
 
 
@@ -69,7 +77,9 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     def readinto(self: Any, buffer: memoryview) -> int:
         time.sleep(gate.pause)
         with gate.moved:
-            gate.moved.wait_for(lambda: self._position < gate.limit or self._passed.closed, timeout=60)
+            path, closed = self._passed.path, lambda: self._passed.closed
+            gate.moved.wait_for(lambda: gate.passes(path.name, self._position) or closed(), timeout=60)
+        gate.read.append(self._passed.path.name)
         return read(self, buffer[:PIECE])
 
     monkeypatch.setattr(seek._Watched, "readinto", readinto)
@@ -280,27 +290,122 @@ def test_the_names_of_the_release_are_known_at_once(
     assert ds.videos == tuple(ds)
 
 
+# --- several archives -------------------------------------------------------------------------------------------------
+
+F15, F45 = "embryo_dataset_F15", "embryo_dataset_F45"
+
+
+def turns(names: list[str]) -> list[str]:
+    """Return the names without repetitions one after the other."""
+    return [name for name, _ in itertools.groupby(name.removesuffix(".tar.gz") for name in names)]
+
+
+@pytest.fixture
+def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nsw_da_medical_image.dataset_util.archives.cores", lambda: 1)
+    monkeypatch.setattr(seek, "_REPORT", 2)
+
+
+def test_walks_take_turns_in_the_order_in_which_they_began(archives: Path, gate: Gate, one_core: None) -> None:
+    source = EmbryoDataset(archives).contents.source
+    source.prepare([PLANE, F15, F45])
+    assert turns(gate.read) == [PLANE, F15, F45]
+
+
+def test_the_archive_that_is_waited_for_goes_first(archives: Path, extracted: Path, gate: Gate, one_core: None) -> None:
+    (first, _, _), (_, second, _), *_ = order_of(archives / f"{PLANE}.tar.gz")
+    gate.move(second + PIECE)
+    ds = EmbryoDataset(archives, planes=["F0", "F15", "F45"])
+    source = ds.contents.source
+    source.begin([PLANE, F15, F45])
+    assert ds[first].jpeg(1) == EmbryoDataset(extracted)[first].jpeg(1)
+    found: list[bytes] = []
+    thread = threading.Thread(target=lambda: found.append(ds[first].jpeg(1, "F45")), daemon=True)
+    thread.start()
+    while not growing(ds, F45)._walk.waiting:  # type: ignore[union-attr]
+        time.sleep(0.01)
+    gate.move(float("inf"))
+    thread.join(60)
+    assert found == [EmbryoDataset(extracted)[first].jpeg(1, "F45")]
+    source.prepare([PLANE, F15, F45])
+    assert turns(gate.read)[:2] == [PLANE, F45]  # the walk over F0 paused
+    assert ds.videos == EmbryoDataset(extracted, planes=["F0", "F15", "F45"]).videos
+
+
+def test_others_read_while_everything_is_prepared(archives: Path, extracted: Path, gate: Gate) -> None:
+    (first, _, _), (_, second, _), *_ = order_of(archives / f"{PLANE}.tar.gz")
+    gate.move(second + PIECE)
+    ds = EmbryoDataset(archives, planes="F0")
+    thread = threading.Thread(target=lambda: ds.table(), daemon=True)
+    thread.start()
+    assert ds[first].jpeg(1) == EmbryoDataset(extracted)[first].jpeg(1)
+    assert thread.is_alive()
+    assert 0 <= ds.contents.source.positions([PLANE])[PLANE] < 1
+    gate.move(float("inf"))
+    thread.join(60)
+    assert not thread.is_alive()
+    assert ds.contents.source.positions([PLANE]) == {}
+
+
+def test_a_player_shows_what_is_there_and_adds_the_other_planes(
+    archives: Path, extracted: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    player_module = pytest.importorskip("nsw_da_medical_image.viewer.player")
+    monkeypatch.setattr("nsw_da_medical_image.dataset_util.source._MOMENT", 0)
+    (first, _, _), (_, second, _), *_ = order_of(archives / f"{PLANE}.tar.gz")
+    gate.move(second + PIECE)
+    gate.limits[F15] = 0
+    ds = EmbryoDataset(archives, planes=["F0", "F15"])
+    player = player_module.EmbryoPlayer(ds[first])
+    assert (player._series["planes"], player._waiting) == (["F0"], "reading F15: 0 %")
+    assert player_module.still_sheet(player.videos, "F0")
+    assert list(player_module.needed(player._listed(), "F0", 1))
+    problem = player._read((0, "F0", 1))
+    assert problem == (EmbryoDataset(extracted)[first].jpeg(1), "")
+    gate.move(float("inf"))
+    player._follower.join(60)
+    assert (player._series["planes"], player._waiting) == (["F0", "F15"], "")
+    whole = player_module.EmbryoPlayer(EmbryoDataset(extracted, planes=["F0", "F15"])[first])
+    assert player._series == whole._series
+    player.close()
+    whole.close()
+
+
+def test_a_player_that_is_closed_waits_for_nothing(archives: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    player_module = pytest.importorskip("nsw_da_medical_image.viewer.player")
+    monkeypatch.setattr("nsw_da_medical_image.dataset_util.source._MOMENT", 0)
+    (first, _, _), (_, second, _), *_ = order_of(archives / f"{PLANE}.tar.gz")
+    gate.move(second + PIECE)
+    gate.limits[F15] = 0
+    player = player_module.EmbryoPlayer(EmbryoDataset(archives, planes=["F0", "F15"])[first])
+    player.close()
+    player._follower.join(60)
+    assert not player._follower.is_alive()
+    assert player._series["planes"] == ["F0"]
+
+
 # --- ends -------------------------------------------------------------------------------------------------------------
 
-SLOW = f"""
+GATED = f"""
 import os, sys, time
 from nsw_da_medical_image.dataset_util import seek
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
-read = seek._Watched.readinto
-def slowly(self, buffer):
-    time.sleep(0.005)
+first, last, limit, read = sys.argv[2], sys.argv[3], int(sys.argv[4]), seek._Watched.readinto
+def readinto(self, buffer):
+    while self._position >= limit and not self._passed.closed:
+        time.sleep(0.01)
     return read(self, buffer[:{PIECE}])
-seek._Watched.readinto = slowly
+seek._Watched.readinto = readinto
 ds = EmbryoDataset(sys.argv[1], planes="F0")
-first = sys.argv[2]
 assert ds[first].jpeg(1)[:2] == b"\\xff\\xd8"
 assert ds.contents.source._opened["embryo_dataset"].finished(wait=False) is None
 """
 
 
-def start(code: str, archives: Path, *arguments: str) -> subprocess.Popen[str]:
-    first = order_of(archives / f"{PLANE}.tar.gz")[0][0]
-    command = [sys.executable, "-c", SLOW + code, str(archives), first, *arguments]
+def start(code: str, archives: Path) -> subprocess.Popen[str]:
+    """Start a process that has read a frame of the first video, and whose walk goes on when `limit` is raised."""
+    (first, _, _), (_, second, _), *_, (last, _, _) = order_of(archives / f"{PLANE}.tar.gz")
+    command = [sys.executable, "-c", GATED + code, str(archives), first, last, str(second + PIECE)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JE_ARROW_MALLOC_CONF": "background_thread:false"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
@@ -335,18 +440,38 @@ def test_a_fork_in_the_middle_of_a_walk(archives: Path) -> None:
     code = """
 import warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of a fork beside a thread
-last = sys.argv[3]
-child = os.fork()
-if not child:
-    seek._Watched.readinto = read
-    os._exit(0 if ds[last].jpeg(1)[:2] == b"\\xff\\xd8" else 1)
-assert os.waitpid(child, 0)[1] == 0
-seek._Watched.readinto = read
+children = []
+for _ in range(2):
+    children.append(os.fork())
+    if not children[-1]:
+        seek._build_all = None  # it waits for the walk of its parent
+        os._exit(0 if ds[last].jpeg(1)[:2] == b"\\xff\\xd8" else 1)
+limit = 1 << 60
+assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
 assert ds[last].jpeg(1)[:2] == b"\\xff\\xd8"
 """
-    process = start(code, archives, order_of(archives / f"{PLANE}.tar.gz")[-1][0])
+    process = start(code, archives)
     out, told = process.communicate(timeout=120)
     assert (process.returncode, out, told) == (0, "", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize(
+    "end", ["os.kill(os.getpid(), 9)", "ds = None; gc.collect(); os.waitpid(child, 0)", "sys.exit()"]
+)
+def test_a_forked_process_goes_on_without_the_walk_of_its_parent(archives: Path, end: str) -> None:
+    code = f"""
+import gc, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+child = os.fork()
+if not child:
+    limit = 1 << 60
+    print(ds[last].jpeg(1)[:2] == b"\\xff\\xd8", flush=True)
+    os._exit(0)
+{end}
+"""
+    process = start(code, archives)
+    assert process.communicate(timeout=120) == ("True\n", "")
 
 
 def test_a_walk_ends_with_its_data_set(archives: Path, gate: Gate, cache: Path) -> None:
@@ -361,3 +486,141 @@ def test_a_walk_ends_with_its_data_set(archives: Path, gate: Gate, cache: Path) 
     thread.join(60)
     assert not thread.is_alive()
     assert kept(cache) == []
+
+
+def test_threads_share_the_spans_that_they_inflate() -> None:
+    begun, go, calls = threading.Event(), threading.Event(), []
+
+    def inflate(i: int) -> bytes:
+        calls.append(i)
+        begun.set()
+        assert go.wait(60)
+        if i == 9:
+            raise OSError("no")
+        return bytes([i])
+
+    spans, found = _Spans(inflate), []
+
+    def ask(i: int) -> None:
+        found.append(attempt(lambda: spans[i]))
+
+    for i, outcome in {3: b"\3", 9: (OSError, "no")}.items():
+        begun.clear()
+        go.clear()
+        threads = [threading.Thread(target=ask, args=(i,), daemon=True) for _ in range(4)]
+        for thread in threads[:1]:
+            thread.start()
+        assert begun.wait(60)
+        for thread in threads[1:]:
+            thread.start()
+        while sum(thread.is_alive() for thread in threads) < 4:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        go.set()
+        for thread in threads:
+            thread.join(60)
+        assert found == [outcome] * 4
+        found.clear()
+    assert calls[0] == 3
+    assert calls.count(3) == 1
+    go.set()
+    assert [spans[i] for i in range(3)] == [bytes([i]) for i in range(3)]
+    assert len(spans._kept) == 4
+    for i in range(10, 10 + 2 * _KEPT):
+        spans[i]
+    assert len(spans._kept) == _KEPT
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_does_not_wait_for_spans_of_its_parent() -> None:
+    go = threading.Event()
+    spans = _Spans(lambda i: b"child" if os.getpid() != parent else (go.wait(60), b"parent")[1])
+    parent = os.getpid()
+    thread = threading.Thread(target=lambda: spans[1], daemon=True)
+    thread.start()
+    while 1 not in spans._begun:
+        time.sleep(0.01)
+    child = os.fork()
+    if not child:
+        os._exit(0 if spans[1] == b"child" else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    go.set()
+    thread.join(60)
+    assert spans[1] == b"parent"
+
+
+RANDOM = f"""
+import hashlib, os, random, sys, threading, time, warnings
+warnings.simplefilter("ignore")  # of a fork beside threads, and of the damage
+from nsw_da_medical_image.common.text import DataError
+from nsw_da_medical_image.dataset_util import seek
+from nsw_da_medical_image.dataset_util.archives import GrowingArchive
+limit, names, read, reached = int(sys.argv[2]), sys.argv[3:], seek._Watched.readinto, threading.Event()
+def readinto(self, buffer):
+    while self._position >= limit and not self._passed.closed:
+        reached.set()
+        time.sleep(0.005)
+    return read(self, buffer[:{PIECE}])
+seek._Watched.readinto = readinto
+def attempt(archive, name):
+    try:
+        return archive.read(name)
+    except (DataError, OSError) as error:
+        return f"{{type(error).__name__}} {{error}}".encode()
+def digest(archive):
+    return hashlib.sha256(b"".join(attempt(archive, name) for name in names)).hexdigest()
+archive = GrowingArchive(sys.argv[1])
+for seed in range(2):
+    some = random.Random(seed).choices(names, k=9999)
+    threading.Thread(target=lambda: [attempt(archive, name) for name in some], daemon=True).start()
+while not reached.wait(0.01) and not archive._walk.ended.is_set():
+    pass
+print("there", flush=True)
+"""
+ENDS = {
+    "kill": "time.sleep(60)",
+    "exit": "sys.exit()",
+    "fork": """
+child = os.fork()
+limit = 1 << 60
+print(digest(archive), flush=True)
+os._exit(0) if not child else os.waitpid(child, 0)
+""",
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize("seed", range(6))
+def test_any_end_at_any_moment(archives: Path, extracted: Path, tmp_path: Path, cache: Path, seed: int) -> None:
+    """However a process ends in the middle of a walk, the next one reads what the archive contains, or the same errors."""
+    draw = random.Random(seed)
+    kind = draw.choice(["whole", "cut off", "a changed byte", "a wrong checksum", "a hostile member"])
+    end = list(ENDS)[seed % 3]
+    path = tmp_path / f"{PLANE}.tar.gz"
+    path.write_bytes(damage(kind, (archives / path.name).read_bytes()))
+    names = [str(each.relative_to(extracted)) for each in sorted((extracted / PLANE).rglob("*.jpeg"))]
+    limit = draw.randrange(int(order_of(archives / path.name)[-1][2]))
+    command = [sys.executable, "-c", RANDOM + ENDS[end], str(path), str(limit), *names]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "there\n"
+    if end == "kill":
+        process.kill()
+    out, told = process.communicate(timeout=120)
+    assert (process.returncode, told) == (-signal.SIGKILL if end == "kill" else 0, "")
+    assert not list((cache / "archives").glob(".*"))
+    whole, later = GrowingArchive(path), Archive(path, build(path))
+    refused = DataError(later.note["fault"]) if later.note.get("refused") else None
+    found = hashlib.sha256()
+    for name in names:
+        answer = attempt(partial(later.read, name)) if refused is None else (DataError, str(refused))
+        assert attempt(partial(whole.read, name)) in (answer, (extracted / name).read_bytes())
+        found.update(answer if isinstance(answer, bytes) else f"{answer[0].__name__} {answer[1]}".encode())
+    assert whole.finished().note == later.note  # type: ignore[union-attr]
+    if end == "fork":
+        child, parent = out.split()
+        assert found.hexdigest() in (child, parent)
+        assert kind != "whole" or child == parent

@@ -103,6 +103,13 @@ def test_every_notebook_of_the_library_is_told() -> None:
     assert [path for path in [*notebooks, "nbs/yolo.ipynb"] if f"]({path})" not in text] == []
 
 
+def test_every_extra_is_described() -> None:
+    text = README.read_text(encoding="utf-8")
+    extras = re.findall(r"^(\w+)_requirements = ", (ROOT / "settings.ini").read_text(encoding="utf-8"), re.M)
+    assert len(extras) >= 6
+    assert [extra for extra in (*extras, "all") if f"| `{extra}` | " not in text] == []
+
+
 def test_start_has_two_short_lines() -> None:
     """.ci/run runs the second one, so that it does what the README promises."""
     lines = README.read_text(encoding="utf-8").splitlines()

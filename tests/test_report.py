@@ -10,14 +10,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pandas as pd
 import pytest
 from conftest import Shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab import page_errors, run_all, screenshot
-from nbformat.v4 import new_code_cell, new_notebook
+from lab import page_errors, screenshot
 
 from nsw_da_medical_image.common.findings import FINDING_COLUMNS, Finding, Severity, findings_table
 from nsw_da_medical_image.common.text import runs_ranges, runs_text
@@ -387,30 +385,24 @@ def axe(page: Any, part: str) -> list[str]:
     return [f"{v['id']}: {[n['html'][:120] for n in v['nodes'][:3]]}" for v in grave]
 
 
-PAGES = [
-    *(
-        (name, width, dark)
-        for name in ("small", "validated", "hostile")
-        for width in (600, 1400)
-        for dark in (False, True)
-    ),
-    ("release", 600, True),
-    ("release", 1400, False),
-]
+LOOKS = [(width, dark) for width in (600, 1400) for dark in (False, True)]
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("name", "width", "dark"), PAGES)
-def test_a_page_of_its_own(show: Any, request: pytest.FixtureRequest, name: str, width: int, dark: bool) -> None:
-    page = show(request.getfixturevalue(name), width, dark)
+@pytest.mark.parametrize("name", ["small", "validated", "hostile", "release"])
+def test_a_page_of_its_own(show: Any, request: pytest.FixtureRequest, name: str) -> None:
+    page = show(request.getfixturevalue(name))
     for kind in page.locator("summary").all()[:3]:
         kind.click()
-    assert page.locator("details[open] .nr-list").first.is_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    if name != "release":  # axe takes minutes for tens of thousands of cells, of which these are examples
-        assert axe(page, "body") == []
+    for width, dark in LOOKS if name != "release" else [(600, True), (1400, False)]:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme="dark" if dark else "light")
+        assert page.locator("details[open] .nr-list").first.is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if name != "release":  # axe takes minutes for tens of thousands of cells, of which these are examples
+            assert axe(page, "body") == []
+        screenshot(page, f"report-{name}-{width}-{'dark' if dark else 'light'}")
     assert page.noise == []
-    screenshot(page, f"report-{name}-{width}-{'dark' if dark else 'light'}")
 
 
 @pytest.mark.browser
@@ -459,21 +451,12 @@ report = Report(found, dataset=EmbryoDataset({path!r}), checks=["frame-name"])
 
 
 @pytest.fixture
-def noted(
-    open_notebook: Callable[..., Any], planted: tuple[Path, list[list[Any]]], tmp_path: Path
-) -> Callable[..., Any]:
-    """Return a function that opens a notebook with a report in JupyterLab; `noted(dark=True)` returns its page."""
+def noted(run_cells: Callable[..., Any], planted: tuple[Path, list[list[Any]]]) -> Callable[..., Any]:
+    """Return a function that shows a report in the notebook that tests share, and returns its page."""
 
-    def start(**options: Any) -> Any:
+    def start() -> Any:
         path, rows = planted
-        kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
-        sources = [SETUP.format(rows=json.dumps(rows), path=str(path)), "view = report.view()\nview", "report"]
-        nbformat.write(
-            new_notebook(cells=list(map(new_code_cell, sources)), metadata=kernel), tmp_path / "report.ipynb"
-        )
-        page = open_notebook(tmp_path / "report.ipynb", **options)
-        ran = run_all(page)
-        assert ran, ran.error
+        page = run_cells(SETUP.format(rows=json.dumps(rows), path=str(path)), "view = report.view()\nview", "report")
         page.locator(".nsw-report").nth(1).wait_for()
         return page
 
@@ -481,8 +464,17 @@ def noted(
 
 
 @pytest.mark.browser
-def test_a_picture_opens_the_player_at_its_run(noted: Callable[..., Any], small: Report) -> None:
+def test_a_notebook_is_accessible_and_a_picture_opens_the_player_at_its_run(
+    noted: Callable[..., Any], small: Report
+) -> None:
     page = noted()
+    page.locator(".nsw-report summary").first.click()
+    for theme in "Dark", "Light":
+        change = "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
+        page.evaluate(change, f"JupyterLab {theme}")
+        page.locator(f"body[data-jp-theme-light='{str(theme == 'Light').lower()}']").wait_for()
+        assert axe(page, ".nsw-report") == []
+        screenshot(page, f"report-notebook-{theme.lower()}")
     view = page.locator(".jp-OutputArea-output").first
     dark = next(row for row in small.findings.to_dict("records") if row["check"] == "dark-frames")
     button = view.get_by_role("button", name="dark-frames")
@@ -513,12 +505,3 @@ def test_a_picture_opens_the_player_at_its_run(noted: Callable[..., Any], small:
     assert page.locator(".embryo-player").bounding_box()["y"] < 900  # brought into sight
     screenshot(page, "report-notebook-name")
     assert page_errors(page) == []
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("dark", [False, True])
-def test_axe_finds_nothing_serious_in_a_notebook(noted: Callable[..., Any], dark: bool) -> None:
-    page = noted(dark=dark)
-    page.locator(".nsw-report summary").first.click()
-    assert axe(page, ".nsw-report") == []
-    screenshot(page, f"report-notebook-{'dark' if dark else 'light'}")

@@ -290,10 +290,11 @@ def contents_of(packed: bytes) -> dict[str, bytes]:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_byte_corrupted_in_the_middle(archives, extracted, tmp_path):
+def test_a_byte_corrupted_in_the_middle(archives, extracted, tmp_path, record_property):
     """No wrong byte is returned; what is before a located damage is read; archive and member are named."""
     good, whole = files(extracted), (archives / VICTIM).read_bytes()
     path, rng, kinds = tmp_path / VICTIM, random.Random(5), set()
+    record_property("tried", 40)
     for _ in range(40):
         hurt = bytearray(whole)
         hurt[rng.randrange(len(whole) // 4, 3 * len(whole) // 4)] ^= rng.randrange(1, 256)
@@ -543,6 +544,7 @@ def test_nothing_is_written_beside_the_archives_and_only_what_is_asked_for_is_in
     assert [path.name.partition(".")[0] for path in (cache / "archives").iterdir()] == ["embryo_dataset_F15"]
     whole = EmbryoDataset(archives)
     assert whole[ds.videos[0]].jpeg(1)
+    whole.contents.source.prepare(list(whole.contents.source._opened))  # the walk may continue behind this frame
     indexed = {path.name.partition(".")[0] for path in (cache / "archives").iterdir()}
     assert indexed == {"embryo_dataset_F15", "embryo_dataset"}
     assert digest(archives) == before
@@ -716,7 +718,7 @@ def check_compressor(frames: list[bytes], path: Path, compress: Any) -> None:
     random.Random(2).shuffle(order)
     for place in order:
         assert archive.read(f"{TOP}/A-1/D1_S1_I1_WELL1_RUN{place + 1}.jpeg") == frames[place]
-    spans = [archive._span(i) for i in range(len(archive._index.bits))]
+    spans = [archive._inflated[i] for i in range(len(archive._index.bits))]
     tar, inflated = packed_frames(frames), b"".join(spans)
     assert tar.startswith(inflated)
     assert len(inflated) > len(tar) - 10_240  # what fills the last record may be left out

@@ -257,7 +257,8 @@ def test_splits_of_the_field_are_checked(ds: EmbryoDataset, tmp_path: Path, caps
         files = {
             "fold_0.csv": "".join(f"{video},{part}\n" for video, part in rows),
             "headed.csv": "video,partition\r\n" + "".join(f"{video},{part}\r\n" for video, part in reversed(rows)),
-            "audit.json": json.dumps({"notes": ["x"], "videos": dict(rows)}),
+            "audit.json": json.dumps({"seed": 42, "patients": {"train": ["SAM1"]}, "videos": parts}),
+            "named.json": json.dumps({"notes": ["x"], "videos": dict(rows)}),
             "original.json": json.dumps({"train": parts["train"], "eval": parts["val"], "test": parts["test"]}),
         }
         for name, text in files.items():
@@ -265,7 +266,8 @@ def test_splits_of_the_field_are_checked(ds: EmbryoDataset, tmp_path: Path, caps
             assert main([ds.path, "--check", str(file)]) == status, name
             said = capsys.readouterr()
             assert (" a sibling in" in said.out) == bool(status), name
-            form = {"fold_0.csv": "the authors' CSV", "headed.csv": "the authors' CSV", "audit.json": "CLEAVE's JSON"}
+            form = dict.fromkeys(["fold_0.csv", "headed.csv"], "the authors' CSV")
+            form |= dict.fromkeys(["audit.json", "named.json"], "CLEAVE's JSON")
             assert said.out.startswith(form.get(name, "the original project's split.json")), name
             number = len({video for leak in leaks(read_split(file)) for video in leak.videos})
             assert f": {number} video{' leaks' if number == 1 else 's leak'} through a sibling" in said.out, name

@@ -255,6 +255,7 @@ def test_every_subcommand_works_from_the_wheel(installed: Run) -> None:
         batches umbrella/batches --adopt umbrella/images/images --phase t2
         compare umbrella/data umbrella/batches --out umbrella/compare.html
         play umbrella/data SAM1-2 --out umbrella/page.html --no-open
+        export umbrella/data SAM1-2 --out umbrella/strip.png
         experiment umbrella/data --out umbrella/experiment --frames 1
     """.strip().splitlines():
         installed(str(script), *command.split())

@@ -6,13 +6,16 @@ removing an open file. It cannot simulate drives, backslashes and line ends; the
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import os
 import signal
 import stat
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +77,13 @@ def simulate() -> None:
     import matplotlib.pyplot  # the libraries know Windows by its name, which stays
     import numpy
     import pandas
+    import pooch
     from IPython.display import display
 
-    _ = asyncio, shutil, subprocess, tempfile, matplotlib, numpy, pandas, display
+    _ = asyncio, shutil, subprocess, tempfile, matplotlib, numpy, pandas, pooch, display
     block(ABSENT)
-    for name in ("SIGHUP", "SIGKILL", "SIGALRM", "SIGCHLD", "SIGPIPE"):
+    shutil.disk_usage = lambda path: shutil._ntuple_diskusage(1 << 40, 0, 1 << 40)  # type: ignore[attr-defined]  # another way there
+    for name in ("SIGHUP", "SIGKILL", "SIGALRM", "SIGCHLD", "SIGPIPE", "pthread_sigmask", "pthread_kill"):
         delattr(signal, name)
     real_open, real_chmod = os.open, os.chmod
 
@@ -130,6 +135,44 @@ def simulate() -> None:
     files._libc = lambda name: None  # type: ignore[assignment]
 
 
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve the files of a folder as a record of Zenodo, and yield its address. The first answer of each file breaks off in its middle."""
+    met: set[str] = set()
+
+    class Record(BaseHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+        def described(self, file: Path) -> dict[str, Any]:
+            checksum = f"md5:{hashlib.md5(file.read_bytes()).hexdigest()}"
+            links = {"self": f"http://{self.headers['Host']}/{file.name}"}
+            return {"key": file.name, "size": file.stat().st_size, "checksum": checksum, "links": links}
+
+        def do_GET(self) -> None:
+            name = self.path.rpartition("/")[2]
+            if name == "record":
+                data = json.dumps({"files": [self.described(file) for file in folder.iterdir()]}).encode()
+            else:
+                data = (folder / name).read_bytes()
+            first = int(self.headers.get("Range", "bytes=0-")[6:-1])
+            self.send_response(206 if first else 200)
+            self.send_header("Content-Length", str(len(data) - first))
+            if first:
+                self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
+            self.end_headers()
+            self.wfile.write(data[first:] if name == "record" or name in met else data[: len(data) // 2])
+            met.add(name)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Record)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/record"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def commands(work: Path) -> None:
     """Use all that works on Windows, on sample data in the new folder `work`."""
     from nsw_da_medical_image.cli import main
@@ -149,7 +192,7 @@ def commands(work: Path) -> None:
         assert found == status, err.getvalue()
         return out.getvalue(), err.getvalue()
 
-    run("sample", archives, "--videos", 5, "--frames", 12, "--size", 64)
+    run("sample", archives, "--videos", 6, "--frames", 12, "--size", 64)
     _, told = run("extract", archives, data, status=1)
     assert told.startswith("error: the extraction needs Linux or macOS"), told
     assert "WSL 2" in told
@@ -170,13 +213,15 @@ def commands(work: Path) -> None:
     assert any((work / "cache").rglob("*.cache"))  # of the archives
     assert not [path for path in work.rglob("*") if ".nsw-" in path.name]
 
-    assert json.loads(run("show", data, "--json")[0])["videos"] == 5
+    assert json.loads(run("show", data, "--json")[0])["videos"] == 6
     run("table", data, work / "table.csv", "--files")
     run("split", data, "--out", work / "split.json")
     run("split", data, "--folds", 3, "--out", work / "folds")
     run("split", data, "--check", work / "folds" / "fold_0.csv")
     run("split", data, "--out", work / "split.json", status=1)  # it exists
-    run("validate", data, "--pixels", "--html", work / "report.html", "--csv", work / "report.csv")
+    # 3 videos per worker, so that processes measure
+    reports = "--html", work / "report.html", "--csv", work / "report.csv"
+    run("validate", data, "--pixels", "--workers", 2, *reports)
     run("validate", archives, "--pixels", "--json-file", work / "report.json")
     run("folder", data, work / "images", "--planes", "F0", "--split", work / "split.json")
     run("folder", data, work / "linked", "--planes", "F0", "--link", "--form", "huggingface")
@@ -191,7 +236,60 @@ def commands(work: Path) -> None:
 
     player = EmbryoPlayer(video, plane="F0")
     player.to_html(work / "player.html")
+    clean = [path for path in work.rglob("*") if ".nsw-" in path.name]
+    assert clean == []
+
+    run("clock", data, "--videos", "SAM1-2")
+    run("batches", work / "batches", "--adopt", work / "images" / "images", "--phase", "t2")
+    run("batches", work / "batches")
+    run("compare", data, work / "batches", "--out", work / "compare.html")
+    run("experiment", data, "--out", work / "experiment", "--frames", 1)
+    for name, *options in ["strip.png"], ["frame.png", "--run", 3], ["film.gif"], ["film.mp4", "--align", "hours"]:
+        run("export", data, "SAM1-2", "--out", work / name, *options)
+        run("export", data, "SAM1-2", "--out", work / name, *options, status=1)  # it exists
+        assert (work / name).stat().st_size > 1000
+    annotating(data, work)
+    downloading(archives, work / "downloaded", run)
     assert not [path for path in work.rglob("*") if ".nsw-" in path.name]
+
+
+def annotating(data: Path, work: Path) -> None:
+    """Browse the videos, bookmark a run, and mark onsets, with the widgets and without."""
+    from nsw_da_medical_image.dataset_util.annotate import Annotation
+    from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
+    from nsw_da_medical_image.viewer.explorer import explore
+
+    ds = EmbryoDataset(data)
+    explorer = explore(ds, annotations=work / "notes")
+    explorer.value = "SAM1-2"
+    assert explorer.player is not None
+    for comment in "two cells?", "three":
+        explorer.bookmark("SAM1-2", 3, comment)
+    assert explorer.bookmarks["comment"].tolist() == ["three"]
+    assert "image/jpeg" in json.dumps(explorer._repr_mimebundle_())
+    explorer.close()
+    for run_number in 4, 5:
+        Annotation(ds["SAM1-2"], work / "notes", reader="Ann").set("t2", run_number)
+    (again := Annotation(ds["SAM1-2"], work / "notes", reader="Ann")).undo()
+    assert again.onsets["t2"] == 4
+    assert EmbryoDataset(data, annotations=work / "notes")["SAM1-2"].phases_source == str(work / "notes")
+    print("explorer and annotations: done")
+
+
+def downloading(archives: Path, folder: Path, run: Callable[..., tuple[str, str]]) -> None:
+    """Download from a server on this machine, which breaks off, and verify."""
+    with served(archives) as record:
+        address = "--record", record
+        run("download", folder, "--only", "F0,annotations,grades", *address)
+        assert "already there" in run("download", folder, "--only", "F0", *address)[0]
+        run("download", folder, "--verify", "--only", "F0,annotations,grades", *address)
+        (folder / "embryo_dataset_grades.csv").write_bytes(b"damaged")
+        told = run("download", folder, "--verify", "--only", "grades", *address, status=1)[1]
+        assert "wrong size, 7 bytes" in told
+        run("download", folder, "--only", "grades", *address, status=1)  # it is not overwritten
+    plane = "embryo_dataset.tar.gz"
+    assert (folder / plane).read_bytes() == (archives / plane).read_bytes()
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
 
 if __name__ == "__main__":

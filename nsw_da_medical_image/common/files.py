@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['READ_LIMIT', 'TEXT_LIMIT', 'BY_DESCRIPTOR', 'OPEN_FLAGS', 'expanded', 'open_flags', 'is_own', 'read_at', 'kind_of',
            'is_folder', 'open_regular', 'read_file', 'read_utf8', 'flush_tree', 'flush_name', 'refuse_existing', 'lock',
-           'new_file', 'new_folder', 'refuse_inside']
+           'new_file', 'new_folder', 'refuse_inside', 'refuse_output']
 
 # %% ../../nbs/common/01_files.ipynb #2b639f52
 import ctypes
@@ -377,6 +377,20 @@ def _remove(hidden: Path) -> None:
 
 
 @contextmanager
+def _about(path: Path, hidden: Path) -> Iterator[None]:
+    """Raise an error about the hidden name, or about a full disk, as one about `path`."""
+    try:
+        yield
+    except OSError as error:
+        name = str(error.filename)
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            error.filename = str(path)
+        elif Path(name).is_relative_to(hidden):
+            error.filename = str(path / Path(name).relative_to(hidden))
+        raise
+
+
+@contextmanager
 def _hidden(path: Path, folder: bool = False) -> Iterator[tuple[Path, int]]:
     """Create a locked hidden file or folder beside `path`, yield its path and descriptor, and remove it unless it was renamed.
 
@@ -402,7 +416,8 @@ def _hidden(path: Path, folder: bool = False) -> Iterator[tuple[Path, int]]:
         if held is not None:
             with suppress(OSError):  # without it, the leftovers of a killed process stay longer
                 lock(held)
-        yield hidden, -1 if held is None else held
+        with _about(path, hidden):
+            yield hidden, -1 if held is None else held
     finally:
         try:
             _remove(hidden)
@@ -501,3 +516,9 @@ def refuse_inside(path: str | os.PathLike, folder: str | os.PathLike) -> None:
     """Raise `DataError` if `path`, which is to be written, is in `folder`, a data set; links are followed."""
     if Path(os.path.realpath(expanded(path))).is_relative_to(os.path.realpath(expanded(folder))):
         raise DataError(f"{os.fspath(path)} is inside the data set; choose a place outside it")
+
+
+def refuse_output(path: str | os.PathLike, folder: str | os.PathLike) -> None:
+    """Raise an error if a command cannot write to `path`: it is in the data set `folder`, it exists, or its parent folder does not."""
+    refuse_inside(path, folder)
+    refuse_existing(path)

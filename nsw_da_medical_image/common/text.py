@@ -40,11 +40,12 @@ def is_text(name: str) -> bool:
 
 # %% ../../nbs/common/00_text.ipynb #34feed31
 def one_line(error: BaseException | str) -> str:
-    """Return the message of an exception in one printable line; for an `OSError`, with the name of its file."""
+    """Return the message of an exception in one printable line; for an `OSError`, with the name of its file and without its number."""
     text = str(error)
-    if isinstance(error, OSError) and error.filename:
-        name = error.filename
-        text = f"{error.strerror}: {os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else name}"
+    if isinstance(error, OSError) and error.strerror:
+        text = str(error.strerror)
+        if name := error.filename:
+            text += f": {os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else name}"
     return printable(" ".join((text or repr(error)).splitlines()))
 
 # %% ../../nbs/common/00_text.ipynb #7f8a3943

@@ -124,7 +124,8 @@ class Annotation:
 
     Each reader needs a folder, which is created with the first change and must be outside of any data set; with None, nothing is saved. `start` is
     "empty" or "published", which begins with the published onsets. With `blind`, the history contains the published runs
-    only after `finish`, and players hide them until then. Raise `DataError` if files in the folder are another reader's or
+    only after `finish`, and players hide them until then; if the page of a player was finished, they are added when the files are read, and saved with
+    the next change. Raise `DataError` if files in the folder are another reader's or
     cannot be understood.
     """
 
@@ -264,13 +265,22 @@ class Annotation:
                 raise DataError(f"{self.path} is by {name}; give {self.reader} another folder, {own}")
             self.reader = self.reader if self._asked else name
             self.blind = self.blind or record["blind"]
-        self.changes = record["changes"] if record else []
+        self.changes = self._completed(record["changes"]) if record else []
         if self._seen[0] is not None:
             self._note("file", onsets_of(_rows_of(self.path, self._seen[0])), by=None)
         elif record:
             self._note("file", {}, by=None)
         elif self.start == "published":
             self._note("start", self.published, by=self.reader)
+
+    def _completed(self, changes: list[Change]) -> list[Change]:
+        """Return `changes` with the published runs where a blind reading was finished, which the page of a player does not contain."""
+        for place, change in enumerate(changes if self.blind else []):
+            if change["do"] == "finish" and not any("published" in values for values in change["phases"].values()):
+                history = History(changes[:place])
+                finish = history.change("finish", {**dict.fromkeys(self.published), **history.onsets}, self.published)
+                return [*changes[:place], {**change, **finish}, *changes[place + 1 :]]
+        return changes
 
     def _note(self, do: str, found: Mapping[Phase, int], by: str | None) -> None:
         """Add a change to the history if `found` differs from its onsets; it is saved with the next change."""

@@ -221,7 +221,8 @@ class Contents:
         """Videos whose annotation is read from the folder `annotations`, if one was given."""
         names = [] if self.annotations is None else FolderSource(self.annotations).files("")
         found = frozenset(n.removesuffix("_phases.csv") for n in names if n.endswith("_phases.csv") and n[0] != ".")
-        if self.annotations is not None and not any(name in self for name in found):
+        only_bookmarks = bool(names) and all(n.endswith("_bookmarks.csv") for n in names if n[0] != ".")
+        if self.annotations is not None and not only_bookmarks and not any(name in self for name in found):
             why = "no file <video>_phases.csv in it names a video of this data set, so the published labels are used"
             warnings.warn(one_line(f"{self.annotations}: {why}"), stacklevel=2)
         return found

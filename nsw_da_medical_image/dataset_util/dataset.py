@@ -21,7 +21,7 @@ import pandas as pd
 
 from ..common.cache import load, save
 from ..common.command import Parser, Several, filled
-from ..common.files import expanded, refuse_inside
+from ..common.files import refuse_inside
 from ..common.html import Markup, captioned, card
 from nsw_da_medical_image.common.text import (
     DataError,
@@ -736,8 +736,7 @@ def _parser(only_table: bool) -> Parser:
         "add the column file to the table: the path of each frame, or its address in an archive (tar://NAME::ARCHIVE)"
     )
     parser.add_argument("--files", action="store_true", help=files)
-    exclude = "leave out of the table what this CSV file (video,plane,runs) lists"
-    parser.add_argument("--exclude", type=filled, metavar="FILE", help=exclude)
+    parser.add_exclude()
     return parser
 
 
@@ -745,9 +744,8 @@ def _write_table(args: argparse.Namespace) -> int:
     """Write the table, and return the exit status."""
     refuse_inside(args.table, args.folder)
     chosen = {name: given for name in _CHOICES if (given := getattr(args, name)) is not None}
-    exclude = None if args.exclude is None else expanded(args.exclude)
     dataset = EmbryoDataset(args.folder, annotations=args.annotations)
-    chosen |= {"hours": args.hours, "files": args.files, "exclude": exclude}
+    chosen |= {"hours": args.hours, "files": args.files, "exclude": args.exclude}
     written = write_ground_truth(dataset, args.table, **chosen, form=args.form or "full")
     facts = json.dumps({"table": args.table, "frames": written})
     show(facts if args.json else f"{args.table}: {written:,} labelled frames")

@@ -41,6 +41,7 @@ from .util import ANNOTATIONS, ARCHIVES, GRADES, TIMES, FocalPlane, progress
 # %% ../../nbs/dataset_util/20_download.ipynb #65a9cbfe
 RECORD = "https://zenodo.org/api/records/7912264"
 _LIMIT = 4_000_000  # bytes of a record's description
+_ADDRESS = re.compile(r"https?://")
 
 
 class RecordFile(NamedTuple):
@@ -63,10 +64,12 @@ def record_files(record: Mapping[str, Any]) -> dict[str, RecordFile]:
         links = entry.get("links")
         url = links.get("self") if isinstance(links, dict) else None
         digits = re.fullmatch(r"md5:([0-9a-f]{32})", checksum.lower())
-        if name in ARCHIVES and isinstance(size, int) and isinstance(url, str) and digits:
+        url = url if isinstance(url, str) and _ADDRESS.match(url) else None
+        if name in ARCHIVES and isinstance(size, int) and size >= 0 and url and digits:
             found[name] = RecordFile(name, size, digits[1], url)
     if lost := [name for name in ARCHIVES if name not in found]:
-        raise DataError(f"the record does not describe {first_few(lost)} with size, MD5 checksum and address")
+        what = f"the record does not describe {first_few(lost)} with size, MD5 checksum and address"
+        raise DataError(f"{what}; update this library, or download the files with a browser")
     return {name: found[name] for name in ARCHIVES}
 
 
@@ -289,6 +292,7 @@ def _pooch() -> Any:
 def _described(record: str, wait: Callable[[float], object]) -> dict[str, RecordFile]:
     """Return the files of the record at an address of the API; `DataError` if it cannot be read."""
     requests = _needed("requests")
+    from urllib3.exceptions import HTTPError  # part of requests
 
     def read() -> dict[str, RecordFile]:
         headers = {"User-Agent": _AGENT, "Accept": "application/json"}
@@ -298,6 +302,8 @@ def _described(record: str, wait: Callable[[float], object]) -> dict[str, Record
                 text = response.raw.read(_LIMIT, decode_content=True)
         except requests.exceptions.RequestException as error:
             raise _Retry(f"no connection ({type(error).__name__})") from error
+        except (HTTPError, OSError) as error:
+            raise _Retry(f"the connection broke off ({type(error).__name__})") from error
         try:
             return record_files(json.loads(text))
         except (ValueError, RecursionError):
@@ -368,7 +374,7 @@ def download(
 
     `record` is the address of the record in Zenodo's API. An existing file is kept if it has the size of the record. Raises
     `DataError` if it has another size, if the record or a file cannot be fetched, if a checksum is wrong twice, or if the
-    disk has too little space. What has arrived is kept for the next attempt.
+    disk has too little space or is full. What has arrived is kept for the next attempt.
     """
     names, folder = archive_names(only), expanded(folder)
     files = _described(record, wait)
@@ -378,6 +384,8 @@ def download(
     if wanted:
         _pooch()
     if wanted or os.path.lexists(folder / UNFINISHED):
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise DataError(f"{folder} is not a folder; give the folder for the archives")
         folder.mkdir(parents=True, exist_ok=True)
         with _unfinished(folder) as hidden, _bar(files, names, states) as report:
             _clear(hidden, [file for file in files.values() if not os.path.lexists(folder / file.name)])
@@ -470,9 +478,9 @@ def _fetch(
         try:
             fetcher.fetch(file.name, downloader=ResumingDownloader(file, partial, report, wait))
             break
-        except DataError as problem:
+        except (DataError, OSError) as problem:
             kept = "; what has arrived is kept, so run the same command again to continue" if _size(partial) else ""
-            raise DataError(f"{file.name}: {problem}{kept}") from None
+            raise DataError(f"{file.name}: {one_line(problem)}{kept}") from None
         except ValueError:  # pooch: the checksum is wrong
             partial.unlink(missing_ok=True)
             if last:
@@ -524,9 +532,11 @@ def verify(
 ) -> Download:
     """Compare the files in `folder` with the record, completely; `problems` of the result lists what is wrong or missing.
 
-    Raises `DataError` if the record cannot be read.
+    Raises `DataError` if `folder` does not exist, or if the record cannot be read.
     """
     archive_names(only)  # before anything is read
+    if not expanded(folder).is_dir():
+        raise DataError(f"{os.fspath(folder)} is not a folder; give the folder of the archives")
     return verify_files(folder, _described(record, wait), only)
 
 # %% ../../nbs/dataset_util/20_download.ipynb #8fe27f1a
@@ -551,7 +561,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     with parser.refusing("--only"):
         archive_names(args.only)
-    if not re.match(r"https?://", args.record):
+    if not _ADDRESS.match(args.record):
         parser.error(f"--record {args.record} is not an address such as {RECORD}")
 
     def work(args: argparse.Namespace) -> int:

@@ -366,8 +366,7 @@ def _chosen(args: argparse.Namespace) -> Frames:
     refuse_inside(args.out, args.folder)
     if dataset.planes and not any(map(dataset.contents.has_frame, dataset.contents.videos)):
         raise DataError(f"{dataset.path}: {why_no_frame(dataset.contents)}")
-    exclude = None if args.exclude is None else expanded(args.exclude)
-    chosen = (_videos(args, dataset), args.planes, args.phases, args.pick, exclude)
+    chosen = (_videos(args, dataset), args.planes, args.phases, args.pick, args.exclude)
     frames = dataset.frames(*chosen, hours=args.hours, crop=args.crop)
     for video, runs, why in frames.left_out[["video", "runs", "why"]].itertuples(index=False):
         report_error(f"note: {video} RUN {runs}: {why if 'whole' in why else f'left out, {why}'}")
@@ -418,7 +417,7 @@ def main(argv: list[str] | None = None) -> int:
         "which frames of each phase in each video and plane: all, median, onset, or a number of frames (default: all)"
     )
     add("--pick", type=str, default="all", metavar="WHICH", help=pick)
-    add("--exclude", metavar="FILE.csv", help="leave out what this CSV file (video,plane,runs) lists")
+    parser.add_exclude()
     runs = "add the images of the synthetic batches in this folder that show these planes and phases"
     add("--synthetic", metavar="BATCHES", help=runs)
     forms = "classic: descriptions and metadata.csv; huggingface: metadata.jsonl; parquet, webdataset: shards (default: classic)"

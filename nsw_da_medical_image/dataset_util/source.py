@@ -30,8 +30,8 @@ from nsw_da_medical_image.common.files import (
     read_file,
 )
 from ..common.text import DataError, one_line
-from .archives import Archive, GrowingArchive
-from .seek import can_walk_in_background, indices, load_index
+from .archives import Archive, GrowingArchive, wait_for_all
+from .seek import can_walk_in_background, indices, load_indices
 from .tar import describe_surplus, why_unfit
 from .util import ARCHIVES, GRADES
 
@@ -100,11 +100,17 @@ class Source(Protocol):
     def begin(self, entries: Iterable[str]) -> None:
         """Begin to prepare `entries` in the background. What is ready can be used at once; other methods wait for what they need."""
 
+    def has_passed(self, folder: str) -> bool:
+        """Return whether `folder` can be listed without waiting for its archive to be indexed; begin nothing."""
+
     def is_ready(self, entries: Iterable[str]) -> bool:
         """Return whether nothing of `entries` has to be waited for longer than a moment."""
 
     def prepare(self, entries: Iterable[str]) -> None:
         """Prepare the first use of each of `entries` completely, in parallel."""
+
+    def positions(self, entries: Iterable[str]) -> dict[str, float]:
+        """Return {entry: part, 0 to 1} of those of `entries` that are being prepared, and how far this is."""
 
     def renewals(self) -> int:
         """Return how many folders have got more files after they were listed, as happens while an odd archive is indexed."""
@@ -233,11 +239,17 @@ class FolderSource:
     def begin(self, entries: Iterable[str]) -> None:
         pass
 
+    def has_passed(self, folder: str) -> bool:
+        return True
+
     def is_ready(self, entries: Iterable[str]) -> bool:
         return True
 
     def prepare(self, entries: Iterable[str]) -> None:
         pass
+
+    def positions(self, entries: Iterable[str]) -> dict[str, float]:
+        return {}
 
     def renewals(self) -> int:
         return 0
@@ -335,34 +347,46 @@ class ArchivesSource:
         return archive is not None and archive.has(folder)
 
     def begin(self, entries: Iterable[str]) -> None:
+        entries = list(entries)
         with self._lock:
-            for entry in self._closed(entries):
-                path = self._paths[entry]
-                if index := load_index(path):
-                    self._open(entry, Archive(path, index, self.tolerant))
-                elif can_walk_in_background():
-                    self._opened[entry] = GrowingArchive(path, self.tolerant)
-                else:
-                    self._open(entry, Archive(path, indices([path])[0], self.tolerant))
+            self._open_indexed(entries, quiet=False)
+            new = self._closed(entries)
+            if new and can_walk_in_background():
+                for entry in new:
+                    self._opened[entry] = GrowingArchive(self._paths[entry], self.tolerant, len(new))
+            elif new:
+                for entry, index in zip(new, indices([self._paths[entry] for entry in new]), strict=True):
+                    self._open(entry, Archive(self._paths[entry], index, self.tolerant))
+
+    def has_passed(self, folder: str) -> bool:
+        entry = folder.partition("/")[0]
+        if entry == GRADES or entry not in self._paths:
+            return True
+        archive = self._current(entry)
+        return archive.has_passed(folder) if isinstance(archive, GrowingArchive) else archive is not None
 
     def is_ready(self, entries: Iterable[str]) -> bool:
         wanted = [entry for entry in entries if entry in self._paths and entry != GRADES]
         with self._lock:
-            for entry in self._closed(wanted):
-                if index := load_index(self._paths[entry], quiet=True):
-                    self._open(entry, Archive(self._paths[entry], index, self.tolerant))
+            self._open_indexed(wanted, quiet=True)
         rest = [self._paths[entry] for entry in wanted if not isinstance(self._current(entry), Archive)]
         return sum(path.stat().st_size for path in rest) < _MOMENT
 
     def prepare(self, entries: Iterable[str]) -> None:
         entries = [entry for entry in entries if entry in self._paths and entry != GRADES]
-        with self._lock:
-            new = self._closed(entries)
-            paths = [self._paths[entry] for entry in new]
-            for entry, path, index in zip(new, paths, indices(paths), strict=True):
-                self._open(entry, Archive(path, index, self.tolerant))
+        self.begin(entries)
+        opened = [self._opened.get(entry) for entry in entries]
+        wait_for_all([archive for archive in opened if isinstance(archive, GrowingArchive)])
         for entry in entries:
             self._current(entry, wait=True)
+
+    def positions(self, entries: Iterable[str]) -> dict[str, float]:
+        opened = {entry: self._opened.get(entry) for entry in entries}
+        return {
+            entry: position
+            for entry, archive in opened.items()
+            if isinstance(archive, GrowingArchive) and (position := archive.position) < 1
+        }
 
     def renewals(self) -> int:
         growing = [archive for archive in list(self._opened.values()) if isinstance(archive, GrowingArchive)]
@@ -395,6 +419,12 @@ class ArchivesSource:
     def _closed(self, entries: Iterable[str]) -> list[str]:
         """Return those of `entries` that are archives and have not been opened."""
         return [entry for entry in entries if entry in self._paths.keys() - {GRADES} - self._opened.keys()]
+
+    def _open_indexed(self, entries: Iterable[str], quiet: bool) -> None:
+        """Open the archives whose index is in the cache."""
+        new = {self._paths[entry]: entry for entry in self._closed(entries)}
+        for path, index in load_indices(list(new), quiet).items() if new else ():
+            self._open(new[path], Archive(path, index, self.tolerant))
 
     def _open(self, entry: str, archive: Archive) -> None:
         """Keep an archive that is indexed completely, with a warning if it is damaged."""

@@ -32,7 +32,7 @@ import pandas as pd
 
 from .. import __version__
 from ..common.command import Parser, Several, run_command
-from ..common.files import expanded, new_file, new_folder, read_utf8, refuse_existing, refuse_inside
+from ..common.files import expanded, new_file, new_folder, read_utf8, refuse_inside, refuse_output
 from nsw_da_medical_image.common.text import (
     DataError,
     first_few,
@@ -423,13 +423,22 @@ def _csv_split(text: str) -> dict[str, list[str]]:
     return parts if whole and "train" in map(str.casefold, parts) else {}  # other tables have two columns, too
 
 
+def _cleave_split(held: Any) -> dict[str, list[str]]:
+    """Return the videos of each part below the key `videos`: {part: [name]} as in CLEAVE's splits, or {name: part}; {} if it is anything else."""
+    videos = held.get("videos") if isinstance(held, dict) else None
+    if not isinstance(videos, dict):
+        return {}
+    if all(isinstance(part, str) and part for part in videos.values()):
+        return _assigned(videos.items())
+    lists = all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in videos.values())
+    return videos if lists and "train" in map(str.casefold, videos) else {}
+
+
 def _json_split(held: Any) -> dict[str, list[str]]:
     """Return the videos of each part in the content of a JSON file; `DataError` if it contains no split."""
     held = held if isinstance(held, dict) else {}
-    videos = held.get("videos")
-    if isinstance(videos, dict) and videos and all(isinstance(part, str) and part for part in videos.values()):
-        return _assigned(videos.items())
-    parts = {}
+    if parts := _cleave_split(held):
+        return parts
     for name, value in held.items():
         if isinstance(value, list) and all(isinstance(video, str) for video in value):
             parts[name] = value
@@ -467,7 +476,7 @@ _FORMS = {
     "json": "the JSON of this library",
     "original": "the original project's split.json",
     "authors": "the authors' CSV video,partition",
-    "cleave": "CLEAVE's JSON, videos: {name: part}",
+    "cleave": "CLEAVE's JSON, videos: {part: [name]}",
 }
 
 
@@ -478,7 +487,7 @@ def split_form(path: str | os.PathLike) -> SplitForm:
         held = json.loads(read_utf8(path))
     except ValueError:
         return "authors"
-    return "cleave" if isinstance(held.get("videos"), dict) else "json" if MADE in held else "original"
+    return "cleave" if _cleave_split(held) else "json" if MADE in held else "original"
 
 
 def _split_text(split: Split, form: SplitForm) -> str:
@@ -489,22 +498,18 @@ def _split_text(split: Split, form: SplitForm) -> str:
         )
     if form == "json":
         return _split_json(split)
-    if form == "original":
+    if form in ("original", "cleave"):
         if other := [part for part in split if part not in PARTS]:
             raise ValueError(
-                f"the form original has the parts {', '.join(PARTS)} only, not {first_few(map(printable, other))}"
+                f"the form {form} has the parts {', '.join(PARTS)} only, not {first_few(map(printable, other))}"
             )
-        return json.dumps({part: split.get(part, []) for part in PARTS}, indent=1, ensure_ascii=False) + "\n"
+        parts: dict[str, Any] = {part: split.get(part, []) for part in PARTS}  # their readers need all three
+        if form == "cleave":
+            parts = {"videos": parts, **({MADE: split.made} if split.made else {})}
+        return json.dumps(parts, indent=1, ensure_ascii=False) + "\n"
     rows = [(video, part) for part, videos in split.items() for video in videos]
     if len({video for video, _ in rows}) < len(rows):
         raise ValueError(f"a video occurs twice in the split, which the form {form} cannot express")
-    if form == "cleave":
-        return (
-            json.dumps(
-                {"videos": dict(rows), **({MADE: split.made} if split.made else {})}, indent=1, ensure_ascii=False
-            )
-            + "\n"
-        )
     if not any(part.casefold() == "train" for _, part in rows):
         raise ValueError(
             "the form authors needs a part train with a video; other programs would not recognise the file"
@@ -517,7 +522,7 @@ def _split_text(split: Split, form: SplitForm) -> str:
 def export_split(split: Split, path: str | os.PathLike, form: SplitForm) -> None:
     """Write a split in the form of another project: "original", "authors" or "cleave". `FileExistsError` if there is a file already.
 
-    Raises `ValueError` if the form cannot express the split, such as parts of other names in "original".
+    Raises `ValueError` if the form cannot express the split, such as parts of other names in "original" and "cleave".
     """
     if not isinstance(split, Mapping):
         raise TypeError(f'a split is needed, as in export_split(split, "fold0.csv", "authors"); not {split!r}')
@@ -708,10 +713,8 @@ def _make(args: argparse.Namespace) -> int:
     """Make a split and write it; nothing is read if the file exists already, or would be in the data set."""
     refuse_inside(args.out, args.folder)
     with new_file(args.out) as hidden:
-        exclude = None if args.exclude is None else expanded(args.exclude)
-        split = make_split(
-            EmbryoDataset(args.folder, annotations=args.annotations), ",".join(args.weights), args.seed, exclude
-        )
+        dataset = EmbryoDataset(args.folder, annotations=args.annotations)
+        split = make_split(dataset, ",".join(args.weights), args.seed, args.exclude)
         hidden.write_text(_split_text(split, args.form), encoding="utf-8", newline="")
     show(_split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
     return 0
@@ -719,10 +722,9 @@ def _make(args: argparse.Namespace) -> int:
 
 def _make_folds(args: argparse.Namespace) -> int:
     """Make folds and write their folder; nothing is read if it exists already, or would be in the data set."""
-    refuse_inside(args.out, args.folder)
-    refuse_existing(args.out)
-    exclude = None if args.exclude is None else expanded(args.exclude)
-    folds = make_folds(EmbryoDataset(args.folder, annotations=args.annotations), args.folds, args.seed, exclude)
+    refuse_output(args.out, args.folder)
+    dataset = EmbryoDataset(args.folder, annotations=args.annotations)
+    folds = make_folds(dataset, args.folds, args.seed, args.exclude)
     write_folds(folds, args.out)
     as_json = {f"fold_{number}": {**fold, MADE: fold.made} for number, fold in enumerate(folds)}
     show(json.dumps(as_json) if args.json else f"{folds_text(folds)}\nwritten to {args.out}")
@@ -772,9 +774,9 @@ def main(argv: list[str] | None = None) -> int:
         metavar="K",
         help="write K splits, which test each patient code exactly once, in place of one",
     )
-    forms = "json: of this library; original: of the first project; authors: CSV video,partition; cleave: videos: {name: part} (default: json)"
+    forms = "json: of this library; original: of the first project; authors: CSV video,partition; cleave: JSON videos: {part: [name]} (default: json)"
     parser.add_argument("--form", choices=get_args(SplitForm), default="json", help=forms)
-    parser.add_argument("--exclude", metavar="FILE", help="leave out what this CSV file (video,plane,runs) lists")
+    parser.add_exclude()
     parser.add_argument("--json", action="store_true", help="print the split, or the result of the check, as JSON")
     args = parser.parse_args(argv)
     with parser.refusing():

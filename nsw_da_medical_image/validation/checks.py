@@ -331,7 +331,8 @@ class VideoFacts(NamedTuple):
 def _reads_frames(checks: Iterable[str]) -> bool:
     """Return whether a check needs the folders of frames; one that declares no need, or that combines findings, may need all."""
     text = {"annotations", "annotation", "text", "labels", "time files", "times", "steps"}
-    every = [each for name in checks if (each := CHECKS.get(name)) and each.scope in ("video", "videos", "findings")]
+    every = [each for name in checks if (each := CHECKS.get(name)) and each.scope != "dataset"]
+    every = [each for each in every if each.scope != "pixels" or each.needs]  # the frames are measured on their own
     return any(each.scope == "findings" or not each.needs or not text.issuperset(each.needs) for each in every)
 
 

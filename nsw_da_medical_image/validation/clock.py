@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..common.command import Parser, Several
+from ..common.command import Parser
 from ..common.files import expanded, new_folder, refuse_existing, refuse_inside
 from ..common.findings import Finding, Severity, ranges_of
 from ..common.text import DataError, first_few, one_line, plural, printable, show, spreadsheet_safe
@@ -511,9 +511,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", metavar="DIR", help="the folder to create for the proposed annotations; it must not exist"
     )
-    parser.add_argument(
-        "--videos", action=Several, spaces=True, metavar="VIDEO", help="videos such as AA83-7 (default: all)"
-    )
+    parser.add_videos("videos such as AA83-7 (default: all)")
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
     def judge(args: argparse.Namespace) -> None:

@@ -407,13 +407,12 @@ def _report_html(
     """
     kinds = [_group_html(group, report, rows) for group in report.groups]
     silent = sorted(set(report.checks) - {finding.check for finding in report.found} - {*report.not_run["check"]})
+    listed = list(chain(*((", ", tag("code", name)) for name in silent)))
     sections = {
         "Findings": tag("div", kinds, class_="nr-groups") if kinds else tag("p", "No check found anything."),
         "Videos and checks": _heat_html(report, videos, buttons),
         "What could not be checked": _not_run_html(report),
-        "Checks that found nothing": tag("ul", [tag("li", name) for name in silent], class_="nr-silent")
-        if silent
-        else None,
+        "Checks that found nothing": tag("p", listed[1:], class_="nr-silent") if silent else None,
         "The worst frames": _frames_html(report, pictures, buttons),
     }
     title = tag(f"h{level}", printable(_title(report)))

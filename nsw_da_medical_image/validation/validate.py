@@ -40,7 +40,7 @@ from nsw_da_medical_image.validation.checks import (
     sibling_times,
 )
 from .clock import MOVEMENT_CHECKS, why_not_judged
-from .pixels import PixelFacts, measure_video
+from .pixels import PLANE_CHECKS, PixelFacts, measure_scenes, why_not_compared
 from .report import Report
 
 # %% ../../nbs/validation/08_validate.ipynb #05350fae
@@ -88,33 +88,40 @@ class VideoResult(NamedTuple):
     times: np.ndarray | str = "no times"  # if they are compared with those of siblings; see `sibling_times`
 
 
-def _read(task: VideoTask) -> tuple[VideoFacts, pd.DataFrame | None]:
-    """Return the facts of a task's video, and the measures of its frames, or None if no frame was measured."""
+def _read(task: VideoTask) -> tuple[VideoFacts, PixelFacts | None]:
+    """Return the facts of a task's video, and of its frames, or None if no frame was measured."""
     facts = read_video(task.dataset, task.video, task.planes, task.strays, task.checks)
     parts: list[pd.DataFrame] = []
+    scenes: dict[str, np.ndarray] = {}
     problems: list[tuple[str, str]] = []
     for plane in task.measured:
         try:
-            parts.append(measure_video(task.dataset, task.video, [plane], workers=task.threads))
+            rows, own = measure_scenes(task.dataset, task.video, [plane], workers=task.threads)
+            parts.append(rows)
+            scenes |= own
         except (DataError, OSError, UnknownName, UnicodeError) as error:  # UnicodeError: a file name is not text
             problems.append((str(plane), f"cannot be measured: {one_line(error)}"))
     known = {plane for plane, _ in facts.refused}
     more = tuple(each for each in problems if each[0] not in known)
     facts = facts._replace(refused=(*facts.refused, *more))
-    return facts, pd.concat(parts, ignore_index=True) if parts else None
+    if not parts:
+        return facts, None
+    return facts, PixelFacts(facts.name, list(facts.annotation.rows), pd.concat(parts, ignore_index=True), scenes)
 
 
 def check_video(task: VideoTask) -> VideoResult:
     """Return the findings of a task's checks in its video; those that lack data do not run."""
-    facts, frames = _read(task)
-    seen = None
-    if frames is not None and len(frames):
-        seen = PixelFacts(facts.name, list(facts.annotation.rows), frames)
+    facts, measured = _read(task)
+    frames = None if measured is None else measured.frames
+    seen = measured if measured is not None and len(measured.frames) else None
     scopes = {name: CHECKS[name].scope for name in task.checks if CHECKS[name].scope != "dataset"}
     lacking = {name: CHECKS[name].lacks(facts) for name in scopes}
     lacking |= {name: "no measured frame" for name, scope in scopes.items() if scope == "pixels" and seen is None}
     if seen is not None and (moving := [name for name in MOVEMENT_CHECKS if name in scopes]):
         lacking |= dict.fromkeys(moving, why_not_judged(seen))
+    if seen is not None:
+        compared = {name: least for name, least in PLANE_CHECKS.items() if name in scopes and not lacking[name]}
+        lacking |= {name: why_not_compared(seen, least) for name, least in compared.items()}
     lacking = {name: lack for name, lack in lacking.items() if lack}
     found: list[Finding] = []
     for name, scope in scopes.items():

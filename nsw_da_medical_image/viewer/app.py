@@ -65,7 +65,8 @@ def app_explorer() -> Explorer:
     except KeyError:
         raise DataError("start this page with: python explore.py data/extracted") from None
     report = None if asked["report"] is None else read_findings(asked["report"])
-    explorer = explore(EmbryoDataset(asked["folder"]), report, asked["annotations"], videos=asked["videos"])
+    options = {name: asked[name] for name in ("videos", "blind", "reader") if asked.get(name)}
+    explorer = explore(EmbryoDataset(asked["folder"]), report, asked["annotations"], **options)
     explorer.fallback = False  # this page always has a kernel
     return explorer
 
@@ -172,8 +173,11 @@ def main(argv: list[str] | None = None, prog: str = "python -m nsw_da_medical_im
     parser.add_data_set()
     report = "show the findings of this file, which validate wrote as JSON or CSV"
     parser.add_argument("--report", metavar="FILE", help=report)
-    notes = "save the phases that you mark, your bookmarks and comments in this folder, outside of the data (default: only bookmarks, to download)"
+    notes = "save the phases that you mark, your bookmarks and comments in this folder, outside of the data (default: download them)"
     parser.add_argument("--annotations", metavar="DIR", help=notes)
+    parser.add_argument("--reader", metavar="NAME", help="your name, which is saved with the phases that you mark")
+    blind = "hide the published phases and the findings of each video until you finish it"
+    parser.add_argument("--blind", action="store_true", help=blind)
     parser.add_argument(
         "--videos", action=Several, spaces=True, metavar="VIDEO", help="show only these videos (default: all)"
     )
@@ -185,15 +189,21 @@ def main(argv: list[str] | None = None, prog: str = "python -m nsw_da_medical_im
 def _explore(args: argparse.Namespace) -> int:
     """Check the arguments, serve the page, and open it, until Ctrl-C."""
     dataset = EmbryoDataset(args.folder)
-    videos = [dataset[name].name for name in args.videos] if args.videos else list(dataset.videos)
+    known = dict.fromkeys(dataset.videos)  # at once, even if archives are not indexed yet
+    videos = [name if name in known else dataset[name].name for name in args.videos or known]
     if not videos:
         raise DataError(f"{args.folder} has no videos")
     if args.report is not None:
         read_findings(args.report)
     notes = Bookmarks(args.annotations, dataset.root).folder
     report = None if args.report is None else os.path.abspath(expanded(args.report))
-    asked = {"folder": dataset.root, "report": report, "annotations": None if notes is None else str(notes)}
-    with served({**asked, "videos": args.videos or None}, args.port) as (server, address):
+    asked: dict[str, Any] = {
+        "folder": dataset.root,
+        "report": report,
+        "annotations": None if notes is None else str(notes),
+    }
+    asked |= {"videos": args.videos or None, "blind": args.blind, "reader": args.reader}
+    with served(asked, args.port) as (server, address):
         try:
             show(
                 f"{plural(len(videos), 'video')} in {args.folder}: {address}\nKeep this window open; press Ctrl-C here to end."

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..common.command import Parser, Several
-from ..common.files import expanded, new_file, refuse_existing, refuse_inside
+from ..common.files import expanded, new_file, refuse_output
 from ..common.text import DataError, printable, show
 from ..dataset_util.contents import Plane, Planes
 from ..dataset_util.dataset import EmbryoDataset, Video, require_video
@@ -34,14 +34,9 @@ from .plots import contact_sheet
 
 # %% ../../nbs/viewer/01_export.ipynb #60a3c2e9
 def _write(path: str | os.PathLike, write: Callable[[Path], Any]) -> Path:
-    """Return the path of a new file that `write` fills, completely or not at all; an error of the disk names `path`."""
-    try:
-        with new_file(path) as hidden:
-            write(hidden)
-    except OSError as error:
-        if error.filename or error.errno is None:
-            raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+    """Return the path of a new file that `write` fills, completely or not at all."""
+    with new_file(path) as hidden:
+        write(hidden)
     return expanded(path)
 
 
@@ -479,8 +474,7 @@ def _export(args: argparse.Namespace) -> None:
     kind = Path(args.out).suffix.lower()
     if kind not in (".mp4", ".gif", ".png"):
         raise ValueError(f"the ending of {args.out} is not .mp4, .gif or .png")
-    refuse_inside(args.out, args.folder)
-    refuse_existing(args.out)
+    refuse_output(args.out, args.folder)
     planes = None if [name.lower() for name in args.planes] == ["all"] else args.planes
     dataset = EmbryoDataset(args.folder, planes=planes, annotations=args.annotations)
     videos = [dataset[name] for name in args.video]

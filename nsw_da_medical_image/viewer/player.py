@@ -6,19 +6,22 @@
 __all__ = ['Frame', 'START_OF_JPEG', 'MESSAGE_FRAMES', 'SPARE_FRAMES', 'MESSAGE_BYTES', 'PUSH_BYTES', 'LOG', 'SHEET_BYTES',
            'STATIC', 'WANTED', 'SETTINGS', 'PAGE_STYLE', 'pack_runs', 'pack_hours', 'describe_video', 'describe_series',
            'coarse_to_fine', 'planes_from', 'needed', 'spare', 'read_frame', 'message', 'Delivery', 'sheet_frames',
-           'still_sheet', 'reader_track', 'describe_track', 'perform_change', 'Pictures', 'pack_activity',
-           'EmbryoPlayer', 'main']
+           'still_sheet', 'reader_track', 'describe_track', 'perform_change', 'front_end', 'Pictures', 'pack_activity',
+           'listed_now', 'EmbryoPlayer', 'main']
 
 # %% ../../nbs/viewer/02_player.ipynb #701e7c42
 import argparse
 import contextlib
+import functools
 import io
 import itertools
 import logging
 import os
+import re
 import sys
 import tempfile
 import threading
+import time
 import webbrowser
 from base64 import b64encode
 from collections import deque
@@ -26,7 +29,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal, SupportsIndex, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, SupportsIndex, TypeAlias, cast
 
 import anywidget
 import ipywidgets  # type: ignore[import-untyped]
@@ -111,24 +114,26 @@ def describe_video(video: Video) -> dict[str, Any]:
     }
 
 # %% ../../nbs/viewer/02_player.ipynb #be312ec2
-def describe_series(videos: Sequence[Video], hidden: bool = False) -> dict[str, Any]:
+def describe_series(
+    videos: Sequence[Video], hidden: bool = False, planes: Sequence[Iterable[FocalPlane]] | None = None
+) -> dict[str, Any]:
     """Return the videos, their planes from the lowest to the highest, and {plane: index in "runs"} for each video.
 
-    With `hidden`, phases are left out.
+    With `hidden`, phases are left out. `planes` are those of each video that can be listed now, by default all.
     """
     lists: list[list[list[int]]] = []
     described = []
-    for video in videos:
+    for video, some in zip(videos, planes or [video.planes for video in videos], strict=True):
         lists_of: dict[str, int] = {}
-        for plane in video.planes:
+        for plane in some:
             packed = pack_runs(video.runs(plane))
             if packed and packed not in lists:
                 lists.append(packed)
             if packed:
                 lists_of[str(plane)] = lists.index(packed)
         described.append({**describe_video(video), **({"phases": []} if hidden else {}), "planes": lists_of})
-    planes = [str(plane) for plane in FocalPlane if any(str(plane) in video["planes"] for video in described)]
-    return {"videos": described, "planes": planes, "runs": lists}
+    found = [str(plane) for plane in FocalPlane if any(str(plane) in video["planes"] for video in described)]
+    return {"videos": described, "planes": found, "runs": lists}
 
 # %% ../../nbs/viewer/02_player.ipynb #04447dfa
 Frame: TypeAlias = tuple[int, str, int]  # index of the video, plane, run
@@ -264,6 +269,12 @@ class Delivery:
             self._changed.notify_all()
         self.wake()
 
+    def add(self, spare: Iterable[Frame]) -> None:
+        """Send these frames too, after those of the plan and the spare ones."""
+        with self._changed:
+            self._spare = itertools.chain(self._spare, spare)
+        self.wake()
+
     def pause(self) -> None:
         """Send nothing more until the next `push` or `want`."""
         with self._changed:
@@ -373,7 +384,7 @@ SHEET_BYTES = 80_000
 
 def sheet_frames(video: Video, plane: FocalPlane, most: int = 16, hidden: bool = False) -> list[tuple[int, str]]:
     """Return (run, caption) of the frames that represent a video: the middle of each phase unless `hidden`, else runs evenly apart."""
-    runs = video.runs(plane) if plane in video.planes else np.empty(0, int)
+    runs = video.runs(plane) if plane in video.dataset.planes else np.empty(0, int)
     chosen = []
     for phase, _, first, last in [] if hidden else describe_video(video)["phases"]:
         within = runs[(runs >= first) & (runs <= last)]
@@ -410,9 +421,11 @@ def still_sheet(videos: Sequence[Video], plane: Plane, hidden: bool = False) -> 
 
 # %% ../../nbs/viewer/02_player.ipynb #a1770a02
 def reader_track(
-    videos: Sequence[Video], folder: str | os.PathLike | None, *, required: bool = False, **options: Any
+    videos: Sequence[Video], folder: str | os.PathLike | Annotation | None, *, required: bool = False, **options: Any
 ) -> Annotation | None:
     """Return the `Annotation` of the only video in `folder`; in memory if it is None but `required`, otherwise None without a folder."""
+    if isinstance(folder, Annotation):
+        return folder
     if folder is None and not required:
         given = [name for name, value in options.items() if value not in (None, False, "empty")]
         if given:
@@ -482,10 +495,18 @@ def perform_change(annotation: Annotation, content: Mapping[str, Any]) -> str:
         return shortened(one_line(error), 300)
     return ""
 
-# %% ../../nbs/viewer/02_player.ipynb #e7c7f639
+# %% ../../nbs/viewer/02_player.ipynb #fcad97c3
 STATIC = files("nsw_da_medical_image.viewer") / "static"
 
 
+@functools.cache
+def front_end(*names: str) -> str:
+    """Return files of `static` as one text, without comments and without indentation."""
+    text = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in names)
+    bare = re.sub(r"(?:^[ \t]*|(?<=[;,{]) )//.*$|^[ \t]*/\*(?:[^*]|\*(?!/))*\*/[ \t]*$", "", text, flags=re.MULTILINE)
+    return re.sub(r"\n\s+", "\n", bare).strip()
+
+# %% ../../nbs/viewer/02_player.ipynb #e7c7f639
 class _PlaneName(traitlets.Unicode):
     """The name of a focal plane, given as anything that `FocalPlane.parse` accepts: FocalPlane.F_15, "F-15", -15."""
 
@@ -568,10 +589,35 @@ def _watch_boxes() -> None:
     formatter.for_type(ipywidgets.Box, _push_in)
 
 
+class _Listed(NamedTuple):
+    """A video, with the planes that can be listed now."""
+
+    video: Video
+    planes: list[FocalPlane]
+
+    def runs(self, plane: Plane) -> np.ndarray:
+        return self.video.runs(plane)
+
+
+def listed_now(video: Video, plane: Plane) -> tuple[list[FocalPlane], list[FocalPlane]]:
+    """Return the planes of a video, and those that cannot be listed yet because their archives are being indexed; wait only for `plane`."""
+    contents, wanted = video.dataset.contents, FocalPlane.parse(plane)
+    if not isinstance(video, Video) or wanted not in contents.planes:
+        return list(video.planes), []
+    if contents.source.is_ready(each.folder for each in contents.outwards):
+        return list(video.planes), []
+    contents.source.begin(each.folder for each in contents.outwards)
+    if not contents.has_folder(video.name, wanted):
+        return list(video.planes), []
+    later = [each for each in contents.planes if not contents.source.has_passed(f"{each.folder}/{video.name}")]
+    return [each for each in contents.planes if each not in later and contents.has_folder(video.name, each)], later
+
+
 class EmbryoPlayer(anywidget.AnyWidget):
     """Play one video, or several side by side with one playhead: `EmbryoPlayer(ds["AA83-7"], plane="F0", fps=25)`.
 
-    With `annotations`, the folder of a `reader`, the phases can be marked, and `events` returns them; `start` and `blind` are those of `Annotation`.
+    With `annotations`, the folder of a `reader` or an `Annotation`, the phases can be marked, and `events` returns them; `start` and `blind` are those of `Annotation`.
+    Phases can be marked in one video at a time.
     `value` is the RUN number shown, `plane` the focal plane; both may be assigned and observed. Further keywords are
     traits (`value`, `playing`, `speed`, `loop`, `bounds`, `every_frame`, `all_planes`) and those of any ipywidget.
     Raise `UnknownName` for a plane or run that does not exist, `DataError` if the videos have no frames.
@@ -579,10 +625,11 @@ class EmbryoPlayer(anywidget.AnyWidget):
 
     MOST = 16  # videos; more cannot be distinguished on a screen
 
-    _esm = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("player.js", "annotate.js"))
-    _css = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("player.css", "annotate.css"))
+    _esm = traitlets.Unicode().tag(sync=True)
+    _css = traitlets.Unicode().tag(sync=True)
     _series = traitlets.Dict().tag(sync=True)
     _track = traitlets.Dict().tag(sync=True)
+    _waiting = traitlets.Unicode("").tag(sync=True)
     value = traitlets.Int(
         1, help="RUN number shown; while playing it is updated at most ten times per second, and exactly when paused."
     ).tag(sync=True)
@@ -616,7 +663,7 @@ class EmbryoPlayer(anywidget.AnyWidget):
         fps: float = 25,
         activity: Any = None,
         *,
-        annotations: str | os.PathLike | None = None,
+        annotations: str | os.PathLike | Annotation | None = None,
         reader: str | None = None,
         start: Literal["empty", "published"] = "empty",
         blind: bool = False,
@@ -625,12 +672,10 @@ class EmbryoPlayer(anywidget.AnyWidget):
         self.videos = _checked_videos(self, videos, plane, kwargs)
         self.annotation = reader_track(self.videos, annotations, reader=reader, start=start, blind=blind)
         self._names = ", ".join(video.name for video in self.videos)
-        series = describe_series(self.videos, hidden=self._hidden)
-        for video, some in zip(series["videos"], _activities(self.videos, activity), strict=True):
-            video |= {} if some is None or self._hidden else {"activity": pack_activity(some)}
-        self.runs = np.unique([run for ranges in series["runs"] for a, b in ranges for run in range(a, b + 1)]).astype(
-            int
-        )
+        self._activities = _activities(self.videos, activity)
+        self._planes, later = zip(*(listed_now(video, plane) for video in self.videos), strict=True)
+        series, self._was_hidden = self._describe(), self._hidden
+        self.runs = _all_runs(series)
         if not len(self.runs):
             dataset = self.videos[0].dataset
             why = f": {why_no_frame(dataset.contents, [video.name for video in self.videos])}" if dataset.planes else ""
@@ -641,10 +686,22 @@ class EmbryoPlayer(anywidget.AnyWidget):
         value = run_number(kwargs.pop("value", self.runs[0]), "EmbryoPlayer(video, value=12)")
         self._acks: dict[str, int] = {}  # by browser: the number of its last change that was saved
         track = describe_track(self.annotation) if self.annotation else {}
+        parts: tuple[str, ...] = ("player",)
+        kind = type(self).__name__
         if self.annotation:
             self.annotation.on_change = self._show_track
-        super().__init__(_series=series, _track=track, value=value, plane=plane, fps=fps, **kwargs)
+            parts, kind = ("player", "annotate"), "Annotating" + kind  # a page has one stylesheet per kind
+        front = {
+            "_esm": front_end(*(f"{part}.js" for part in parts)),
+            "_css": front_end(*(f"{part}.css" for part in parts)),
+            "_anywidget_id": f"{__name__}.{kind}",
+        }
+        super().__init__(_series=series, _track=track, value=value, plane=plane, fps=fps, **front, **kwargs)
         self.on_msg(self._receive)
+        self._follower = threading.Thread(target=self._follow, name="EmbryoPlayer.follow", daemon=True)
+        if any(later):
+            self._show_progress(set().union(*later))
+            self._follower.start()
         _watch_boxes()
 
     @traitlets.validate("value")
@@ -704,8 +761,46 @@ class EmbryoPlayer(anywidget.AnyWidget):
         if self.comm is not None:
             self.comm._reply_subshell_for = None
 
+    def _describe(self) -> dict[str, Any]:
+        """Return the description of the videos, with the activity; without the phases and the activity if they are hidden."""
+        series = describe_series(self.videos, hidden=self._hidden, planes=self._planes)
+        for video, some in zip(series["videos"], self._activities, strict=True):
+            video |= {} if some is None or self._hidden else {"activity": pack_activity(some)}
+        return series
+
+    def _listed(self) -> list[Any]:
+        return [_Listed(video, planes) for video, planes in zip(self.videos, self._planes, strict=True)]
+
     def _push(self) -> None:
-        self._delivery.push(needed(self.videos, self.plane, self.value), spare(self.videos, self.plane))
+        videos = self._listed()
+        self._delivery.push(needed(videos, self.plane, self.value), spare(videos, self.plane))
+
+    def _follow(self) -> None:
+        """Add planes whose archives are being indexed as soon as they can be listed, until all are."""
+        problem, later = "", True
+        while later and not self._delivery._stopped:
+            try:
+                planes, missing = zip(*(listed_now(video, self.plane) for video in self.videos), strict=True)
+            except (DataError, OSError) as error:
+                problem = one_line(error)
+                break
+            if later := any(missing):
+                self._show_progress(set().union(*missing))
+            if planes != self._planes:
+                self._planes = planes
+                series = self._describe()
+                self.runs = _all_runs(series)
+                self._series = series
+                self._delivery.add(spare(self._listed(), self.plane))
+            time.sleep(0.1 if later else 0)
+        self._waiting = problem
+
+    def _show_progress(self, missing: set[FocalPlane]) -> None:
+        """Show the missing plane that comes first, and how much of its archive was read."""
+        contents = self.videos[0].dataset.contents
+        plane = next((each for each in contents.outwards if each in missing), FocalPlane.F0)
+        part = contents.source.positions([plane.folder]).get(plane.folder, 0)
+        self._waiting = f"reading {plane}: {100 * part:.0f} %"
 
     def _push_once(self) -> None:
         """Start to deliver at the first display; afterwards the browser asks."""
@@ -716,7 +811,11 @@ class EmbryoPlayer(anywidget.AnyWidget):
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take what the browser may change, if it is valid, and send back what counts instead of the rest."""
         taken = {name: value for name, value in sync_data.items() if name in SETTINGS}
-        refused = [name for name in sync_data if name not in taken and name in ("_series", "_track", "_esm", "_css")]
+        refused = [
+            name
+            for name in sync_data
+            if name not in taken and name in ("_series", "_track", "_waiting", "_esm", "_css")
+        ]
         for name, value in taken.items():
             before = getattr(self, name)
             try:
@@ -776,14 +875,17 @@ class EmbryoPlayer(anywidget.AnyWidget):
     def _annotate(self, annotation: Annotation, content: Mapping[str, Any]) -> None:
         """Save a change that the reader has made in the browser, and send the result."""
         session, number = str(content["session"])[:20], int(content["id"])
-        problem = perform_change(annotation, content)
+        # first: otherwise the track would be sent with this change but without its number, and the browser would add it again
         self._acks = {**dict(list(self._acks.items())[-7:]), session: number}
-        self._track = describe_track(annotation, problem, self._acks)
+        self._show_track(perform_change(annotation, content))
 
-    def _show_track(self) -> None:
-        """Show a change that was made in Python."""
-        if self.annotation is not None:
-            self._track = describe_track(self.annotation, "", self._acks)
+    def _show_track(self, problem: str = "") -> None:
+        """Show a change, which may have been made in Python; a reader who has finished also sees what was hidden."""
+        if self.annotation is None:
+            return
+        if not self._hidden and self._was_hidden:
+            self._was_hidden, self._series = False, self._describe()
+        self._track = describe_track(self.annotation, problem, self._acks)
 
     def _greet(self, base64: bool) -> None:
         """Deliver everything to a browser that is new or needs base64; the first one has it already if the player was displayed."""
@@ -838,9 +940,12 @@ class EmbryoPlayer(anywidget.AnyWidget):
         """Return the player as one self-contained HTML page, with the frames of `planes` (by default the current one).
 
         With `annotate`, phases can be marked in the page, which keeps them in the browser and offers both files as downloads.
-        If `path` is given, write the page there, whole or not at all, and return the `Path`. Raise `FileExistsError` if
+        The page of a blind reading contains no published phases, also after it is finished; `Annotation` adds them to the
+        history when it reads the files. If `path` is given, write the page there, whole or not at all, and return the `Path`. Raise `FileExistsError` if
         `path` exists.
         """
+        if self._follower.is_alive():
+            self._follower.join()  # a page has all frames
         asked = one_or_several(self.plane if planes is None else planes) or [self.plane]
         chosen = {str(self.videos[0].dataset.contents.plane(plane)) for plane in asked}
         text = _page_of(self, chosen, _page_track(self) if annotate else {})
@@ -849,6 +954,11 @@ class EmbryoPlayer(anywidget.AnyWidget):
         with new_file(path) as hidden:
             hidden.write_text(text, encoding="utf-8", newline="\n")
         return expanded(path)
+
+
+def _all_runs(series: Mapping[str, Any]) -> np.ndarray:
+    """Return the runs of a described series, ascending."""
+    return np.unique([run for ranges in series["runs"] for a, b in ranges for run in range(a, b + 1)]).astype(int)
 
 
 def _activities(videos: Sequence[Video], activity: Any) -> list[Any]:
@@ -923,7 +1033,9 @@ def _page_of(player: EmbryoPlayer, chosen: set[str], track: dict[str, Any]) -> s
 
     body = f'<main id="player"></main>\n{"".join(frames_html())}'
     start = f'standalone(document.getElementById("player"), {script_json(state)}, document.querySelectorAll("script.frames"));'
-    return page(player._names, body, style=PAGE_STYLE + player._css, script=f"\n{player._esm}\n{start}\n")
+    parts = ("player", "annotate") if track else ("player",)
+    code, style = front_end(*(f"{part}.js" for part in parts), "page.js"), front_end(*(f"{part}.css" for part in parts))
+    return page(player._names, body, style=PAGE_STYLE + style, script=f"\n{code}\n{start}\n")
 
 # %% ../../nbs/viewer/02_player.ipynb #6244e81d
 def main(argv: list[str] | None = None, prog: str = "python -m nsw_da_medical_image.viewer.player") -> int:

@@ -272,7 +272,7 @@ def focal_stack(video: Video, run: int, planes: Planes = None, size: int = 90, *
     return _sheet(ax, title, tiles, 7, size)
 
 # %% ../../nbs/viewer/00_plots.ipynb #83f6f997
-#: The usual hours of observation on each day after insemination (Istanbul consensus 2011).
+#: The usual hours of observation on each day after insemination: the Istanbul consensus (2011, doi 10.1093/humrep/der037); that of D6, which it does not name, is 24 h after D5.
 DAYS = {"D1": 17, "D2": 44, "D3": 68, "D4": 92, "D5": 116, "D6": 140}
 HPI = "hours since insemination (hpi)"
 

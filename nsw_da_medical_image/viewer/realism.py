@@ -23,10 +23,10 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from ..common.command import Parser, Several
-from ..common.files import expanded, new_file, refuse_existing, refuse_inside
+from ..common.files import new_file, refuse_output
 from ..common.html import DOCUMENT_STYLE, Markup, page, table, tag, thumbnail
 from ..common.text import DataError, one_line, plural, report_error, show, without_folder
-from ..dataset_util.dataset import EmbryoDataset
+from ..dataset_util.dataset import EmbryoDataset, add_hours
 from ..dataset_util.frames import Frames, require_frames
 from ..dataset_util.synthetic import SyntheticBatches, valid_frames
 from ..dataset_util.util import Phase, cores, natural_key, progress
@@ -460,10 +460,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("batches", help="the folder that contains the synthetic batches")
     out = "the page to write; it must not exist"
     parser.add_argument("--out", required=True, metavar="PAGE.html", help=out)
-    videos = "use only real frames of these videos (default: all)"
-    parser.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help=videos)
-    table = "leave out the real frames that this table names; columns: video, plane, runs"
-    parser.add_argument("--exclude", metavar="FILE.csv", help=table)
+    parser.add_videos("use only real frames of these videos (default: all)")
+    add_hours(parser, "use only real frames recorded in these hours, such as 40-70 (default: all)")
+    parser.add_exclude()
     names = "use only these synthetic batches (default: all)"
     parser.add_argument("--names", action=Several, spaces=True, metavar="BATCH", help=names)
     parser.add_number("--most", default=2000, metavar="N", help="measure at most N frames of each set (default: 2000)")
@@ -472,14 +471,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def _compare(args: argparse.Namespace) -> None:
     """Write the page that the options ask for."""
-    refuse_inside(args.out, args.folder)
-    refuse_existing(args.out)
+    refuse_output(args.out, args.folder)
     made, note = valid_frames(SyntheticBatches(args.batches), args.names)
-    if note and not len(made):
-        raise DataError(f"there is no synthetic frame to compare: {note}")
+    if not len(made):
+        raise DataError(f"there is no synthetic frame to compare: {note or f'{args.batches} contains no batch'}")
     planes, phases = (made.table[name].dropna().unique().tolist() for name in ("plane", "phase"))
-    exclude = None if args.exclude is None else expanded(args.exclude)
-    real = EmbryoDataset(args.folder, annotations=args.annotations).frames(args.videos, planes, phases, exclude=exclude)
+    dataset = EmbryoDataset(args.folder, annotations=args.annotations)
+    real = dataset.frames(args.videos, planes, phases, exclude=args.exclude, hours=args.hours)
     found = comparison_page(real, made, args.out, most=args.most, tolerant=True)
     if note:
         report_error(f"note: {note}")

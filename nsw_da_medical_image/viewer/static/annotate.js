@@ -96,6 +96,11 @@ export function nextPhase(phase) {
 
 // --- the track: one per player ------------------------------------------------------------------------------------------
 
+/** Return the date and time (UTC), as the kernel writes them. */
+function timestamp() {
+  return `${new Date().toISOString().slice(0, 19)}Z`;
+}
+
 const PATIENCE = 4000; // milliseconds without an answer, after which the reader is warned
 
 /** The reader's track. The kernel saves each change; until it answers, the change is pending. A page keeps it in the browser. */
@@ -112,10 +117,10 @@ export class Annotator {
   /** All changes, including those that are not saved yet. */
   get changes() {
     const { state, pending } = this;
-    return pending.reduce((changes, { action, phase, run }) => {
+    return pending.reduce((changes, { at, action, phase, run }) => {
       const now = replay(changes);
       const runs = runsAfter(now, action, phase, run);
-      return Object.keys(runs).length ? [...changes, makeChange(now, action, runs, null)] : changes;
+      return Object.keys(runs).length ? [...changes, { at, reader: state.reader, ...makeChange(now, action, runs, state.published) }] : changes;
     }, state.changes);
   }
   get onsets() {
@@ -138,7 +143,7 @@ export class Annotator {
     if (this.store) this.store.perform(action, phase, run);
     else {
       const id = ++this.count;
-      this.pending.push({ id, action, phase, run });
+      this.pending.push({ id, at: timestamp(), action, phase, run });
       this.sentAt = performance.now();
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.update(), PATIENCE);
@@ -166,17 +171,20 @@ export class Annotator {
     const { state, engine } = this;
     const meaning = Object.fromEntries(state.phases);
     const own = () => rowsOf(this.onsets, state.last).map(([phase, first, last]) => [phase, meaning[phase], first, last]);
-    engine.series.videos[0].phases = state.reference?.rows ?? own();
-    if (this.hidden && engine.views.size) engine.paint();
+    const [video] = engine.series.videos;
+    const phases = state.reference?.rows ?? own();
+    if (JSON.stringify(phases) === JSON.stringify(video.phases)) return;
+    video.phases = phases;
+    if (engine.views.size) engine.paint();
   }
   /** Describe in words whether the changes are saved. */
   get status() {
     const { state, pending } = this;
     if (state.conflict) return "not saved: changed elsewhere";
     if (state.problem) return `not saved: ${state.problem}`;
-    if (pending.length) return performance.now() - this.sentAt >= PATIENCE ? "not saved yet: the kernel does not answer" : "saving";
+    if (pending.length) return performance.now() - this.sentAt >= PATIENCE ? "not saved yet: no answer; keep this page open" : "saving";
     if (this.store) return this.store.kept ? "kept in this browser; download it" : "not kept if the page is closed; download it";
-    return state.changes.some((change) => change.reader !== null) ? `saved in ${state.folder}` : "nothing marked yet";
+    return state.changes.some((change) => change.reader !== null) ? (state.folder ? `saved in ${state.folder}` : "not saved in a file: download it") : "nothing marked yet";
   }
 }
 
@@ -192,7 +200,7 @@ class PageStore {
     const known = JSON.stringify(stored).startsWith(JSON.stringify(state.changes).slice(0, -1));
     if (known || !state.changes.length) this.state = { ...state, changes: stored };
     else if (JSON.stringify(state.changes).startsWith(JSON.stringify(stored).slice(0, -1))) return; // the page is newer
-    else this.ask(stored);
+    else if (Object.keys(difference(...[state.changes, stored].map((changes) => replay(changes).onsets))).length) this.ask(stored);
   }
   read() {
     try {
@@ -224,8 +232,7 @@ class PageStore {
     this.add(makeChange(now, action, runs, state.published));
   }
   add(change) {
-    const at = `${new Date().toISOString().slice(0, 19)}Z`;
-    this.state = { ...this.state, changes: [...this.state.changes, { at, reader: this.state.reader, ...change }] };
+    this.state = { ...this.state, changes: [...this.state.changes, { at: timestamp(), reader: this.state.reader, ...change }] };
     const stored = this.read();
     if (stored !== this.seen) return this.ask(this.parse(stored));
     this.write();
@@ -287,7 +294,7 @@ export class AnnotationView {
     this.again = button("Save again", "try to save again", () => annotator.perform("save"));
     const [csv, json] = ["csv", "json"].map((kind) => `${state.video}_phases.${kind}`);
     this.get = button("Download", `download ${csv}`, () => download(csv, phasesCsv(annotator.onsets, state.last), "text/csv"));
-    this.getHistory = button("Download history", `download ${json}`, () => download(json, recordJson(annotator.state), "application/json"));
+    this.getHistory = button("Download history", `download ${json}`, () => download(json, recordJson({ ...annotator.state, changes: annotator.changes }), "application/json"));
     const meaning = Object.fromEntries(state.phases);
     this.rows = ORDER.map((phase) => this.makeRow(phase, meaning[phase]));
     this.order = makeElement("p", { class: "ep-problem ep-order", role: "status" });

@@ -12,7 +12,10 @@ export const PHASES = {
 };
 const ORDER = Object.keys(PHASES);
 export const NO_FILTERS = { text: "", code: "", reached: "", te: "", icm: "", finding: "", marked: false, sort: "name", down: false };
-export const SORTS = { name: "name", code: "code", t2: "onset of t2", last: "last phase", findings: "number of findings" };
+export const SORTS = { name: "name", code: "code", last: "last phase", findings: "number of findings", ...Object.fromEntries(ORDER.map((name) => [name, `onset of ${name}`])) };
+// The usual hours of observation, as in viewer.plots.
+export const DAYS = { D1: 17, D2: 44, D3: 68, D4: 92, D5: 116, D6: 140 };
+const INTERVALS = { cc2: ["t3", "t2"], s2: ["t4", "t3"], cc3: ["t5", "t3"], s3: ["t8", "t5"] };
 
 /** Return 0 ... n-1 from coarse to fine: every 4th number, then every 2nd, then the others; each once. */
 export function coarseToFine(n, stride = 4) {
@@ -55,7 +58,7 @@ export function fits(item, filters, except = "") {
 
 /** Return the key by which an item is sorted; undefined sorts last. */
 function sortKey(item, by) {
-  if (by === "t2") return item.row?.times.t2;
+  if (by in PHASES) return item.row?.times[by];
   if (by === "last") return item.row && lastPhase(item.row) ? ORDER.indexOf(lastPhase(item.row)) : undefined;
   if (by === "findings") return item.row?.count;
   return by === "code" ? item.codeAt : item.at;
@@ -101,6 +104,30 @@ export function bandParts(row, limit) {
     const runs = first === last ? `run ${first}` : `runs ${first} to ${last}`;
     return [{ name, left: at(start), width: Math.max(0, at(end) - at(start)), title: `${name}, ${runs}, ${hours}` }];
   });
+}
+
+/** Return cc2, s2, cc3 and s3 in hours, from the hours at which the phases begin; undefined if one is missing. */
+export function intervalsOf(times) {
+  return Object.fromEntries(Object.entries(INTERVALS).map(([name, [later, earlier]]) => [name, later in times && earlier in times ? times[later] - times[earlier] : undefined]));
+}
+
+/** Return the height of a row of the raster in pixels: all rows in `height` if they can be seen then, else as low as can be seen. */
+export function rasterRow(height, count) {
+  return Math.max(2, Math.min(18, Math.floor(height / Math.max(1, count))));
+}
+
+/** Return the ways in which siblings can be aligned, [[value, text], ...]: by the phases that some of them have, by hours, by run. */
+export function alignments(rows) {
+  const found = ORDER.filter((name) => rows.some((row) => row && name in row.times));
+  const texts = found.map((name) => [name, name === "t2" ? "from the first division (t2)" : `from the start of ${name}`]);
+  return [...texts, ["hours", "by hours since insemination"], ["run", "by picture number"]];
+}
+
+/** Return notes [[run, hour, comment], ...] in which a run has a comment, or no bookmark if it is null. */
+export function withNote(notes, run, comment) {
+  const [, hour] = notes.find(([at]) => at === run) ?? [run, null];
+  const others = notes.filter(([at]) => at !== run);
+  return (comment === null ? others : [...others, [run, hour, comment]]).sort(([a], [b]) => a - b);
 }
 
 /** Return the text of a CSV file; cells that a spreadsheet would compute begin with an apostrophe. */
@@ -161,6 +188,9 @@ export class Store {
     this.requestedAt = new Map();
     this.notes = {};
     this.status = "";
+    this.session = Math.random().toString(36).slice(2, 12);
+    this.changes = 0; // of bookmarks, in this page
+    this.pending = new Map(); // by video: the last change that the kernel has not confirmed
     this.chunk = model.get("chunk");
     const names = model.get("names");
     const codes = model.get("codes");
@@ -175,6 +205,8 @@ export class Store {
       "msg:custom": (message, buffers) => this.receive(message, buffers ?? []),
       "change:value": () => this.each((view) => view.showChosen()),
       "change:together": () => this.each((view) => view.showChosen()),
+      "change:align": () => this.each((view) => view.showChosen()),
+      "change:marking": () => this.each((view) => view.showChosen()),
       "change:problem": () => this.each((view) => view.showChosen()),
       "change:filters": () => this.applyFilters(),
     };
@@ -217,6 +249,10 @@ export class Store {
   receive(message, buffers) {
     if (message.kind === "frames") this.unpack(message, buffers);
     if (message.kind === "notes") this.receiveNotes(message);
+    if (message.kind === "rows") {
+      for (const [at, row] of message.rows) this.storeRow(this.items[at], row);
+      this.applyFilters(false);
+    }
   }
   unpack(message, buffers) {
     const sizes = message.frames.map(([, , , size]) => size);
@@ -227,22 +263,25 @@ export class Store {
     }
     let rows = false;
     slices(data, sizes).forEach((bytes, i) => {
-      const [at, kind] = message.frames[i];
+      const [at, kind, , , problem] = message.frames[i];
       if (kind === "rows") rows = this.storeRows(at, bytes) || rows;
-      else this.storeThumbnail(at, bytes);
+      else if (bytes.length || problem !== "waiting") this.storeThumbnail(at, bytes);
     });
     this.model.send({ kind: "ack", seq: message.seq });
     if (rows) this.applyFilters(false);
   }
   storeRows(at, bytes) {
     if (!this.missing.delete(at)) return false;
-    JSON.parse(new TextDecoder().decode(bytes)).forEach((row, i) => {
-      const item = this.items[at * this.chunk + i];
-      item.row = row;
-      this.collectWords(item);
-    });
-    this.limit = Math.max(24, ...this.items.map(({ row }) => Math.ceil((row?.hours?.[1] ?? 0) / 24) * 24));
+    JSON.parse(new TextDecoder().decode(bytes)).forEach((row, i) => this.storeRow(this.items[at * this.chunk + i], row));
     return true;
+  }
+  /** Take a description, unless it is older than the one that is here. */
+  storeRow(item, row) {
+    const old = item.row;
+    if (old && ((row.waiting && !old.waiting) || (row.hidden && !old.hidden))) return;
+    item.row = row;
+    this.collectWords(item);
+    this.limit = Math.max(24, this.limit ?? 0, Math.ceil((row.hours?.[1] ?? 0) / 24) * 24);
   }
   /** Collect the text in which words of the filter are found. */
   collectWords(item) {
@@ -262,20 +301,35 @@ export class Store {
     this.wishTimer ??= setTimeout(() => {
       this.wishTimer = null;
       const now = performance.now();
-      const open = this.wishes.filter(({ at }) => !this.thumbnails.has(at) && !(now - this.requestedAt.get(at) < AGAIN_AFTER)).slice(0, AT_ONCE);
+      const open = this.wishes.filter(({ at, row }) => !this.thumbnails.has(at) && !row?.waiting && !(now - this.requestedAt.get(at) < AGAIN_AFTER)).slice(0, AT_ONCE);
       for (const { at } of open) this.requestedAt.set(at, now);
       if (open.length) this.model.send({ kind: "want", items: open.map(({ at }) => [at, "picture", 0]) });
       clearTimeout(this.againTimer);
-      if (this.wishes.some(({ at }) => !this.thumbnails.has(at))) this.againTimer = setTimeout(() => this.requestThumbnails(this.wishes), AGAIN_AFTER + 100);
+      if (this.wishes.some(({ at, row }) => !this.thumbnails.has(at) && !row?.waiting)) this.againTimer = setTimeout(() => this.requestThumbnails(this.wishes), AGAIN_AFTER + 100);
     }, 30);
   }
-  receiveNotes({ notes, status }) {
-    Object.assign(this.notes, notes);
+  receiveNotes({ notes, status, answers }) {
     this.status = status;
-    for (const name of Object.keys(notes)) {
-      if (!notes[name].length) delete this.notes[name];
-      if (this.byName.has(name)) this.collectWords(this.byName.get(name));
+    for (const [name, some] of Object.entries(notes)) {
+      const awaited = this.pending.get(name);
+      if (awaited !== undefined && !(answers?.session === this.session && answers.id >= awaited)) continue; // a later change is on its way
+      this.pending.delete(name);
+      this.storeNotes(name, some);
     }
+    this.applyFilters(false);
+    this.each((view) => view.showNotes());
+  }
+  storeNotes(name, notes) {
+    this.notes[name] = notes;
+    if (!notes.length) delete this.notes[name];
+    if (this.byName.has(name)) this.collectWords(this.byName.get(name));
+  }
+  /** Bookmark a run, here at once and then in the kernel; without a comment (null), remove the bookmark. */
+  note(video, run, comment) {
+    const id = ++this.changes;
+    this.pending.set(video, id);
+    this.storeNotes(video, withNote(this.notes[video] ?? [], run, comment));
+    this.model.send({ kind: "note", video, run, comment, session: this.session, id });
     this.applyFilters(false);
     this.each((view) => view.showNotes());
   }
@@ -341,9 +395,19 @@ function ink(hex) {
 
 const ROW = 52; // pixels
 const HEADER = 24;
+const RASTER_NAMES = 72; // pixels of the names beside the raster
 const SIGNS = { error: "\u2715", warning: "!", info: "i" };
 const MEANINGS = { NA: "NA (not graded)", "-": "not in the file" };
 let views = 0;
+
+/** Make the marks of the days on an axis of `limit` hours. */
+function makeDays(limit) {
+  return Object.entries(DAYS).filter(([, hour]) => hour < limit).map(([day, hour]) => {
+    const mark = makeElement("span", { class: "ee-day", text: day, title: `day ${day.slice(1)}: ${hour} hours after insemination` });
+    mark.style.left = `${(100 * hour) / limit}%`;
+    return mark;
+  });
+}
 
 export class View {
   constructor(store, host) {
@@ -354,7 +418,8 @@ export class View {
     this.active = -1;
     host.classList.add("ee-host");
     this.list = this.makeList();
-    this.browser = makeElement("section", { class: "ee-browser", "aria-label": "Videos" }, this.makeFilters(), this.list);
+    this.raster = this.makeRaster();
+    this.browser = makeElement("section", { class: "ee-browser", "aria-label": "Videos" }, this.makeFilters(), this.list, this.raster);
     this.details = makeElement("section", { class: "ee-details", "aria-label": "Chosen video", hidden: true });
     this.welcome = makeElement("div", { class: "ee-welcome" }, makeElement("p", { role: "status" }));
     host.append(this.browser, this.details, this.welcome);
@@ -400,7 +465,7 @@ export class View {
         if (event.key === "ArrowDown" || event.key === "Enter") {
           event.preventDefault();
           this.moveTo(Math.max(0, this.store.shown.indexOf(this.store.chosen)));
-          this.scroller.focus();
+          (this.raster.hidden ? this.scroller : this.rasterBox).focus();
           if (event.key === "Enter") this.choose();
         }
       },
@@ -416,10 +481,11 @@ export class View {
       ...Object.entries(SORTS).map(([value, text]) => makeElement("option", { value, text: `by ${text}` })));
     this.direction = makeElement("button", { type: "button", class: "ee-button", onclick: () => store.setFilters({ down: !store.filters.down }) });
     this.clear = makeElement("button", { type: "button", class: "ee-button", text: "Show all", onclick: () => store.setFilters({ ...NO_FILTERS, sort: store.filters.sort, down: store.filters.down }) });
+    this.overview = makeElement("button", { type: "button", class: "ee-button", text: "Overview", title: "the phases of all videos in one picture", "aria-pressed": "false", onclick: () => this.toggleRaster() });
     return makeElement("div", { class: "ee-filters" },
       makeElement("div", { class: "ee-line" }, this.search, this.count),
       makeElement("div", { class: "ee-line ee-choices" }, ...this.selects.map(({ node }) => node)),
-      makeElement("div", { class: "ee-line" }, this.sort, this.direction, this.marked, makeElement("span", { class: "ee-space" }), this.clear));
+      makeElement("div", { class: "ee-line" }, this.sort, this.direction, this.marked, this.overview, makeElement("span", { class: "ee-space" }), this.clear));
   }
   showFilters() {
     const { store } = this;
@@ -497,11 +563,90 @@ export class View {
     this.scroller.addEventListener("keydown", (event) => this.handleListKey(event));
     return this.scroller;
   }
+
+  // -- the raster: a row per video, as high as fits, in the order of the list --
+
+  makeRaster() {
+    this.rasterAxis = makeElement("span", { class: "ee-band ee-axis" });
+    this.rasterText = makeElement("p", { class: "ee-quiet ee-pointed", role: "status" });
+    this.canvas = makeElement("canvas", { "aria-hidden": "true" });
+    this.rasterNames = makeElement("div", { class: "ee-raster-names", "aria-hidden": "true" }); // not in the canvas: their colours follow the theme
+    this.pointed = makeElement("div", { class: "ee-pointer", role: "option", id: `${this.id}-pointed`, "aria-selected": "false" });
+    this.rasterBox = makeElement("div", { class: "ee-raster-rows", tabindex: "0", role: "listbox", "aria-label": "Phases of the videos", "aria-activedescendant": `${this.id}-pointed` }, this.rasterNames, this.canvas, this.pointed);
+    this.rasterBox.addEventListener("pointermove", (event) => this.point(this.rasterIndex(event), event));
+    this.rasterBox.addEventListener("pointerleave", () => this.point(this.active));
+    this.rasterBox.addEventListener("click", (event) => {
+      this.moveTo(this.rasterIndex(event), false);
+      this.choose();
+    });
+    this.rasterBox.addEventListener("keydown", (event) => this.handleListKey(event));
+    return makeElement("div", { class: "ee-raster", hidden: true }, this.rasterText, makeElement("div", { class: "ee-raster-head" }, this.rasterAxis), this.rasterBox);
+  }
+  toggleRaster() {
+    this.list.hidden = this.raster.hidden;
+    this.raster.hidden = !this.raster.hidden;
+    update(this.overview, "aria-pressed", String(!this.raster.hidden));
+    this.drawRows();
+    this.reveal(this.active);
+  }
+  rasterIndex({ clientY }) {
+    const at = Math.floor((clientY - this.canvas.getBoundingClientRect().top) / this.rowHeight);
+    return Math.max(0, Math.min(this.store.shown.length - 1, at));
+  }
+  /** Draw all rows, once per animation frame. */
+  drawRaster() {
+    this.rasterFrame ??= requestAnimationFrame(() => {
+      this.rasterFrame = null;
+      if (this.raster.hidden) return;
+      const { shown, limit = 24 } = this.store;
+      const { clientWidth: width, clientHeight: height } = this.rasterBox;
+      this.rowHeight = rasterRow(height || 400, shown.length);
+      const scale = Math.min(2, window.devicePixelRatio || 1);
+      const [wide, high] = [Math.max(1, width - RASTER_NAMES), Math.max(1, shown.length * this.rowHeight)];
+      Object.assign(this.canvas, { width: Math.round(wide * scale), height: Math.round(high * scale) });
+      Object.assign(this.canvas.style, { width: `${wide}px`, height: `${high}px` });
+      const context = this.canvas.getContext("2d");
+      context.scale(scale, scale);
+      const gap = this.rowHeight > 7 ? 2 : 0;
+      shown.forEach(({ row }, at) => {
+        for (const { name, left, width: part } of row ? bandParts(row, limit) : []) {
+          context.fillStyle = PHASES[name];
+          context.fillRect((wide * left) / 100, at * this.rowHeight, Math.max(0.5, (wide * part) / 100), this.rowHeight - gap);
+        }
+      });
+      const place = (style, ...rest) => Object.assign(makeElement("span", ...rest), { style });
+      const step = Math.ceil(13 / this.rowHeight); // rows per name
+      this.rasterNames.replaceChildren(
+        ...Object.values(DAYS).filter((hour) => hour < limit).map((hour) => place(`left: ${RASTER_NAMES + (wide * hour) / limit}px; height: ${high}px`, { class: "ee-tick" })),
+        ...shown.filter((_, at) => at % step === 0).map(({ name }, i) => place(`top: ${(i * step + 0.5) * this.rowHeight - gap / 2}px`, { text: name })),
+      );
+      update(this.rasterBox, "data-rows", String(shown.length));
+      this.point(this.active);
+    });
+  }
+  /** Mark a row of the raster, and name its video and, at the pointer, its phase. */
+  point(at, event = null) {
+    const item = this.store.shown[at];
+    this.pointed.hidden = !item;
+    const parts = item ? [item.name, ...this.phaseAt(item, event)] : [];
+    const text = item ? parts.join(" \u00b7 ") : "Point at a row to see which video it is; a click opens it.";
+    update(this.rasterText, "text", text);
+    update(this.pointed, "aria-label", item?.name ?? "no video");
+    update(this.pointed, "aria-selected", String(Boolean(item) && item === this.store.chosen));
+    if (item) Object.assign(this.pointed.style, { top: `${at * this.rowHeight - 1}px`, height: `${this.rowHeight + 2}px` });
+  }
+  phaseAt({ row }, event) {
+    if (!event || !row) return row ? [lastPhase(row) && `reached ${lastPhase(row)}`].filter(Boolean) : [];
+    const { left, width } = this.canvas.getBoundingClientRect();
+    const percent = (100 * (event.clientX - left)) / Math.max(1, width);
+    return bandParts(row, this.store.limit ?? 24).filter((part) => part.left <= percent && percent <= part.left + part.width).slice(0, 1).map(({ title }) => title);
+  }
+
   showRows(scroll = false) {
     this.showFilters();
     this.showAxis();
     this.spacer.style.height = `${this.store.shown.length * ROW}px`;
-    this.scroller.style.setProperty("--ee-rows", String(this.store.items.length)); // its height does not follow the filter
+    this.browser?.style.setProperty("--ee-rows", String(this.store.items.length)); // its height does not follow the filter
     update(this.scroller, "aria-rowcount", String(this.store.shown.length + 1));
     for (const line of this.pool.values()) line.drawn = null;
     this.active = Math.min(this.active, this.store.shown.length - 1);
@@ -511,18 +656,17 @@ export class View {
     this.showToolbar();
   }
   showAxis() {
-    const days = (this.store.limit ?? 24) / 24;
-    if (this.axis.days === days) return;
-    this.axis.days = days;
-    this.axis.replaceChildren(...Array.from({ length: days }, (_, i) => {
-      const mark = makeElement("span", { class: "ee-day", text: `D${i + 1}`, title: `day ${i + 1} begins ${24 * i} hours after insemination` });
-      mark.style.left = `${(100 * i) / days}%`;
-      return mark;
-    }));
-    this.spacer.style.setProperty("--ee-days", String(days));
+    const { limit = 24 } = this.store;
+    if (this.axis.limit === limit) return;
+    this.axis.limit = limit;
+    for (const axis of [this.axis, this.rasterAxis]) axis.replaceChildren(...makeDays(limit));
   }
   /** Scroll so that a row is visible; `otherwise` is the position if there is no such row. */
   reveal(index, otherwise = null) {
+    if (!this.raster.hidden && index >= 0) {
+      const [box, top] = [this.rasterBox, index * (this.rowHeight ?? 2)];
+      box.scrollTop = Math.max(top + 20 - box.clientHeight, Math.min(box.scrollTop, Math.max(0, top - 20)));
+    }
     const { scroller } = this;
     if (index < 0) {
       if (otherwise !== null) scroller.scrollTop = otherwise;
@@ -534,6 +678,7 @@ export class View {
   }
   /** Draw the rows in view, and request their thumbnails. */
   drawRows() {
+    if (!this.raster.hidden) return this.drawRaster();
     const { shown } = this.store;
     const { scrollTop, clientHeight } = this.scroller;
     const height = clientHeight || 400;
@@ -593,7 +738,8 @@ export class View {
   }
   makeBand(row) {
     const timed = row.phases.some(([, , , from]) => from !== null);
-    const band = makeElement("span", { class: timed ? "ee-band" : "ee-band ee-untimed", title: timed ? null : row.phases.length ? "by run: no times in this copy" : "not annotated" });
+    const band = makeElement("span", { class: timed || row.hidden ? "ee-band" : "ee-band ee-untimed", title: timed ? null : row.hidden ? "hidden until you finish this video" : row.phases.length ? "by run: no times in this copy" : "not annotated" });
+    if (timed || row.hidden) for (const hour of Object.values(DAYS)) if (hour < this.store.limit) band.append(Object.assign(makeElement("span", { class: "ee-tick" }), { style: `left: ${(100 * hour) / this.store.limit}%` }));
     for (const { name, left, width, title } of bandParts(row, this.store.limit)) {
       const part = makeElement("span", { class: "ee-part", title }, makeElement("span", { text: name }));
       Object.assign(part.style, { left: `${left}%`, width: `${width}%`, background: PHASES[name], color: ink(PHASES[name]) });
@@ -622,7 +768,11 @@ export class View {
       line.image.src = line.url;
       line.image.alt = `${item.name}, middle frame`;
       picture.replaceChildren(line.image);
-    } else picture.replaceChildren(makeElement("span", { class: "ee-blank", title: bytes ? "no readable frame" : "", text: bytes ? "\u2013" : "" }));
+    } else {
+      const waiting = Boolean(item.row?.waiting);
+      const title = waiting ? "waiting until the archive is read this far" : bytes ? "no readable frame" : "";
+      picture.replaceChildren(makeElement("span", { class: waiting ? "ee-blank ee-waiting" : "ee-blank", title, text: waiting ? "waiting" : bytes ? "\u2013" : "" }));
+    }
   }
   showThumbnail(at) {
     for (const line of this.pool.values()) if (line.drawn?.at === at) this.drawThumbnail(line, line.drawn);
@@ -660,7 +810,7 @@ export class View {
   }
   open(step, wanted) {
     if (this.store.open(step, wanted)) return;
-    this.say(wanted ? "No later video in the list is without tB." : step > 0 ? "This is the last video of the list." : "This is the first video of the list.");
+    this.say(wanted ? (this.store.model.get("blind") ? "All later videos in the list are finished." : "No later video in the list is without tB.") : step > 0 ? "This is the last video of the list." : "This is the first video of the list.");
   }
   say(text) {
     if (this.said) update(this.said, "text", text);
@@ -682,24 +832,33 @@ export class View {
     if (item) this.makeDetails(item);
   }
   makeDetails(item) {
-    if (this.detailed !== item || this.detailedRow !== item.row) {
+    const siblings = this.store.siblings.get(item.code);
+    if (this.detailed !== item || this.isStale()) {
+      if (this.detailed !== item) this.notesBox = this.makeNotes();
+      const writing = this.notesBox.contains(document.activeElement) ? document.activeElement : null;
       this.detailed = item;
-      this.detailedRow = item.row;
+      this.detailedRows = siblings.map(({ row }) => row);
       const button = (text, label, act) => makeElement("button", { type: "button", class: "ee-button", text, title: label, "aria-label": label, onclick: act });
       const { store } = this;
       this.previous = button("\u2190 P", "Previous video", () => this.open(-1));
       this.next = button("N \u2192", "Next video", () => this.open(1));
-      const siblings = store.siblings.get(item.code);
       this.together = button(`${plural(siblings.length, "embryo")} of ${item.code}`, "Siblings side by side", () => store.set({ together: !store.model.get("together") }));
-      this.together.disabled = siblings.length < 2;
-      this.without = button("Next without tB", "Next video without tB", () => this.open(1, ({ row }) => row && !row.phases.some(([name]) => name === "tB")));
+      const hidden = siblings.some(({ row }) => row?.hidden);
+      this.together.disabled = siblings.length < 2 || hidden;
+      if (hidden) this.together.title = "Siblings side by side, when all of them are finished";
+      this.align = makeElement("select", { class: "ee-select", "aria-label": "Siblings are aligned", onchange: () => store.set({ align: this.align.value }) },
+        ...alignments(siblings.map(({ row }) => row)).map(([value, text]) => makeElement("option", { value, text })));
+      this.marking = button("Mark phases", "Mark where phases begin", () => store.set({ marking: !store.model.get("marking") }));
+      this.without = store.model.get("blind")
+        ? button("Next to read", "Next video that is not finished", () => this.open(1, ({ row }) => row?.hidden))
+        : button("Next without tB", "Next video without tB", () => this.open(1, ({ row }) => row && !row.phases.some(([name]) => name === "tB")));
       this.said = makeElement("p", { class: "ee-said ee-quiet", role: "status" });
-      this.notesBox = makeElement("div", { class: "ee-notes" });
       this.details.replaceChildren(
-        makeElement("div", { class: "ee-line ee-tools" }, makeElement("h3", { text: item.name }), this.previous, this.next, this.together, this.without),
+        makeElement("div", { class: "ee-line ee-tools" }, makeElement("h3", { text: item.name }), this.previous, this.next, this.together, this.align, this.marking, this.without),
         this.said,
         makeElement("div", { class: "ee-facts" }, this.makeTimes(item), makeElement("div", {}, this.makeFindings(item), this.notesBox)),
       );
+      writing?.focus({ preventScroll: true });
     }
     this.showToolbar();
     this.showNotes();
@@ -709,8 +868,19 @@ export class View {
     const at = this.store.shown.indexOf(this.detailed);
     this.previous.disabled = at === 0;
     this.next.disabled = at === this.store.shown.length - 1;
-    update(this.together, "aria-pressed", String(this.store.model.get("together")));
-    if (this.detailedRow !== this.detailed.row) this.makeDetails(this.detailed);
+    const { model } = this.store;
+    const together = model.get("together") && !this.together.disabled;
+    update(this.together, "aria-pressed", String(together));
+    this.align.hidden = !together;
+    this.marking.hidden = together || model.get("blind"); // one video is marked at a time; blind reading is marking
+    update(this.marking, "aria-pressed", String(model.get("marking")));
+    const align = model.get("align");
+    this.align.value = [...this.align.options].some(({ value }) => value === align) ? align : "hours";
+    if (this.isStale()) this.makeDetails(this.detailed);
+  }
+  /** Return whether the video in the details, or a sibling of it, has a newer description. */
+  isStale() {
+    return this.store.siblings.get(this.detailed.code).some(({ row }, i) => row !== this.detailedRows[i]);
   }
   makeTimes({ row }) {
     if (!row) return makeElement("p", { class: "ee-quiet", text: "reading ..." });
@@ -719,68 +889,75 @@ export class View {
     const seen = new Set();
     const onsets = row.phases.filter(([name]) => !seen.has(name) && seen.add(name)).map(([name, first]) => line(name, row.times[name], `${name} begins at run ${first}`));
     const meanings = { cc2: "t3 \u2212 t2", s2: "t4 \u2212 t3", cc3: "t5 \u2212 t3", s3: "t8 \u2212 t5" };
-    const intervals = Object.entries(meanings).map(([name, text]) => line(name, row.times[name], text));
+    const spans = intervalsOf(row.times);
+    const intervals = Object.entries(meanings).map(([name, text]) => line(name, spans[name], text));
     const table = (caption, unit, lines) => makeElement("table", { class: "ee-times" }, makeElement("caption", { text: caption }),
       makeElement("thead", {}, makeElement("tr", {}, makeElement("th", { scope: "col", text: "" }), makeElement("th", { scope: "col", text: unit }))), makeElement("tbody", {}, ...lines));
-    const none = row.phases.length ? [] : [makeElement("p", { class: "ee-quiet", text: "not annotated" })];
+    const none = row.phases.length ? [] : [makeElement("p", { class: "ee-quiet", text: row.hidden ? "hidden until you finish this video" : "not annotated" })];
     const problems = row.problems.map((text) => makeElement("p", { class: "ee-quiet ee-problem", text }));
     return makeElement("div", { class: "ee-tables" }, ...none, ...(onsets.length ? [table("Onsets", "hpi", onsets), table("Intervals", "hours", intervals)] : []), ...problems);
   }
   makeFindings({ row }) {
-    const heading = makeElement("h4", { text: row ? (row.count ? plural(row.count, "finding") : this.store.model.get("reported") ? "No findings" : "Not checked") : "" });
+    const heading = makeElement("h4", { text: row?.hidden ? "Findings are hidden" : row ? (row.count ? plural(row.count, "finding") : this.store.model.get("reported") ? "No findings" : "Not checked") : "" });
     const items = (row?.findings ?? []).map(([check, severity, plane, runs, message]) => makeElement("li", {},
       makeElement("span", { class: `ee-badge ee-${severity}`, role: "img", "aria-label": severity, text: SIGNS[severity] ?? "" }),
       makeElement("span", {}, makeElement("strong", { text: check }), ` ${[plane, runsText(runs), message].filter(Boolean).join(" \u00b7 ")}`)));
     if (row && row.count > row.findings.length) items.push(makeElement("li", { class: "ee-quiet", text: `and ${row.count - row.findings.length} more` }));
     return makeElement("div", { class: "ee-findings" }, heading, makeElement("ul", {}, ...items));
   }
+  makeNotes() {
+    this.noteLines = new Map(); // by run
+    this.notesHead = makeElement("h4", {});
+    this.notesList = makeElement("ul", {});
+    this.getNotes = makeElement("button", { type: "button", class: "ee-button", text: "Download", title: "download all bookmarks as a table", "aria-label": "Download bookmarks", onclick: () => this.download() });
+    this.notesStatus = makeElement("p", { class: "ee-quiet ee-status", role: "status" });
+    const mark = makeElement("button", { type: "button", class: "ee-button", text: "\u2605 Bookmark this frame", onclick: () => this.bookmark() });
+    return makeElement("div", { class: "ee-notes" }, this.notesHead, this.notesList, makeElement("div", { class: "ee-line" }, mark, this.getNotes), this.notesStatus);
+  }
+  makeNoteLine(video, run) {
+    const go = makeElement("button", { type: "button", class: "ee-link", title: "go to this frame", onclick: () => this.store.model.send({ kind: "seek", video, run }) });
+    const field = makeElement("input", { type: "text", class: "ee-comment", maxlength: "500", "aria-label": `Comment on run ${run}`, placeholder: "comment",
+      onchange: () => this.note(run, field.value, video), onblur: () => this.showNotes(), onkeydown: ({ key }) => key === "Enter" && field.blur() });
+    const remove = makeElement("button", { type: "button", class: "ee-button", text: "\u2715", title: "remove the bookmark", "aria-label": `Remove the bookmark of run ${run}`, onclick: () => this.note(run, null, video) });
+    return { go, field, node: makeElement("li", {}, go, field, remove) };
+  }
+  /** Update the bookmarks of the chosen video in place: a button stays where it is pressed, and a field where one is writing. */
   showNotes() {
-    const { store } = this;
-    const item = this.detailed;
+    const { store, detailed: item } = this;
     if (!item || !this.notesBox) return;
     const notes = store.notes[item.name] ?? [];
-    const kept = document.activeElement?.closest?.(".ee-notes") === this.notesBox ? document.activeElement.dataset.run : null;
-    const typed = kept ? document.activeElement.value : "";
-    const lines = notes.map(([run, hour, comment]) => {
-      const text = `run ${run}${hour === null ? "" : ` \u00b7 ${hour.toFixed(1)} h`}`;
-      const field = makeElement("input", { type: "text", class: "ee-comment", "data-run": run, value: comment, maxlength: "500", "aria-label": `Comment on run ${run}`, placeholder: "comment",
-        onchange: () => this.note(run, field.value), onkeydown: ({ key }) => key === "Enter" && field.blur() });
-      return makeElement("li", {},
-        makeElement("button", { type: "button", class: "ee-link", text, title: "go to this frame", onclick: () => store.model.send({ kind: "seek", run }) }),
-        field,
-        makeElement("button", { type: "button", class: "ee-button", text: "\u2715", title: "remove the bookmark", "aria-label": `Remove the bookmark of run ${run}`, onclick: () => this.note(run, null) }));
+    for (const [run, { node }] of this.noteLines) {
+      if (notes.some(([at]) => at === run)) continue;
+      this.noteLines.delete(run);
+      node.remove();
+    }
+    notes.forEach(([run, hour, comment], i) => {
+      if (!this.noteLines.has(run)) this.noteLines.set(run, this.makeNoteLine(item.name, run));
+      const { go, field, node } = this.noteLines.get(run);
+      update(go, "text", `run ${run}${hour === null ? "" : ` \u00b7 ${hour.toFixed(1)} h`}`);
+      if (document.activeElement !== field && field.value !== comment) field.value = comment;
+      if (this.notesList.children[i] !== node) this.notesList.insertBefore(node, this.notesList.children[i] ?? null);
     });
-    const any = Object.keys(store.notes).length > 0;
-    this.notesBox.replaceChildren(
-      makeElement("h4", { text: notes.length ? plural(notes.length, "bookmark") : "Bookmarks" }),
-      makeElement("ul", {}, ...lines),
-      makeElement("div", { class: "ee-line" },
-        makeElement("button", { type: "button", class: "ee-button", text: "\u2605 Bookmark this frame", onclick: () => this.bookmark() }),
-        makeElement("button", { type: "button", class: "ee-button", text: "Download", title: "download all bookmarks as a table", "aria-label": "Download bookmarks", disabled: !any, onclick: () => this.download() })),
-      makeElement("p", { class: "ee-quiet ee-status", role: "status", text: store.status }),
-    );
-    const again = this.awaited ?? kept;
-    if (again === null) return;
-    const field = this.notesBox.querySelector(`input[data-run="${again}"]`);
-    if (!field) return;
-    if (String(again) === kept) field.value = typed;
-    field.focus({ preventScroll: true });
+    update(this.notesHead, "text", notes.length ? plural(notes.length, "bookmark") : "Bookmarks");
+    update(this.notesStatus, "text", store.status);
+    this.getNotes.disabled = !Object.keys(store.notes).length;
+    const awaited = this.noteLines.get(this.awaited);
+    if (!awaited) return;
+    awaited.field.focus({ preventScroll: true });
     this.awaited = null;
   }
   /** Bookmark the frame that the player shows, and let the user write a comment. */
   bookmark() {
-    const run = Number(this.root?.querySelector(".embryo-player")?.dataset.run);
-    if (!run && run !== 0) return this.say("The player shows no frame yet.");
+    const pane = this.root?.querySelector(`[data-pane-video="${CSS.escape(this.detailed.name)}"]`);
+    if (!pane?.dataset.paneRun) return this.say("The player shows no frame of this video yet.");
+    const run = Number(pane.dataset.paneRun);
     const here = (this.store.notes[this.detailed.name] ?? []).find(([at]) => at === run);
-    this.awaited = String(run);
+    this.awaited = run;
     if (here) this.showNotes();
     else this.note(run, "");
   }
-  note(run, comment) {
-    // A download shows the new comment at once; the kernel's answer replaces what is kept here.
-    const known = this.store.notes[this.detailed.name]?.find(([at]) => at === run);
-    if (known && comment !== null) known[2] = comment;
-    this.store.model.send({ kind: "note", video: this.detailed.name, run, comment });
+  note(run, comment, video = this.detailed.name) {
+    this.store.note(video, run, comment);
   }
   download() {
     const rows = Object.entries(this.store.notes).flatMap(([video, notes]) => notes.map(([run, hour, comment]) => [video, run, hour, comment]));
@@ -794,6 +971,7 @@ export class View {
   remove() {
     this.resizes.disconnect();
     clearTimeout(this.choicesTimer);
+    cancelAnimationFrame(this.rasterFrame);
     this.root?.removeEventListener("keydown", this.onKey);
     for (const line of this.pool.values()) this.forget(line);
     this.browser.remove();

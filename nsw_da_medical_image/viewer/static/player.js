@@ -127,6 +127,7 @@ function rowOf(points, places, tolerance) {
 /** Return a place of the playhead as text: "run 12", "62.4 h", "t2 + 3.4 h", "t2 \u2212 12 runs". */
 export function placeText({ unit, align }, place) {
   if (align === "run") return `run ${place}`;
+  if (place === 0 && align !== "hours") return align;
   const size = unit === "h" ? `${Math.abs(place).toFixed(1)} h` : `${Math.abs(place)} run${Math.abs(place) === 1 ? "" : "s"}`;
   return align === "hours" && unit === "h" ? size : `${align === "hours" ? "run" : align} ${place < 0 ? "\u2212" : "+"} ${size}`;
 }
@@ -362,6 +363,10 @@ export class Throttle {
   constructor(interval, send, now = () => performance.now(), wait = (f, ms) => setTimeout(f, ms)) {
     Object.assign(this, { interval, send, now, wait, last: -Infinity, timer: null });
   }
+  /** Whether a value would be sent at once. */
+  get due() {
+    return this.now() - this.last >= this.interval;
+  }
   offer(value) {
     this.pending = { value };
     const rest = this.last + this.interval - this.now();
@@ -390,6 +395,8 @@ const BITMAP_BUDGET = 100e6; // bytes: 96 frames of 500 x 500; those of a whole 
 const DECODES_AT_ONCE = 4;
 const FRAMES_PER_REQUEST = 256;
 const STAND_IN_AFTER = 80; // milliseconds to wait for a frame before a neighbour is drawn instead
+const REST = 60; // milliseconds after a seek until frames around the playhead are decoded: not while the slider is dragged
+const PUBLISH_AFTER = 200; // milliseconds after a seek until the kernel hears of it, if the frame is not shown until then
 const SPARE_DELAY = 1500; // milliseconds before a spare message is acknowledged while playing; the kernel waits for 2 seconds
 
 /** Decode JPEG bytes into a bitmap, or return null. Of a truncated file, the part that exists is shown, as in any web page. */
@@ -466,7 +473,7 @@ export class Engine {
     this.capacity = 64;
     this.missingRounds = 0;
     this.target = null;
-    this.paintedAt = -Infinity;
+    this.paintedAt = this.soughtAt = -Infinity;
     this.axis = makeAxis(this.series, this.align);
     this.index = this.indexOfRun(model.get("value"));
     this.shown = this.index;
@@ -496,6 +503,8 @@ export class Engine {
       "change:plane": () => this.changePlanes(),
       "change:all_planes": () => this.changePlanes(),
       "change:_track": () => this.annotator?.follow(),
+      "change:_series": () => this.followSeries(),
+      "change:_waiting": () => this.views.forEach((view) => view.showWaiting()),
       "change:align": () => this.changeAxis(),
       "change:mode": () => this.changePlanes(),
     };
@@ -581,6 +590,13 @@ export class Engine {
     this.exact = false;
     for (const view of this.views) view.updateAxis();
     this.changePlanes();
+  }
+  /** Take what the kernel found since: planes of archives that it indexes, and what a blind reader sees after finishing. */
+  followSeries() {
+    this.series = readSeries(this.model.get("_series"));
+    this.annotator?.updateSeries();
+    this.changeAxis();
+    for (const view of this.views) view.updatePlanes();
   }
   /** Show another plane, or all of them, and request the frames for that. */
   changePlanes() {
@@ -762,8 +778,17 @@ export class Engine {
   /** Start to decode the most urgent frames that are held, up to the limit. */
   decodeNext() {
     if (this.disposed || this.decoding.size >= DECODES_AT_ONCE) return;
+    const rest = this.ticking || !this.exact ? 0 : this.soughtAt + REST - performance.now();
+    if (rest > 0) {
+      this.restTimer ??= setTimeout(() => {
+        this.restTimer = null;
+        this.decodeNext();
+      }, rest);
+      return;
+    }
     const wishes = this.framesToDecode();
-    if (!this.ticking && !this.exact) wishes.splice(this.panes.length, 0, ...this.findStandIns());
+    // after a seek, decode nothing but what is asked for; the neighbours would take a part of the processor
+    if (!this.ticking && !this.exact) wishes.splice(this.panes.length, Infinity, ...this.findStandIns());
     // if the exact frame is shown and the player is paused, decode one at a time, so that the next request need not wait
     const most = this.ticking || !this.exact ? DECODES_AT_ONCE : 1;
     for (const [key] of wishes) {
@@ -847,6 +872,7 @@ export class Engine {
     if (soon && !this.exact && !this.ticking) this.standInTimer ??= setTimeout(() => this.paintStandIns(), STAND_IN_AFTER);
     else this.paintedAt = performance.now();
     for (const view of this.views) view.draw(looks);
+    this.publishShown();
   }
   /** Draw neighbours in place of frames that have taken too long. */
   paintStandIns() {
@@ -866,6 +892,7 @@ export class Engine {
   }
   goToIndex(index) {
     this.index = index;
+    this.soughtAt = performance.now();
     this.exact = false;
     this.becomeLatest();
     if (this.ticking) {
@@ -875,7 +902,20 @@ export class Engine {
     this.paint();
     this.decodeNext();
     if (!this.exact) this.requestNeeded();
-    this.publisher.offer(this.run); // last: the picture does not wait for the message to the kernel
+    this.publishTimer ??= setTimeout(() => this.publishPlace(), PUBLISH_AFTER);
+    this.publishShown();
+  }
+  /** Tell the kernel where the playhead is now. */
+  publishPlace() {
+    clearTimeout(this.publishTimer);
+    this.publishTimer = null;
+    this.publisher.offer(this.run);
+  }
+  /** After a seek, tell the kernel as soon as the frame is shown: no picture waits for a message. */
+  publishShown() {
+    if (!this.exact || !this.publishTimer || !this.publisher.due) return;
+    clearTimeout(this.publishTimer);
+    this.publishTimer = setTimeout(() => this.publishPlace());
   }
   /** Keep the pictures of this player longest: it is the one that is used now. */
   becomeLatest() {
@@ -952,7 +992,7 @@ export class Engine {
     this.paint();
     this.decodeNext();
     if (!this.exact) this.requestNeeded();
-    this.publisher.offer(this.run);
+    this.publishPlace();
     this.publisher.flush();
     for (const view of this.views) view.updateSettings();
   }
@@ -1042,6 +1082,8 @@ export class Engine {
     clearTimeout(this.requestTimer);
     clearTimeout(this.missingTimer);
     clearTimeout(this.standInTimer);
+    clearTimeout(this.publishTimer);
+    clearTimeout(this.restTimer);
     clearTimeout(this.releaseTimer);
     clearInterval(this.blinkTimer);
     this.publisher.stop();
@@ -1113,7 +1155,9 @@ export class View {
     this.main = makeElement("div", { class: "ep-main" }, this.stage, ...(this.side ? [this.side] : []));
     this.message = makeElement("p", { class: "ep-message", role: "status" });
     this.timeline = this.makeTimeline();
-    this.root.append(this.main, this.timeline, this.makeTransport(), this.makeSettingsRow(), this.makeViewPanel(), this.makeHelp(), this.message);
+    this.waiting = makeElement("span", { class: "ep-quiet ep-waiting", role: "status" });
+    this.root.append(this.main, this.timeline, this.makeTransport(), (this.settings = this.makeSettingsRow()), this.makeViewPanel(), this.makeHelp(), this.message);
+    this.showWaiting();
     host.append(this.root);
     this.listenToInput();
     this.listenToPointer();
@@ -1300,6 +1344,17 @@ export class View {
     this.updateSettings();
   }
 
+  /** Offer the planes that have been found since. */
+  updatePlanes() {
+    const old = this.settings;
+    old.replaceWith((this.settings = this.makeSettingsRow()));
+    this.updateSettings();
+  }
+  /** Show what the kernel waits for, such as an archive that it is indexing. */
+  showWaiting() {
+    updateText(this.waiting, this.engine.model.get("_waiting") ?? "");
+  }
+
   // -- the rows of controls --
 
   makeTransport() {
@@ -1380,7 +1435,7 @@ export class View {
     return makeElement(
       "div",
       { class: "ep-row ep-settings" },
-      makeElement("div", { class: "ep-planes", role: "group", "aria-label": "Focal plane" }, ...this.planeButtons),
+      makeElement("div", { class: "ep-planes", role: "group", "aria-label": "Focal plane" }, ...this.planeButtons, this.waiting),
       makeElement("div", { class: "ep-pace" }, this.speed, this.rateText),
       compare,
       makeElement("div", { class: "ep-toggles" }, ...toggles, this.viewButton, this.fullButton, this.helpButton),
@@ -1651,20 +1706,21 @@ export class View {
       if (this.frameOfPage) this.sizeObserver.observe(this.frameOfPage);
     }
     const width = this.root.clientWidth - 24;
-    const wide = width > 676;
+    const wide = width > 700; // this and 400 as in player.css
     const page = Math.min(innerHeight, this.frameOfPage?.clientHeight || Infinity) - 56;
     const height = full ? innerHeight : this.host.style.height ? this.host.clientHeight : page;
     let controls = this.root.offsetHeight - this.main.offsetHeight;
     if (!wide && this.side) controls += this.side.offsetHeight + 10;
     const count = this.engine.mode === "side" ? this.panes.length : 1;
+    const caption = count > 1 || this.several ? (width > 400 ? 22 : 38) : 0;
     const fixed = this.several && this.engine.model.get("all_planes") && count > 1 ? this.engine.series.planes.length : null;
     const room = { width: width - (wide && this.side ? 260 : 0), height: Math.max(full ? 120 : 220, height - controls) };
-    const { columns, size } = fitGrid(count, room.width, room.height, { aspect: this.aspect, caption: count > 1 || this.several ? 22 : 0, fixed });
+    const { columns, size } = fitGrid(count, room.width, room.height, { aspect: this.aspect, caption, fixed });
     const { style } = this.stage;
     style.setProperty("--ep-columns", String(columns));
     style.setProperty("--ep-pane", `${Math.max(60, Math.floor(size))}px`);
     style.setProperty("--ep-aspect", String(this.aspect));
-    const tall = (size / this.aspect + (count > 1 || this.several ? 22 : 0)) * Math.ceil(count / columns) + 8 * (Math.ceil(count / columns) - 1);
+    const tall = (size / this.aspect + caption) * Math.ceil(count / columns) + 8 * (Math.ceil(count / columns) - 1);
     this.side?.style.setProperty("max-height", wide ? `${Math.max(160, Math.floor(tall))}px` : "none");
   }
   async toggleFullScreen() {
@@ -1848,7 +1904,7 @@ export class View {
     const text = at && pane.plane in video.runs ? (blank[look.kind] ?? "") : never;
     updateAttribute(figure, "data-state", look.kind);
     note.hidden = !text && !(waiting && wasEmpty);
-    updateText(note, text || (note.hidden ? "" : "waiting for frames from the kernel"));
+    updateText(note, text || (note.hidden ? "" : "waiting for pictures"));
     const warn = look.kind === "near" ? `run ${run} is shown instead` : look.bitmap && look.problem ? `run ${run}: ${look.problem}` : "";
     badge.hidden = !warn;
     updateText(badge, warn);
@@ -1908,29 +1964,6 @@ export class View {
 
 // --- hosts ------------------------------------------------------------------------------------------------------------
 
-/** The model of a page written by `to_html`, which has no kernel. */
-export class LocalModel {
-  constructor(state) {
-    Object.assign(this, { state, handlers: {} });
-  }
-  get(name) {
-    return this.state[name];
-  }
-  set(name, value) {
-    if (JSON.stringify(this.state[name]) === JSON.stringify(value)) return;
-    this.state[name] = value;
-    for (const handler of [...(this.handlers[`change:${name}`] ?? [])]) handler();
-  }
-  on(name, handler) {
-    (this.handlers[name] ??= []).push(handler);
-  }
-  off(name, handler) {
-    this.handlers[name] = (this.handlers[name] ?? []).filter((other) => other !== handler);
-  }
-  save_changes() {}
-  send() {}
-}
-
 /** Display an engine in `host`; return the function that removes this display. */
 export function addView(engine, host) {
   const view = new View(engine, host);
@@ -1952,20 +1985,6 @@ export function addView(engine, host) {
     // JupyterLab may move a player: it removes the view and makes another one at once
     if (!engine.views.size && !engine.standalone) engine.releaseTimer = setTimeout(() => engine.disposed || engine.views.size || engine.release(), 500);
   };
-}
-
-/** Play without a kernel; the elements `boxes` contain the frames as JSON, [[video, plane, run, problem, base64], ...]. */
-export async function standalone(host, state, boxes) {
-  const engine = new Engine(new LocalModel(state));
-  engine.standalone = true;
-  addView(engine, host);
-  for (const box of boxes) {
-    for (const [video, plane, run, problem, data] of JSON.parse(box.textContent)) engine.store(video, plane, run, fromBase64(data), problem);
-    box.remove();
-    engine.showArrivals();
-    await new Promise((resume) => setTimeout(resume));
-  }
-  return engine;
 }
 
 /** anywidget calls this function once per player; all views of a player share one engine. */
