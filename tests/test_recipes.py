@@ -33,7 +33,7 @@ RECIPES = recipes()
 
 def test_every_recipe_states_what_it_needs() -> None:
     assert len(RECIPES) == 10
-    assert all(re.match(r"# (needs [a-z ]+|not run: .+)\n", code) for code in RECIPES.values())
+    assert all(re.match(r"# (needs [A-Za-z ]+|not run: .+)\n", code) for code in RECIPES.values())
 
 
 @pytest.mark.slow
