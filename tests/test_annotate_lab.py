@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,7 @@ def pick(page: Any, phase: str) -> Any:
 
 def drag(page: Any, phase: str, run: int, last: int = 60) -> None:
     """Drag the edge of the own band to a run."""
+    page.locator(".ep-own").scroll_into_view_if_needed()
     edge = page.locator(f"[data-edge='{phase}']").bounding_box()
     band = page.locator(".ep-own").bounding_box()
     page.mouse.move(edge["x"] + edge["width"] / 2, edge["y"] + edge["height"] / 2)
@@ -153,7 +155,8 @@ class Story:
 def own_state(page: Any) -> str:
     """Return the onsets as the list shows them."""
     rows = page.evaluate("() => [...document.querySelectorAll('.ep-annotate .ep-phase')].map((row) => row.ariaLabel)")
-    return "; ".join(row.split(",")[0] + row.split(",")[1] for row in rows if "not marked" not in row)
+    marked = (row for row in rows if "not marked" not in row)
+    return "; ".join(f"{row.split()[0]} {re.search('run [0-9]+', row)[0]}" for row in marked)
 
 
 def test_marking_undoing_reloading_and_a_killed_kernel(

@@ -347,6 +347,10 @@ def test_open_by_mouse_and_by_key(browse: Callable[..., Any], few: Path) -> None
     page.keyboard.press("n")
     chosen(page, names[4])
     told_in_kernel(page, "print(explorer.value)", names[4])
+    page.keyboard.press("p")  # the next player has the focus
+    chosen(page, names[3])
+    page.keyboard.press("n")
+    chosen(page, names[4])
     assert page.locator(f"{ROOT} .embryo-player").count() == 1
     kernel(page, f"explorer.value = {names[0]!r}")
     chosen(page, names[0])
@@ -427,7 +431,7 @@ def test_siblings_side_by_side(browse: Callable[..., Any], few: Path) -> None:
     page.locator(f"{ROOT} .ep-panes[data-panes='2']").wait_for()
     page.locator(f"{ROOT} .embryo-player[data-align='t2']").wait_for()  # the first divisions are simultaneous
     told_in_kernel(page, "print(explorer.value, explorer.together, len(explorer.player.videos))", f"{name} True 2")
-    assert align.locator("option").first.inner_text() == "from the first division (t2)"
+    assert align.locator("option:checked").inner_text() == "from the first division (t2)"
     align.select_option("by hours since insemination")
     page.locator(f"{ROOT} .embryo-player[data-align='hours']").wait_for()
     page.locator(f"{ROOT} .embryo-player").get_by_label("Align", exact=True).select_option("by t4")  # in the player
@@ -628,7 +632,7 @@ def test_axe_finds_nothing_serious(browse: Callable[..., Any], few: Path) -> Non
             page.evaluate(
                 "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", f"JupyterLab {theme}"
             )
-            page.locator(f"body[data-jp-theme-light='{str(theme == 'Light').lower()}']").wait_for()
+            page.locator(f"body[data-jp-theme-light='{str(theme == 'Light').lower()}']").wait_for(state="attached")
             found = page.evaluate("async () => (await axe.run('.embryo-explorer', {iframes: false})).violations")
             screenshot(page, f"explorer-{theme.lower()}-{state}")
             grave = [

@@ -472,7 +472,7 @@ def test_a_notebook_is_accessible_and_a_picture_opens_the_player_at_its_run(
     for theme in "Dark", "Light":
         change = "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
         page.evaluate(change, f"JupyterLab {theme}")
-        page.locator(f"body[data-jp-theme-light='{str(theme == 'Light').lower()}']").wait_for()
+        page.locator(f"body[data-jp-theme-light='{str(theme == 'Light').lower()}']").wait_for(state="attached")
         assert axe(page, ".nsw-report") == []
         screenshot(page, f"report-notebook-{theme.lower()}")
     view = page.locator(".jp-OutputArea-output").first

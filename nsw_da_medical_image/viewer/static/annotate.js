@@ -321,7 +321,7 @@ export class AnnotationView {
         type: "button", class: "ep-phase", "data-phase": phase, "aria-pressed": "false", title: `${phase}, ${meaning}; a double click goes to its onset`,
         onclick: (event) => this.afterClick(event, () => this.pick(phase)), ondblclick: () => this.goTo(phase),
       },
-      makeChip(phase), makeElement("b", { text: phase }), own, differs,
+      makeChip(phase), makeElement("b", { text: phase }), " ", own, " ", differs,
     );
     return { phase, pick, own, differs, item: makeElement("li", {}, pick) };
   }
@@ -447,7 +447,8 @@ export class AnnotationView {
       updateText(differs, differenceText(run, reference[phase], hours));
       updateAttribute(pick, "aria-pressed", String(phase === annotator.picked));
       const beside = reference[phase] === undefined ? "" : `, ${state.reference.name} at run ${reference[phase]}`;
-      updateAttribute(pick, "aria-label", `${phase}, ${run === undefined ? "not marked" : `run ${run}`}${beside}${differs.textContent ? `, ${differs.textContent}` : ""}`);
+      const seen = [phase, own.textContent, differs.textContent].filter(Boolean).join(" "); // the label begins with what is visible
+      updateAttribute(pick, "aria-label", `${seen}${run === undefined ? ", not marked" : hour === undefined ? "" : `, run ${run}`}${beside}`);
     }
     updateText(this.who, `${state.reader}${annotator.hidden ? " \u00b7 blind" : ""}${annotator.finished ? " \u00b7 finished" : ""}`);
     updateText(this.order, outOfOrder(onsets).map((text) => `order: ${text}`).join("; "));

@@ -203,7 +203,10 @@ export class Store {
     this.shown = select(this.items, this.filters);
     this.handlers = {
       "msg:custom": (message, buffers) => this.receive(message, buffers ?? []),
-      "change:value": () => this.each((view) => view.showChosen()),
+      "change:value": () => this.each((view) => {
+        view.keepFocus();
+        view.showChosen();
+      }),
       "change:together": () => this.each((view) => view.showChosen()),
       "change:align": () => this.each((view) => view.showChosen()),
       "change:marking": () => this.each((view) => view.showChosen()),
@@ -281,7 +284,7 @@ export class Store {
     if (old && ((row.waiting && !old.waiting) || (row.hidden && !old.hidden))) return;
     item.row = row;
     this.collectWords(item);
-    this.limit = Math.max(24, this.limit ?? 0, Math.ceil((row.hours?.[1] ?? 0) / 24) * 24);
+    if (row.hours) this.limit = Math.max(24, this.limit ?? 0, Math.ceil(row.hours[1] / 24) * 24);
   }
   /** Collect the text in which words of the filter are found. */
   collectWords(item) {
@@ -395,7 +398,8 @@ function ink(hex) {
 
 const ROW = 52; // pixels
 const HEADER = 24;
-const RASTER_NAMES = 72; // pixels of the names beside the raster
+const RASTER_NAMES = 76; // pixels of the names beside the raster
+const RASTER_EDGE = 2; // pixels above the first row and below the last one
 const SIGNS = { error: "\u2715", warning: "!", info: "i" };
 const MEANINGS = { NA: "NA (not graded)", "-": "not in the file" };
 let views = 0;
@@ -407,6 +411,18 @@ function makeDays(limit) {
     mark.style.left = `${(100 * hour) / limit}%`;
     return mark;
   });
+}
+
+/** Make a table of times: a phase or interval and its value per line. */
+function makeTable(caption, unit, lines) {
+  return makeElement("table", { class: "ee-times" }, makeElement("caption", { text: caption }),
+    makeElement("thead", {}, makeElement("tr", {}, makeElement("th", { scope: "col", text: "" }), makeElement("th", { scope: "col", text: unit }))), makeElement("tbody", {}, ...lines));
+}
+function makeLine(name, text, title) {
+  return makeElement("tr", { title }, makeElement("th", { scope: "row", text: name }), makeElement("td", { text }));
+}
+function makeProblems(row) {
+  return row.problems.map((text) => makeElement("p", { class: "ee-quiet ee-problem", text }));
 }
 
 export class View {
@@ -424,6 +440,7 @@ export class View {
     this.welcome = makeElement("div", { class: "ee-welcome" }, makeElement("p", { role: "status" }));
     host.append(this.browser, this.details, this.welcome);
     this.resizes = new ResizeObserver(() => this.fit());
+    this.awaitPlayer = new MutationObserver(() => {});
     this.resizes.observe(this.browser);
     this.showRows();
     this.showChosen();
@@ -436,6 +453,7 @@ export class View {
     this.root.setAttribute("data-lm-suppress-shortcuts", "true");
     this.root.setAttribute("role", "group");
     this.root.setAttribute("aria-label", "Explorer of embryo videos");
+    this.root.tabIndex = -1; // it has the focus while one player replaces another
     this.onKey ??= (event) => this.handleKey(event);
     this.root.addEventListener("keydown", this.onKey);
     this.resizes.observe(this.root);
@@ -598,16 +616,17 @@ export class View {
     this.rasterFrame ??= requestAnimationFrame(() => {
       this.rasterFrame = null;
       if (this.raster.hidden) return;
-      const { shown, limit = 24 } = this.store;
+      const { shown, limit } = this.store; // no limit: no video has times
       const { clientWidth: width, clientHeight: height } = this.rasterBox;
-      this.rowHeight = rasterRow(height || 400, shown.length);
+      this.rowHeight = rasterRow((height || 400) - 2 * RASTER_EDGE, shown.length);
+      this.rowGap = this.rowHeight > 7 ? 2 : 0;
       const scale = Math.min(2, window.devicePixelRatio || 1);
       const [wide, high] = [Math.max(1, width - RASTER_NAMES), Math.max(1, shown.length * this.rowHeight)];
       Object.assign(this.canvas, { width: Math.round(wide * scale), height: Math.round(high * scale) });
       Object.assign(this.canvas.style, { width: `${wide}px`, height: `${high}px` });
       const context = this.canvas.getContext("2d");
       context.scale(scale, scale);
-      const gap = this.rowHeight > 7 ? 2 : 0;
+      const gap = this.rowGap;
       shown.forEach(({ row }, at) => {
         for (const { name, left, width: part } of row ? bandParts(row, limit) : []) {
           context.fillStyle = PHASES[name];
@@ -633,13 +652,13 @@ export class View {
     update(this.rasterText, "text", text);
     update(this.pointed, "aria-label", item?.name ?? "no video");
     update(this.pointed, "aria-selected", String(Boolean(item) && item === this.store.chosen));
-    if (item) Object.assign(this.pointed.style, { top: `${at * this.rowHeight - 1}px`, height: `${this.rowHeight + 2}px` });
+    if (item) Object.assign(this.pointed.style, { top: `${RASTER_EDGE + at * this.rowHeight - 1}px`, height: `${this.rowHeight - this.rowGap + 2}px` });
   }
   phaseAt({ row }, event) {
     if (!event || !row) return row ? [lastPhase(row) && `reached ${lastPhase(row)}`].filter(Boolean) : [];
     const { left, width } = this.canvas.getBoundingClientRect();
     const percent = (100 * (event.clientX - left)) / Math.max(1, width);
-    return bandParts(row, this.store.limit ?? 24).filter((part) => part.left <= percent && percent <= part.left + part.width).slice(0, 1).map(({ title }) => title);
+    return bandParts(row, this.store.limit).filter((part) => part.left <= percent && percent <= part.left + part.width).slice(0, 1).map(({ title }) => title);
   }
 
   showRows(scroll = false) {
@@ -656,10 +675,10 @@ export class View {
     this.showToolbar();
   }
   showAxis() {
-    const { limit = 24 } = this.store;
+    const { limit = null } = this.store;
     if (this.axis.limit === limit) return;
     this.axis.limit = limit;
-    for (const axis of [this.axis, this.rasterAxis]) axis.replaceChildren(...makeDays(limit));
+    for (const axis of [this.axis, this.rasterAxis]) axis.replaceChildren(...makeDays(limit ?? 0));
   }
   /** Scroll so that a row is visible; `otherwise` is the position if there is no such row. */
   reveal(index, otherwise = null) {
@@ -812,6 +831,19 @@ export class View {
     if (this.store.open(step, wanted)) return;
     this.say(wanted ? (this.store.model.get("blind") ? "All later videos in the list are finished." : "No later video in the list is without tB.") : step > 0 ? "This is the last video of the list." : "This is the first video of the list.");
   }
+  /** Keep the focus, if it is in the player, which another one is about to replace: the keys work on. */
+  keepFocus() {
+    const old = document.activeElement?.closest(".embryo-player");
+    if (!this.root?.contains(old)) return;
+    this.root.focus({ preventScroll: true });
+    this.awaitPlayer.disconnect();
+    this.awaitPlayer = new MutationObserver(() => {
+      const player = this.root.querySelector(".embryo-player");
+      if (player && player !== old && document.activeElement === this.root) player.focus({ preventScroll: true });
+      if (document.activeElement !== this.root) this.awaitPlayer.disconnect();
+    });
+    this.awaitPlayer.observe(this.root, { childList: true, subtree: true });
+  }
   say(text) {
     if (this.said) update(this.said, "text", text);
   }
@@ -885,17 +917,16 @@ export class View {
   makeTimes({ row }) {
     if (!row) return makeElement("p", { class: "ee-quiet", text: "reading ..." });
     const hour = (value) => (value === undefined ? "\u2013" : value.toFixed(1));
-    const line = (name, value, title) => makeElement("tr", { title }, makeElement("th", { scope: "row", text: name }), makeElement("td", { text: hour(value) }));
+    const line = (name, value, title) => makeLine(name, hour(value), title);
     const seen = new Set();
-    const onsets = row.phases.filter(([name]) => !seen.has(name) && seen.add(name)).map(([name, first]) => line(name, row.times[name], `${name} begins at run ${first}`));
+    const firsts = row.phases.filter(([name]) => !seen.has(name) && seen.add(name));
+    if (row.phases.length && !row.hours) return makeElement("div", { class: "ee-tables" }, makeTable("Onsets", "run", firsts.map(([name, first]) => makeLine(name, String(first), "no times in this copy"))), ...makeProblems(row));
+    const onsets = firsts.map(([name, first]) => line(name, row.times[name], `${name} begins at run ${first}`));
     const meanings = { cc2: "t3 \u2212 t2", s2: "t4 \u2212 t3", cc3: "t5 \u2212 t3", s3: "t8 \u2212 t5" };
     const spans = intervalsOf(row.times);
     const intervals = Object.entries(meanings).map(([name, text]) => line(name, spans[name], text));
-    const table = (caption, unit, lines) => makeElement("table", { class: "ee-times" }, makeElement("caption", { text: caption }),
-      makeElement("thead", {}, makeElement("tr", {}, makeElement("th", { scope: "col", text: "" }), makeElement("th", { scope: "col", text: unit }))), makeElement("tbody", {}, ...lines));
     const none = row.phases.length ? [] : [makeElement("p", { class: "ee-quiet", text: row.hidden ? "hidden until you finish this video" : "not annotated" })];
-    const problems = row.problems.map((text) => makeElement("p", { class: "ee-quiet ee-problem", text }));
-    return makeElement("div", { class: "ee-tables" }, ...none, ...(onsets.length ? [table("Onsets", "hpi", onsets), table("Intervals", "hours", intervals)] : []), ...problems);
+    return makeElement("div", { class: "ee-tables" }, ...none, ...(onsets.length ? [makeTable("Onsets", "hpi", onsets), makeTable("Intervals", "hours", intervals)] : []), ...makeProblems(row));
   }
   makeFindings({ row }) {
     const heading = makeElement("h4", { text: row?.hidden ? "Findings are hidden" : row ? (row.count ? plural(row.count, "finding") : this.store.model.get("reported") ? "No findings" : "Not checked") : "" });
@@ -970,6 +1001,7 @@ export class View {
   }
   remove() {
     this.resizes.disconnect();
+    this.awaitPlayer.disconnect();
     clearTimeout(this.choicesTimer);
     cancelAnimationFrame(this.rasterFrame);
     this.root?.removeEventListener("keydown", this.onKey);

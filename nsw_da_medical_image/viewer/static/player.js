@@ -1404,7 +1404,8 @@ export class View {
     const texts = byRun
       ? series.videos[0].all.map((run) => this.hourOf(series.videos[0], run))
       : [places[0], places.at(-1)].map((place) => placeText(axis, place));
-    this.hour.style.minWidth = `${Math.max(...new Set(texts.map(({ length }) => length)))}ch`;
+    const widths = new Set(texts.map(({ length }) => length));
+    this.hour.style.minWidth = widths.size > 1 ? `${Math.max(...widths)}ch` : "";
     this.hour.hidden = byRun && this.several;
   }
   hourOf(video, run) {
