@@ -34,7 +34,8 @@ from nsw_da_medical_image.dataset_util.sample import make_archives
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = "play_video.py", "experiment_1.py", "explore.py"
-PAGES = "robustness.ipynb", "benchmarks.ipynb"  # written by commands; test_pages.py
+#: Pages that have tests of their own: test_pages.py, and test_recipes.py, which needs other libraries.
+PAGES = "robustness.ipynb", "benchmarks.ipynb", "recipes.ipynb"
 
 #: What a sample contains, and why it does not run here.
 EXCUSED = {
