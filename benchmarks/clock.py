@@ -42,6 +42,15 @@ def draw(index: int, folder: Path) -> tuple[pd.Series, pd.DataFrame]:
     return series, pd.DataFrame(video.phases, columns=["phase", "first", "last"]).astype({"first": int, "last": int})
 
 
+def unannotated(series: pd.Series, phases: pd.DataFrame) -> list[bool]:
+    """Return for each burst whether it is more than 7 runs, the most in the two real videos, from every annotated division."""
+    from nsw_da_medical_image.validation.activity import find_bursts
+    from nsw_da_medical_image.validation.clock import onsets_of
+
+    apart = np.abs(np.subtract.outer(find_bursts(series)["run"].to_numpy(), onsets_of(phases)))
+    return (np.fmin.reduce(apart, axis=1) > 7).tolist()
+
+
 def observed(phases: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Return `phases` as another observer would annotate them: the onsets of divisions moved by some runs, in the same order."""
     first = phases["first"].to_numpy(float)
@@ -84,6 +93,10 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor() as pool:
         drawn = list(pool.map(partial(draw, folder=Path(folder)), range(args.embryos)))
+    apart = [share for one in drawn for share in unannotated(*one)]
+    print(
+        f"{100 * np.mean(apart):.0f} of 100 of {len(apart)} bursts are more than 7 runs from every annotated division"
+    )
     table = []
     for clock in CLOCKS:
         for shift in SHIFTS:

@@ -306,7 +306,7 @@ def page(done: dict[str, tuple[Part, str, str]], quick: bool) -> list[str]:
         "Rivals take turns on the same files, so that a change of the machine's load meets all of them; ratios are computed round by round. All frames are invented, of 500 x 500 pixels and about 25 kB, as the real ones are.",
         f"{table(('Part', 'Limit', 'Measured', ''), rows)}\n\n"
         f"{'' if quick else f'{len(rows) - missed} of {len(rows)} limits were kept. '}On {machine()}.{extra} Your machine, your disk and your data differ: "
-        "run the scripts that matter to you. `benchmarks/costs.py` measures how each operation grows with the data set.",
+        "run the scripts that matter to you. [Costs](costs.ipynb) shows how each operation grows with the data set.",
         *(text for _, _, text in done.values()),
     ]
 

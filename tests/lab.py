@@ -230,6 +230,7 @@ def opener(lab: Lab, context: Any, prefix: str = "nb") -> Callable[..., Any]:
         shutil.copyfile(path, copy)
         lab.set("apputils-extension", "themes", {"theme": "JupyterLab Dark" if dark else "JupyterLab Light"})
         page = context.new_page()
+        page.folder = folder
         _errors[page] = []
         page.on("pageerror", lambda error, found=_errors[page]: found.append(str(error)))
         # a workspace of its own: else JupyterLab brings back the tabs of the page before
@@ -402,11 +403,11 @@ class Stage:
         """Close the page and end its kernel."""
         if self.page is None:
             return
-        folder = self.page.evaluate("() => window.jupyterapp.shell.currentWidget?.context.path.split('/')[0] ?? ''")
+        folder = self.page.folder
         self.page.context.close()
         self.page = self.left = None
         for session in self.lab.request("GET", "api/sessions"):
-            if folder and session["path"].startswith(f"{folder}/"):
+            if session["path"].startswith(f"{folder}/"):
                 self.lab.request("DELETE", f"api/sessions/{session['id']}")
 
 

@@ -52,7 +52,11 @@ def test_each_python_of_the_classifiers_is_tested() -> None:
 
 
 def test_binder_has_a_python_that_is_tested_and_a_script_that_can_run() -> None:
-    """tests/test_samples.py runs the commands of the script."""
+    """The commands of the script are those of the README, which tests/test_readme.py runs."""
+    commands = re.findall(r"^python -m nsw.*$", (ROOT / ".binder/postBuild").read_text(encoding="utf-8"), re.M)
+    assert len(commands) == 2
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [command for command in commands if f"$ {command}\n" not in readme] == []
     wanted = read(ROOT / ".binder/environment.yml")["dependencies"]
     assert "pip" in wanted
     matrix = read(ROOT / ".github/workflows/test.yml")["jobs"]["linux"]["strategy"]["matrix"]["python"]

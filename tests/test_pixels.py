@@ -483,7 +483,10 @@ OPTICS: dict[
 def test_planes_imitated_from_real_frames_are_no_findings(
     real: EmbryoDataset, tmp_path: Path, video: str, optics: str
 ) -> None:
-    """Only F0 exists: the other planes are that one in another focus, with noise of their own. The bounds were set before this was run."""
+    """Only F0 exists: the other planes are that one in another focus, with noise of their own.
+
+    All bounds were set before; the rule for planes that mirror one another was added for the second of `OPTICS`.
+    """
     rng = np.random.default_rng(0)
     for run in real[video].runs("F0")[::6].tolist():
         image = picture(real, video, run)

@@ -34,12 +34,18 @@ from nsw_da_medical_image.dataset_util.sample import make_archives
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = "play_video.py", "experiment_1.py", "explore.py"
-PAGES = "robustness.ipynb", "benchmarks.ipynb"  # written by commands; test_pages.py
+#: Pages that have tests of their own: test_pages.py, and test_recipes.py, which needs other libraries.
+PAGES = "robustness.ipynb", "benchmarks.ipynb", "recipes.ipynb"
 
 #: What a sample contains, and why it does not run here.
 EXCUSED = {
     "git clone ": "needs the network; start.py itself: tests/test_readme.py, and .ci/run",
     "python3 start.py": "installs an environment; tests/test_readme.py counts its steps, and .ci/run runs it",
+    "python3 -m venv": "installs an environment; tests/test_wheel.py makes some",
+    ".sample data/archives": "draws nine videos in full size; tests/test_readme.py runs it",
+    ".sample sample-data/archives": "the same",
+    "extract_dataset sample-data/archives": "tests/test_readme.py runs it",
+    "experiment_1.py": "runs for ten seconds; tests/test_experiment.py runs it",
     "set -euo pipefail": "an option of the shell, not a command",
     "pip install": "needs the network; tests/test_wheel.py installs",
     "download data/archives": "fetches gigabytes; tests/test_download.py runs the command against a local server",
@@ -65,8 +71,6 @@ EXCUSED = {
 #: What a sample makes although the folder has it already: it is removed before.
 MADE_AGAIN = {
     r"(extract_dataset|nsw-embryo part) data/archives data/extracted": "data/extracted",
-    r"\.sample data/archives": "data/archives",
-    r"\.sample sample-data/archives": "sample-data",
 }
 
 

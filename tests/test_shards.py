@@ -96,6 +96,7 @@ def test_webdataset_reads_the_tarballs(ds: EmbryoDataset, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("form", ["parquet", "webdataset"])
+@pytest.mark.slow
 def test_a_killed_export_resumes_with_the_same_bytes(
     ds: EmbryoDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:

@@ -245,6 +245,9 @@ def _parts(frames: Frames, split: Mapping[str, Iterable[str]] | None) -> dict[st
     return {name: np.flatnonzero(own) for name, own in where.items() if own.any()}
 
 
+_ROWS = 65536  # rows of a table that are hashed together
+
+
 def _make_shards(
     frames: Frames, path: str | os.PathLike, form: str, size: int | None, tolerant: bool, split: Any
 ) -> ImageFolder:
@@ -264,10 +267,14 @@ def _make_shards(
         return Sample(data, dict.fromkeys(LABELS) | labels, truncated)
 
     digest = hashlib.sha256(repr((form, size, tolerant, {name: len(own) for name, own in parts.items()})).encode())
-    for name in table:  # a column at a time, since a table of text would fill the memory
-        column = table[name].astype(str) if not isinstance(table[name].dtype, pd.CategoricalDtype) else table[name]
-        digest.update(str(name).encode() + pd.util.hash_pandas_object(column, index=False).to_numpy().tobytes())
-    digest.update(b"".join(own.tobytes() for own in parts.values()))
+    for name in table:
+        digest.update(str(name).encode())
+        for start in range(0, len(table), _ROWS):  # in pieces, since the texts of all rows would fill the memory
+            piece = table[name].iloc[start : start + _ROWS]
+            piece = piece.astype(str) if piece.dtype == object else piece
+            digest.update(pd.util.hash_pandas_object(piece, index=False).to_numpy().tobytes())
+    for own in parts.values():
+        digest.update(own.data)
     known = set(released_videos())
     released = any(name in known for name in table["video"].cat.categories)
     done = ["The frames are as they were recorded, byte for byte."]

@@ -75,6 +75,7 @@ def _settle(cells: np.ndarray, hours: float, wall: float, side: np.ndarray) -> n
 # %% ../../nbs/dataset_util/02_sample_embryo.ipynb #acae54e37e7d407bbb7b55eff062a284
 SPAN = 124.0  # hours that a video covers, however many frames it has
 _TICK = 0.25  # hours between two steps of the movement
+_DENSE, _MORE = 0.5, 10  # hours between two pictures, up to which bursts are seen; bursts in pauses
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +97,7 @@ class _Movement:
 
 
 def _bursts(
-    onsets: Mapping[Phase, float], rng: np.random.Generator
+    onsets: Mapping[Phase, float], rng: np.random.Generator, dense: bool
 ) -> tuple[list[tuple[float, float]], frozenset[float]]:
     """Return the bursts of an embryo, (hour, activity), and the hours of the divisions that have none."""
     divisions = [hour for phase, hour in onsets.items() if Phase.t2 <= phase <= Phase.t9plus]
@@ -107,23 +108,46 @@ def _bursts(
     found = [(first - rng.uniform(2, 3.5), 10 ** rng.uniform(-2, -1.6))]  # the pronuclei fade
     found += [(hour, rng.uniform(0.08, 0.3)) for hour in divisions if hour not in quiet]
     others = rng.uniform(first + 1, divisions[-1] + 8, 2 * len(divisions))  # of these, no annotation exists
-    return found + [(hour, 10 ** rng.uniform(-1.9, -1.35)) for hour in others.tolist()], quiet
+    weak = [(hour, 10 ** rng.uniform(-1.9, -1.35)) for hour in others.tolist()]
+    return found + weak[: len(divisions) // 2 if dense else None], quiet  # at random they hide one another
 
 
-def _movement(onsets: Mapping[Phase, float], rng: np.random.Generator) -> _Movement:
-    """Return the movement of the embryo whose phases begin at `onsets`, hours."""
+def _in_pauses(bursts: Iterable[tuple[float, float]], rng: np.random.Generator) -> list[tuple[float, float]]:
+    """Return more bursts of which no annotation exists, in the longest pauses between strong `bursts`, where they are seen."""
+    hours = sorted(hour for hour, height in bursts if height > 0.05)
+    if not hours:
+        return []
+    found, hours = [], [*hours, hours[-1] + 12]
+    for _ in range(_MORE):
+        at = int(np.argmax(np.diff(hours)))
+        found.append((hours[at] + rng.uniform(0.5, 0.8) * (hours[at + 1] - hours[at]), 10 ** rng.uniform(-1.5, -1.25)))
+        hours.insert(at + 1, found[-1][0])
+    return found
+
+
+def _course(bursts: Iterable[tuple[float, float]], count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the activity of bursts in each of `count` steps, as logarithms: at its height for up to three steps, then fading."""
+    course = np.full(count, -9.0)
+    for hour, height in bursts:
+        start, hold = int(hour / _TICK), int(rng.integers(1, 4))
+        fading = np.log10(height) - 0.13 * np.maximum(0, np.arange(24) - hold) + rng.normal(0, 0.1, 24)
+        part = course[start : start + 24]
+        np.maximum(part, fading[: len(part)], out=part)
+    return course
+
+
+def _movement(onsets: Mapping[Phase, float], rng: np.random.Generator, dense: bool = False) -> _Movement:
+    """Return the movement of the embryo whose phases begin at `onsets`, hours; with bursts in pauses if the pictures are `dense` enough to show them."""
     hours = np.arange(0, SPAN + 2, _TICK)
-    bursts, quiet = _bursts(onsets, rng)
+    bursts, quiet = _bursts(onsets, rng, dense)
     slow = np.convolve(rng.normal(0, 0.25, len(hours) + 8), np.ones(9) / 9, "valid")
     level = -2.6 - 0.35 * np.clip((hours - 4) / 4, 0, 1) + slow + rng.normal(0, 0.07, len(hours))
     for phase, rise in (Phase.t2, 0.5), (Phase.t5, 0.15):
         level += rise / (1 + np.exp(np.clip((onsets.get(phase, np.inf) - hours) / 0.5, -50, 50)))
-    burst = np.full(len(hours), -9.0)
-    for hour, height in bursts:
-        start, hold = int(hour / _TICK), int(rng.integers(1, 4))
-        fading = np.log10(height) - 0.13 * np.maximum(0, np.arange(24) - hold) + rng.normal(0, 0.1, 24)
-        part = burst[start : start + 24]
-        np.maximum(part, fading[: len(part)], out=part)
+    burst = _course(bursts, len(hours), rng)
+    if dense:
+        more = rng.spawn(1)[0]  # numbers of their own: no other movement depends on these bursts
+        burst = np.maximum(burst, _course(_in_pauses(bursts, more), len(hours), more))
     strong = 10**burst * (hours >= onsets.get(Phase.t2, np.inf))  # an egg looks the same however it is turned
     rest = np.minimum(10**level + 10**burst - strong, 0.06)
     ways = rng.choice([-0.7, 0.7], (1, 20, 2)) + rng.normal(
@@ -581,7 +605,7 @@ def invent_video(index: int, frames: int | None = None, seed: int = 0) -> Sample
     frames = sample_names(index + 1, frames)[name]
     rng = np.random.default_rng([seed, index, 0])
     onsets, hours = _onsets(rng, _FATES[index % len(_FATES)]), _clock(seed, code, frames)
-    movement = _movement(onsets, np.random.default_rng([seed, index, 3]))
+    movement = _movement(onsets, np.random.default_rng([seed, index, 3]), SPAN / frames <= _DENSE)
     turn = rng.uniform(0, 2 * np.pi)
     side = np.array([0.85 * np.cos(turn), 0.85 * np.sin(turn), 0.53])
     day = date(2012, 1, 2) + timedelta(days=9 * code)  # date and slide belong to the code, the well to the embryo
