@@ -108,9 +108,9 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--videos", action=Several, spaces=True, metavar="VIDEO", help=help)
 
     def add_exclude(self) -> None:
-        """Add the option `--exclude`: a file, which the arguments contain as a `Path`."""
+        """Add the option `--exclude`: a file, which the arguments contain as it was given, because a `Path` would shorten a URL."""
         left_out = "leave out the frames that this CSV file (video,plane,runs) lists"
-        self.add_argument("--exclude", type=file_path, metavar="FILE.csv", help=left_out)
+        self.add_argument("--exclude", type=filled, metavar="FILE.csv", help=left_out)
 
     def add_number(self, name: str, least: int = 1, **options: Any) -> None:
         """Add an option that takes a whole number of at least `least`."""

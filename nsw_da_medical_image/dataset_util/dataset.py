@@ -21,7 +21,7 @@ import pandas as pd
 
 from ..common.cache import load, save
 from ..common.command import Parser, Several, filled
-from ..common.files import refuse_inside
+from ..common.files import expanded, refuse_inside
 from ..common.html import Markup, captioned, card
 from nsw_da_medical_image.common.text import (
     DataError,
@@ -745,7 +745,8 @@ def _write_table(args: argparse.Namespace) -> int:
     refuse_inside(args.table, args.folder)
     chosen = {name: given for name in _CHOICES if (given := getattr(args, name)) is not None}
     dataset = EmbryoDataset(args.folder, annotations=args.annotations)
-    chosen |= {"hours": args.hours, "files": args.files, "exclude": args.exclude}
+    exclude = None if args.exclude is None else expanded(args.exclude)
+    chosen |= {"hours": args.hours, "files": args.files, "exclude": exclude}
     written = write_ground_truth(dataset, args.table, **chosen, form=args.form or "full")
     facts = json.dumps({"table": args.table, "frames": written})
     show(facts if args.json else f"{args.table}: {written:,} labelled frames")

@@ -373,7 +373,8 @@ def _chosen(args: argparse.Namespace) -> Frames:
     refuse_inside(args.out, args.folder)
     if dataset.planes and not any(map(dataset.contents.has_frame, dataset.contents.videos)):
         raise DataError(f"{dataset.path}: {why_no_frame(dataset.contents)}")
-    chosen = (_videos(args, dataset), args.planes, args.phases, args.pick, args.exclude)
+    exclude = None if args.exclude is None else expanded(args.exclude)
+    chosen = (_videos(args, dataset), args.planes, args.phases, args.pick, exclude)
     frames = dataset.frames(*chosen, hours=args.hours, crop=args.crop)
     for video, runs, why in frames.left_out[["video", "runs", "why"]].itertuples(index=False):
         report_error(f"note: {video} RUN {runs}: {why if 'whole' in why else f'left out, {why}'}")

@@ -714,7 +714,8 @@ def _make(args: argparse.Namespace) -> int:
     refuse_inside(args.out, args.folder)
     with new_file(args.out) as hidden:
         dataset = EmbryoDataset(args.folder, annotations=args.annotations)
-        split = make_split(dataset, ",".join(args.weights), args.seed, args.exclude)
+        exclude = None if args.exclude is None else expanded(args.exclude)
+        split = make_split(dataset, ",".join(args.weights), args.seed, exclude)
         hidden.write_text(_split_text(split, args.form), encoding="utf-8", newline="")
     show(_split_json(split) if args.json else f"{split_text(split)}\nwritten to {args.out}")
     return 0
@@ -724,7 +725,8 @@ def _make_folds(args: argparse.Namespace) -> int:
     """Make folds and write their folder; nothing is read if it exists already, or would be in the data set."""
     refuse_output(args.out, args.folder)
     dataset = EmbryoDataset(args.folder, annotations=args.annotations)
-    folds = make_folds(dataset, args.folds, args.seed, args.exclude)
+    exclude = None if args.exclude is None else expanded(args.exclude)
+    folds = make_folds(dataset, args.folds, args.seed, exclude)
     write_folds(folds, args.out)
     as_json = {f"fold_{number}": {**fold, MADE: fold.made} for number, fold in enumerate(folds)}
     show(json.dumps(as_json) if args.json else f"{folds_text(folds)}\nwritten to {args.out}")

@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from ..common.command import Parser, Several
-from ..common.files import new_file, refuse_output
+from ..common.files import expanded, new_file, refuse_output
 from ..common.html import DOCUMENT_STYLE, Markup, page, table, tag, thumbnail
 from ..common.text import DataError, one_line, plural, report_error, show, without_folder
 from ..dataset_util.dataset import EmbryoDataset, add_hours
@@ -477,7 +477,8 @@ def _compare(args: argparse.Namespace) -> None:
         raise DataError(f"there is no synthetic frame to compare: {note or f'{args.batches} contains no batch'}")
     planes, phases = (made.table[name].dropna().unique().tolist() for name in ("plane", "phase"))
     dataset = EmbryoDataset(args.folder, annotations=args.annotations)
-    real = dataset.frames(args.videos, planes, phases, exclude=args.exclude, hours=args.hours)
+    exclude = None if args.exclude is None else expanded(args.exclude)
+    real = dataset.frames(args.videos, planes, phases, exclude=exclude, hours=args.hours)
     found = comparison_page(real, made, args.out, most=args.most, tolerant=True)
     if note:
         report_error(f"note: {note}")
