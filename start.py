@@ -97,8 +97,14 @@ def test():
     run(PYTHON, ".ci/check.py", "sync", "unadded", "clean", "private")
     run(SCRIPTS / "nbdev_test", "--flags", "slow")
     tests = PYTHON, "-m", "pytest", "-m"
-    parts = "slow and not browser", "browser", "not slow and not browser"
-    run_two_at_a_time(*((*tests, part) for part in parts))
+    slow = *tests, "slow and not browser"
+    half = sorted((ROOT / "tests").glob("test_s*.py"))  # special files and sources take about half of the time
+    run_two_at_a_time(
+        (*slow, "--ignore-glob=*/test_s*.py"),
+        (*tests, "browser"),
+        (*slow, *half),
+        (*tests, "not slow and not browser"),
+    )
 
 
 if __name__ == "__main__":
