@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import __version__
-from .common.command import Parser, called_as, file_path, filled, parser_of, run_command
+from .common.command import Parser, called_as, filled, parser_of, run_command
 from .common.text import DataError, nearest, show
 
 # %% ../nbs/cli.ipynb #b70576a4
@@ -120,7 +120,7 @@ _FREE = {
 
 def _takes_path(action: argparse.Action) -> bool:
     """Return whether an argument is probably a path."""
-    text = action.nargs != 0 and not action.choices and action.type in (None, str, filled, file_path)
+    text = action.nargs != 0 and not action.choices and action.type in (None, str, filled)
     return text and (action.metavar or action.dest) not in _FREE
 
 
