@@ -50,6 +50,14 @@ def settle(page: Any, player: str = PLAYER) -> None:
     page.locator(f"{player}[data-exact=true]").first.wait_for(timeout=180_000)
 
 
+def rest(page: Any, element: Any) -> None:
+    """Return when an element has stopped moving; the picture grows a moment after a box above it closes."""
+    before = None
+    while (box := element.bounding_box()) != before:
+        before = box
+        page.wait_for_timeout(200)
+
+
 def saved(page: Any, state: str = "saved") -> None:
     """Return when the kernel has answered."""
     page.locator(f"{PLAYER}[data-annotation={state}]").first.wait_for(timeout=180_000)
@@ -314,8 +322,10 @@ def test_the_exported_page_does_the_same(browser: Any, tmp_path: Path, data: Pat
     settle(page)
 
     def get(name: str = "Download") -> bytes:
+        button = page.get_by_role("button", name=name, exact=True)
+        rest(page, button)
         with page.expect_download() as download:
-            page.get_by_role("button", name=name, exact=True).click()
+            button.click()
         ending = "json" if "history" in name else "csv"
         assert download.value.suggested_filename == f"{video.name}_phases.{ending}"
         return Path(download.value.path()).read_bytes()
@@ -355,6 +365,7 @@ def test_the_exported_page_does_the_same(browser: Any, tmp_path: Path, data: Pat
     box.wait_for(state="visible")
     assert "tEB: mine not marked, theirs run 40" in box.inner_text()
     box.get_by_role("button", name="Keep mine").click()
+    box.wait_for(state="hidden")
     assert get() == b"t2,12,19\nt4,20,24\ntB,25,49\ntHB,50,60\n"
 
     blind = EmbryoPlayer(video, annotations=tmp_path / "bob", reader="Bob", blind=True)
