@@ -171,7 +171,7 @@ from nsw_da_medical_image.dataset_util import shards
 form = sys.argv[2]
 if form == "table":  # nothing is written
     form = "webdataset"
-    shards._write_shard = lambda file, form, own, sample, bar: shards.Shard(len(own), 1, 0, 1, "0" * 64)
+    shards._write_shard = lambda file, form, own, sample, bar: (sample(own[0]), shards.Shard(len(own), 1, 0, 1, "0" * 64))[1]
 else:
     shards.PER_SHARD = 256
 print(shards_memory.export(form, int(sys.argv[3]), split=True)[1])

@@ -60,9 +60,15 @@ ORIGIN = ("video", "code", "plane", "run", "hours")  # of a frame, in the table 
 _ROWS = 65536  # rows of a table that are looked at together, so that the memory for it does not grow with the table
 
 
+def _codes(column: pd.Series) -> np.ndarray:
+    """Return the codes of a categorical column, -1 for what is missing, without a copy, which `column.cat.codes` is."""
+    values: Any = column.array
+    return values.codes
+
+
 def _counts(column: pd.Series) -> dict[str | None, int]:
     """Return how often each category of a column occurs, those that do; None counts what is missing."""
-    codes, names = column.cat.codes.to_numpy(), [None, *map(str, column.cat.categories)]
+    codes, names = _codes(column), [None, *map(str, column.cat.categories)]
     found = np.zeros(len(names), np.int64)
     for start in range(0, len(codes), _ROWS):
         found += np.bincount(codes[start : start + _ROWS].astype(np.int64) + 1, minlength=len(names))
@@ -278,7 +284,7 @@ def _parts(frames: Frames, split: Mapping[str, Iterable[str]] | None) -> dict[st
     if alone := [name for name in _counts(video) if name is not None and not known[names.index(name)]]:
         why = "select videos, as in ds.frames(split['train'])"
         raise DataError(f"these videos are in no part of the split: {first_few(alone, 5)}; {why}")
-    found = {part: _Rows(video.cat.codes.to_numpy(), wanted) for part, wanted in where.items()}
+    found = {part: _Rows(_codes(video), wanted) for part, wanted in where.items()}
     return {part: own for part, own in found.items() if len(own)}
 
 
@@ -306,7 +312,7 @@ def _make_shards(
         digest.update(str(name).encode())
         if isinstance(column.dtype, pd.CategoricalDtype):
             digest.update(repr(list(map(str, column.cat.categories))).encode())
-            values = column.cat.codes
+            values = pd.Series(_codes(column), copy=False)
         for start in range(0, len(table), _ROWS):  # in pieces, since the texts of all rows would fill the memory
             piece = values.iloc[start : start + _ROWS]
             piece = piece.astype(str) if piece.dtype == object else piece
