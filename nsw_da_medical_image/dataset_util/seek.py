@@ -262,7 +262,7 @@ class _FileList:
 
     def file(self, folder: str, name: str, stream: Stream, size: int) -> None:
         """Add a file of the next `size` bytes of `stream`. Raises `FileExistsError` if its name is taken."""
-        self._enter(folder)  # first: nobody shall think that the walk has left a folder that it enters
+        self._enter(folder)  # first, so that no caller thinks that the walk has left a folder that it enters
         self._make(folder)
         files = self.files[folder]
         if isinstance(files, _Packed):
