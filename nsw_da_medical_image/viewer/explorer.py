@@ -663,13 +663,11 @@ class Explorer(ipywidgets.Box):
         return printable(f"<Explorer {self.dataset.path}: {plural(len(self._names), 'video')}{shown}{chosen}>")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        if not self._list._met:
-            self._list.push()
         data = {**(super()._repr_mimebundle_(**kwargs) or {}), "text/plain": repr(self)}
-        if not self.fallback:
-            return data
-        still = {"text/plain": repr(self), "text/html": still_table(self)}
-        if get_ipython() is None:
+        still = {"text/plain": repr(self), "text/html": still_table(self)} if self.fallback else {}
+        if not self._list._met:
+            self._list.push()  # last: the thread that reads the rows would slow down this one
+        if get_ipython() is None or not self.fallback:
             return {**data, **still}
         # an output of its own: nbconvert shows an output with a widget as nothing if the page is opened offline
         publish_display_data(still)
