@@ -429,6 +429,38 @@ def test_marking_waits_only_for_the_plane_that_is_shown(
     explorer.close()
 
 
+@pytest.mark.parametrize("indexed", [False, True])
+def test_archives_without_times_are_displayed(
+    archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, indexed: bool
+) -> None:
+    player_module = pytest.importorskip("nsw_da_medical_image.viewer.player")
+    from nsw_da_medical_image.viewer.explorer import explore
+
+    folder = Path(shutil.copytree(archives, tmp_path / "archives"))
+    (folder / "embryo_dataset_time_elapsed.tar.gz").unlink()
+    monkeypatch.setattr("nsw_da_medical_image.dataset_util.source._MOMENT", 0)
+    if indexed:
+        assert EmbryoDataset(folder)["SAM1-2"].hours.empty
+        list(EmbryoDataset(folder))
+    ds = EmbryoDataset(folder)
+    player = player_module.EmbryoPlayer(ds["SAM1-2"])
+    assert "RUN 1" in str(player._repr_mimebundle_())
+    if player._follower.is_alive():
+        player._follower.join(60)
+    (video,) = player._series["videos"]
+    assert len(player._series["planes"]) == 7
+    assert not video["hours"]["runs"]
+    assert not video["faults"]
+    explorer = explore(ds)
+    row = explorer._describe("SAM1-2")
+    assert (row["hours"], row["times"], row["problems"], row["runs"]) == (None, {}, [], [1, 20, 20])
+    assert "SAM1-2" in explorer._repr_mimebundle_()["text/html"]
+    explorer.value = "SAM1-2"
+    assert explorer.player is not None
+    explorer.close()
+    player.close()
+
+
 # --- ends -------------------------------------------------------------------------------------------------------------
 
 GATED = f"""
