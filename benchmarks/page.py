@@ -22,7 +22,7 @@ from pages import ROOT, machine, table, write_page
 
 HERE = ROOT / "benchmarks"
 PAGE = ROOT / "nbs" / "benchmarks.ipynb"
-SHARED = {"pages", "page", "robustness", "costs"}  # they measure nothing, or write a page of their own
+SHARED = {"pages", "page", "robustness", "costs", "trees"}  # they need more, or write a page of their own
 MEMORY = Path("/dev/shm")
 
 
