@@ -1,6 +1,6 @@
 """Measure the memory of an export to shards, for a table of 240,000 and of 2.4 million simulated frames.
 
-    python benchmarks/shards_memory.py [parquet|webdataset] [ROWS ...]
+    python benchmarks/shards_memory.py [parquet] [webdataset] [ROWS ...]
 
 Each export runs in its own process. The frames are one small JPEG, so the time is that of our own work; the table has the types and sizes of the
 release's. Printed are the memory of the process before the export (with the table), how much more it has at the highest point of the export, and the
@@ -9,6 +9,8 @@ time. This needs Linux, which can forget the highest point before the export.
 
 import gc
 import io
+import itertools
+import json
 import subprocess
 import sys
 import tempfile
@@ -46,7 +48,7 @@ def simulated(rows: int) -> Frames:
     """Return frames of as many rows, all of the same image."""
     videos = released_videos()
     number = np.arange(rows)
-    table = pd.DataFrame(
+    listed = pd.DataFrame(
         {
             "video": pd.Categorical.from_codes(number * len(videos) // rows, videos),
             "code": pd.Categorical.from_codes(number * len(videos) // rows, videos),
@@ -56,7 +58,7 @@ def simulated(rows: int) -> Frames:
             "hours": number % 1000 / 10,
         }
     )
-    return Frames(table, One())
+    return Frames(listed, One())
 
 
 def export(form: str, rows: int, split: bool = False) -> tuple[float, float, float]:
@@ -73,12 +75,20 @@ def export(form: str, rows: int, split: bool = False) -> tuple[float, float, flo
         return before, megabytes("VmHWM") - before, time.perf_counter() - start
 
 
+def measured(form: str, rows: int) -> list[str]:
+    """Return a row of the table, measured in a process of its own."""
+    command = [sys.executable, __file__, "--one", form, str(rows)]
+    before, added, took = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return [f"{form}, {rows:,} rows", f"{before:.0f}", f"{added:.1f}", f"{took:.0f}"]
+
+
 if __name__ == "__main__":
-    form, *counts = sys.argv[1:] or ["parquet"]
-    if counts and counts[0] == "--one":
-        rows = int(counts[1])
-        before, added, took = export(form, rows)
-        print(f"{form} {rows:>9,} rows: {before:.0f} MB before, at most {added:.1f} MB more, {took:.0f} s", flush=True)
+    words = sys.argv[1:]
+    if words[:1] == ["--one"]:
+        print(json.dumps(export(words[1], int(words[2]))))
     else:
-        for rows in counts or ["240000", "2400000"]:
-            subprocess.run([sys.executable, __file__, form, "--one", rows], check=True)
+        forms = [word for word in words if word in ("parquet", "webdataset")] or ["parquet", "webdataset"]
+        counts = [int(word) for word in words if word.isdigit()] or [240_000, 2_400_000]
+        print("| export | before (MB) | added (MB) | time (s) |\n|---|---:|---:|---:|")
+        for form, rows in itertools.product(forms, counts):
+            print(f"| {' | '.join(measured(form, rows))} |", flush=True)
