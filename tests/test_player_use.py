@@ -532,7 +532,7 @@ def test_a_player_of_archives_without_an_index(
 ) -> None:
     """The plane that was read is shown and played; the other is added when its archive has been read.
 
-    Set NSW_LARGE_ARCHIVES=300 to use frames of the released size in an archive of 300 MB, which takes a minute more, and to require the first frame within a second.
+    Set NSW_LARGE_ARCHIVES=300 to use frames of the released size in an archive of 300 MB, which takes a minute more, and to require the first frame within a second, or on a busy machine in 1.5 times the time that it takes from files.
     """
     pytest.importorskip("rapidgzip")
     sample = shared(videos=1, frames=500, size=500) if LARGE else shared(videos=3, frames=60)
@@ -542,15 +542,21 @@ def test_a_player_of_archives_without_an_index(
     kernel(page, "\n".join([SETUP.format(path=str(several)), GATED]))
     told = "print(data.contents.source.positions(['embryo_dataset', 'embryo_dataset_F15']))"
     size = (archives / "embryo_dataset.tar.gz").stat().st_size / 1e6
-    shown = (
-        f'data = EmbryoDataset({str(archives)!r}, planes=["F0", "F15"])\nplayer = EmbryoPlayer(data[{name!r}])\nplayer'
-    )
+
+    def opened(data: Path) -> float:
+        kernel(page, AGAIN)
+        show = (
+            f"data = EmbryoDataset({str(data)!r}, planes=['F0', 'F15'])\nplayer = EmbryoPlayer(data[{name!r}])\nplayer"
+        )
+        return page.evaluate(OPEN, show)
 
     def opens_in_a_second() -> bool:
-        kernel(page, AGAIN)
-        taken = page.evaluate(OPEN, shown)
-        print(f"\n{size:.0f} MB: first frame after {taken:.0f} ms; read then: {kernel(page, told)}")
-        return taken < 1000 or not LARGE
+        files = opened(sample.extracted) if LARGE else 0
+        taken = opened(archives)
+        print(
+            f"\n{size:.0f} MB: first frame after {taken:.0f} ms, from files after {files:.0f}; read then: {kernel(page, told)}"
+        )
+        return not LARGE or taken < 1000 or taken < 1.5 * files  # on a busy machine
 
     assert eventually(opens_in_a_second)
     has_run(page, 1)

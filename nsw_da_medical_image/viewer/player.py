@@ -61,7 +61,9 @@ from ..dataset_util.dataset import EmbryoDataset, Video, require_video
 from ..dataset_util.images import END_OF_IMAGE, decode
 from ..dataset_util.textfiles import PhaseRow, parse_phases
 from nsw_da_medical_image.dataset_util.util import (
+    ANNOTATIONS,
     GRADES,
+    TIMES,
     FocalPlane,
     Phase,
     UnknownName,
@@ -427,7 +429,7 @@ def listed_now(video: Video, plane: Plane) -> tuple[list[FocalPlane], list[Focal
         return list(video.planes), []
     if contents.source.is_ready(each.folder for each in contents.outwards):
         return list(video.planes), []
-    contents.source.begin(each.folder for each in contents.outwards)
+    contents.source.begin([ANNOTATIONS, TIMES, *(each.folder for each in contents.outwards)])
     if not contents.has_folder(video.name, wanted):
         return list(video.planes), []
     later = [each for each in contents.planes if not contents.source.has_passed(f"{each.folder}/{video.name}")]
