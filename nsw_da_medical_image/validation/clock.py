@@ -82,7 +82,7 @@ class _Rates(NamedTuple):
     other: float
 
 
-_STRONG_RATES, _WEAK_RATES = _Rates(0.002, 0.02, 0.95, 0.6), _Rates(0.015, 0.02, 0.05, 0.2)
+_RATES = _Rates(0.002, 0.02, 0.95, 0.6), _Rates(0.015, 0.02, 0.05, 0.2)  # of strong bursts and of weak ones
 
 
 def fit_bursts(series: pd.Series, onsets: np.ndarray, step: float = STEP) -> np.ndarray:
@@ -96,12 +96,19 @@ def fit_bursts(series: pd.Series, onsets: np.ndarray, step: float = STEP) -> np.
     first = np.nanargmin(onsets, axis=1)
     t2 = np.take_along_axis(onsets, first[:, None], 1)
     begun = 1 / (1 + np.exp(np.clip(-1.7 * (runs - t2) / width[0], -50, 50)))
-    bumps = np.exp(-0.5 * ((runs - onsets[:, :, None]) / width[:, None]) ** 2) / (width[:, None] * np.sqrt(2 * np.pi))
-    bumps = np.nan_to_num(bumps)
+    expected = [np.zeros_like(begun), np.zeros_like(begun)]
+    for phase, wide in enumerate(width.tolist()):  # in place: an array of all phases takes twice as long
+        bump = (runs - onsets[:, [phase]]) / wide
+        bump *= bump
+        bump *= -0.5
+        np.exp(bump, out=bump)
+        bump /= wide * np.sqrt(2 * np.pi)
+        bump[np.isnan(onsets[:, phase])] = 0
+        for rate, rates in zip(expected, _RATES, strict=True):
+            rate += bump * np.where(first == phase, rates.first, rates.other)[:, None]
     fit = np.zeros(len(onsets))
-    for rates, strong in ((_STRONG_RATES, True), (_WEAK_RATES, False)):
-        weights = np.where(np.arange(8) == first[:, None], rates.first, rates.other)
-        rate = rates.before + (rates.after - rates.before) * begun + np.einsum("nor,no->nr", bumps, weights)
+    for rate, rates, strong in zip(expected, _RATES, (True, False), strict=True):
+        rate += rates.before + (rates.after - rates.before) * begun
         at = np.searchsorted(runs, bursts["run"][bursts["strong"] == strong])
         fit += np.log(rate[:, at]).sum(1) - rate.sum(1)
     return fit
