@@ -373,12 +373,15 @@ class Passed:
         at = start - self.points[i][0]
         if at + size > _LONGEST:
             return None
-        with self._lock:
-            data = bytes(self._span(i, at + size)[at : at + size])
+        found = self._spans.get((self._number, i))
+        if found is None or len(found.bytes) < at + size:  # otherwise nothing needs to be waited for
+            with self._lock:
+                found = self._span(i, at + size)
+        data = bytes(found.bytes[at : at + size])
         return data if len(data) == size and isal_zlib.crc32(data) == self.listed.crcs[row] else None
 
-    def _span(self, i: int, size: int) -> bytearray:
-        """Return the inflated bytes from point `i`, at least `size` if there are as many."""
+    def _span(self, i: int, size: int) -> _Inflated:
+        """Return what was inflated from point `i` on, at least `size` bytes if there are as many."""
         found = self._spans.pop((self._number, i), None) or _Inflated(*self.points[i][1:])
         self._spans[self._number, i] = found
         if len(found.bytes) < size:
@@ -386,7 +389,7 @@ class Passed:
                 found.extend(file.fileno(), size + _AHEAD)
         while len(self._spans) > _SPANS:
             del self._spans[next(iter(self._spans))]
-        return found.bytes
+        return found
 
 
 class _Watched:
