@@ -2,9 +2,9 @@
 
 Sample embryos are drawn in plane F0 with a picture every 0.25 hours, and their activity is measured as in any other data set. Each onset is then moved a little, as observers differ
 (standard deviations of 1 run for the first division, and of 2.5 runs for the others), and the labels are rewritten as clock x RUN + shift, for which no picture changes.
-All bounds of `validation.clock` were fixed before the table was made for the first time.
+All numbers of `validation.clock` were fixed on other seeds before the table was made.
 
-    python benchmarks/clock.py [--embryos 200] [--each 50] [--json FILE]
+    python benchmarks/clock.py [--embryos 200] [--each 50] [--seed 1] [--json FILE]
 """
 
 import argparse
@@ -20,9 +20,10 @@ import pandas as pd
 
 CLOCKS, SHIFTS = (1.0, 1.1, 1.25, 0.8), (-20, -12, -6, 0, 6, 12, 20)
 RUNS, SIZE = 496, 125
+APART = 12  # runs: the bound of the check first-division-elsewhere, 3 hours
 
 
-def draw(index: int, folder: Path) -> tuple[pd.Series, pd.DataFrame]:
+def draw(index: int, folder: Path, seed: int) -> tuple[pd.Series, pd.DataFrame]:
     """Return the activity of the drawn embryo `index` by RUN, and its phases."""
     os.environ["NSW_CACHE_DIR"] = str(folder / "cache")
     from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
@@ -30,7 +31,7 @@ def draw(index: int, folder: Path) -> tuple[pd.Series, pd.DataFrame]:
     from nsw_da_medical_image.dataset_util.util import FocalPlane
     from nsw_da_medical_image.validation.activity import activity
 
-    video, plane = invent_video(index, RUNS, seed=1), FocalPlane.F0
+    video, plane = invent_video(index, RUNS, seed=seed), FocalPlane.F0
     video.files = {plane: video.files[plane]}
     video.prepare(video.seed, SIZE)
     with tempfile.TemporaryDirectory(dir=folder) as copy:
@@ -62,7 +63,7 @@ def observed(phases: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def judge(drawn: list, clock: float, shift: int, each: int, sibling: bool) -> dict[str, float]:
-    """Return the percentages of labels reported, with a proposal, and with a proposal within 2 runs of the labels before rewriting."""
+    """Return the percentages of labels reported for their rank and by either check, with a proposal, and with one within 2 runs of the truth."""
     from nsw_da_medical_image.validation.clock import ELSEWHERE, RELEASED, ClockMap, judge_clock
 
     rng = np.random.default_rng([round(100 * clock), shift + 100])
@@ -80,8 +81,12 @@ def judge(drawn: list, clock: float, shift: int, each: int, sibling: bool) -> di
         proposal = judge_clock("SAM1-2", series, labels, maps)
         both = proposal.phases.merge(truth, on="phase", suffixes=("", "_true"))
         right = proposal.proposed is not None and (both["first"] - both["first_true"]).abs().max() <= 2
-        rows.append((proposal.rank > ELSEWHERE, proposal.proposed is not None, right))
-    return dict(zip(("reported", "proposed", "right"), (100 * np.mean(rows, axis=0)).round(1).tolist(), strict=True))
+        seen, annotated = proposal.first_division
+        elsewhere = proposal.rank > ELSEWHERE
+        either = elsewhere or seen is None or abs(seen - annotated) > APART
+        rows.append((elsewhere, either, proposal.proposed is not None, right))
+    names = "reported", "either", "proposed", "right"
+    return dict(zip(names, (100 * np.mean(rows, axis=0)).round(1).tolist(), strict=True))
 
 
 def main() -> None:
@@ -89,10 +94,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--embryos", type=int, default=200)
     parser.add_argument("--each", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1, help="of the drawn embryos")
     parser.add_argument("--json", help="write the activities' statistics and the table to this file")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor() as pool:
-        drawn = list(pool.map(partial(draw, folder=Path(folder)), range(args.embryos)))
+        drawn = list(pool.map(partial(draw, folder=Path(folder), seed=args.seed), range(args.embryos)))
     apart = [share for one in drawn for share in unannotated(*one)]
     print(
         f"{100 * np.mean(apart):.0f} of 100 of {len(apart)} bursts are more than 7 runs from every annotated division"
@@ -108,7 +114,8 @@ def main() -> None:
     print(f"| clock | shift | {' | '.join(map(str, SHIFTS))} |\n|---|---|{'---|' * len(SHIFTS)}")
     for clock, rows in frame.groupby("clock", sort=False):
         alone, siblings = rows[~rows["sibling"]], rows[rows["sibling"]]
-        print(f"| {clock} | reported | {' | '.join(f'{one:.0f}' for one in alone.reported)} |")
+        cells = (f"{a:.0f}, {b:.0f}" for a, b in zip(alone.reported, alone.either, strict=True))
+        print(f"| {clock} | rank above 0.2, either check | {' | '.join(cells)} |")
         for name, some in ("proposed, right", alone), ("the same with a sibling's hours", siblings):
             cells = (f"{a:.0f}, {b:.0f}" for a, b in zip(some.proposed, some.right, strict=True))
             print(f"| | {name} | {' | '.join(cells)} |")

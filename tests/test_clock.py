@@ -280,7 +280,7 @@ def test_labels_on_the_images_clock_are_hardly_ever_reported() -> None:
 
 
 def test_labels_on_a_planted_clock_are_found() -> None:
-    for clock_, share in ((1.25, 60), (1.1, 50), (0.8, 40)):
+    for clock_, share in ((1.25, 75), (1.1, 65), (0.8, 55)):
         found = power(clock_, 0, 20)
         assert found["reported"] >= 80
         assert found["proposed"] == found["right"] >= share

@@ -1,6 +1,7 @@
 """Test the checks of pixels: planted defects, damaged files, the cache, and real frames with known changes."""
 
 import io
+import itertools
 import os
 import random
 import shutil
@@ -467,6 +468,24 @@ def test_the_empty_well_and_the_lost_focus_are_found(real: EmbryoDataset) -> Non
     assert len(plot_measurements(measure_video(real, "CF946-6"), found).child_axes) == 5
 
 
+def test_measures_of_real_frames_are_as_the_chapter_states(real: EmbryoDataset) -> None:
+    rows = [measure_video(real, video) for video in real.videos]
+    frames = pd.concat([each.assign(state=frame_states(each)) for each in rows]).set_index(["video", "run"])
+    shown = frames[frames.state == "embryo"]
+    assert (len(frames), len(shown)) == (586, 584)
+    ranges = {name: [round(float(shown[name].min()), 2), round(float(shown[name].max()), 2)] for name in MEASURED}
+    assert ranges == {name: pytest.approx(stated, abs=0.06) for name, stated in MEASURED.items()}
+    empty, lost = frames.loc[("CF946-6", 331)], frames.loc[("CF946-6", 300)]
+    assert [empty.texture, empty.shade, empty.rim] == pytest.approx([0.6, 1.7, 0.53], abs=0.06)
+    assert [lost.texture, lost.rim] == pytest.approx([2.0, 0.15], abs=0.06)
+    assert shown["change"].min() == pytest.approx(0.61, abs=0.01)  # grey levels between neighbours
+    for video, row in ("AA83-7", None), ("AB028-6", 281):  # the dish has jumped in RUN 281
+        moved = np.hypot(*(frames.loc[video][name].diff() for name in ("well_x", "well_y")))
+        assert moved.drop(index=[] if row is None else row).max() < 1.2
+        assert row is None or moved[row] == pytest.approx(10, abs=0.5)
+
+
+MEASURED = {"texture": [6.5, 19.4], "shade": [13.5, 21.3], "sharpness": [0.55, 0.78], "rim": [0.50, 0.65]}
 OPTICS: dict[
     str, Callable[[int], tuple[float, float, float]]
 ] = {  # by planes from the middle: blur in pixels, contrast, magnification
@@ -686,6 +705,32 @@ def test_harmful_changes_are_told_frame_by_frame(real: EmbryoDataset, tmp_path: 
     assert set(frames.state[~frames.changed]) <= {"embryo"}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "parts", "state", "count"),
+    [
+        (blur(3.5), 4, "blurred", (30, 33)),
+        (blur(3), 4, "blurred", (2, 33)),
+        (blur(1), 4, "blurred", (0, 33)),
+        (light(0.25), 4, "dark", (16, 33)),
+        (with_debris(8, 36), 2, "", (2, 18)),
+        (shrunk(0.5), 2, "", (0, 18)),
+    ],
+)
+def test_changes_near_the_bounds_are_found_as_often_as_stated(
+    real: EmbryoDataset, tmp_path: Path, change: Change, parts: int, state: str, count: tuple[int, int]
+) -> None:
+    """The chapter on pixels lists these figures; noise and another decoder may change a frame or two."""
+    states = []
+    for video in "AA83-7", "AB028-6":
+        for place, part in enumerate((END, PART, BEGIN, (0.3, 0.45))[:parts]):
+            frames = altered(real, tmp_path / f"{video} {place}", video, part, change)
+            states += frames.state[frames.changed].tolist()
+    found = states.count(state) if state else sum(each != "embryo" for each in states)
+    assert len(states) == count[1]
+    assert abs(found - count[0]) <= 2
+
+
 @pytest.mark.parametrize("video", ["AA83-7", "AB028-6"])
 @pytest.mark.parametrize("part", [END, BEGIN, ALL, (0.1, 1.0), (0.97, 1.0), (0.5, 0.65)])
 @pytest.mark.parametrize("moved", [(0, 0), (40, -40), (-60, 20)])
@@ -771,6 +816,20 @@ def test_parts_that_are_missing_from_whole_files_are_found_and_nothing_else(
             whole = np.asarray(Image.open(io.BytesIO(FLAT[name](jpegs[run]))), int)
             first = next(row for row in range(500) if np.ptp(whole[row:]) <= 2)
             assert first - 8 <= frames.flat_first[run] <= first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "count"), [(2048, 48), (1024, 14)])
+def test_short_blocks_of_zeros_are_found_as_often_as_stated(
+    real: EmbryoDataset, tmp_path: Path, size: int, count: int
+) -> None:
+    found = []
+    for video in "AA83-7", "AB028-6":
+        places = zip(real[video].runs()[::12].tolist(), itertools.cycle((0.1, 0.3, 0.5, 0.7)), strict=False)
+        files = {f"RUN{run}": zeroed(part, size)(real[video].jpeg(run)) for run, part in places}
+        found += (measure_video(data_set(tmp_path / video, files), "SAM1-2").flat_rows > 0).tolist()
+    assert len(found) == 49
+    assert abs(sum(found) - count) <= 2
 
 
 @pytest.mark.parametrize("quality", [20, 30, 50, 75, 95])

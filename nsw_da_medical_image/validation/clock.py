@@ -70,19 +70,35 @@ def simulate_onsets(count: int, step: float = STEP, seed: int = 0) -> np.ndarray
 
 # %% ../../nbs/validation/04_clock.ipynb #ac71c009
 _OBSERVERS = np.array([0.91, 1.81, 1.34, 1.49, 1.61, 2.93, 5.36, 4.42])  # hours: standard deviations of t2 to t9+
+_EXACT = 3.0  # runs: the standard deviation of most annotations in the two real videos
 WEAK = 0.02  # the least height of a burst that counts
 
 
-class _Rates(NamedTuple):
-    """Expected bursts: per run before and after t2, at the first division, and at each other one."""
+class _Bursts(NamedTuple):
+    """Bursts to expect: how many, and mean and standard deviation of the decimal logarithms of their heights."""
 
-    before: float
-    after: float
-    first: float
-    other: float
+    number: float
+    mean: float
+    spread: float
+
+    def rate(self, logs: np.ndarray) -> np.ndarray:
+        """Return the rate of bursts of these heights, up to a factor that all kinds share."""
+        return self.number * np.exp(-0.5 * ((logs - self.mean) / self.spread) ** 2) / self.spread
 
 
-_RATES = _Rates(0.002, 0.02, 0.95, 0.6), _Rates(0.015, 0.02, 0.05, 0.2)  # of strong bursts and of weak ones
+_BEFORE, _AFTER = _Bursts(0.017, -1.6, 0.3), _Bursts(0.03, -1.5, 0.3)  # not annotated: per run, before and after t2
+_FIRST, _OTHER = _Bursts(0.95, -0.8, 0.3), _Bursts(0.6, -0.8, 0.3)  # at the first annotated division, at each other one
+
+
+def _bump(apart: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Return the density of bursts that many runs from an onset: half of them exact, half as far as observers differ."""
+    both = ((np.exp(-0.5 * (apart / one) ** 2) / one) for one in (_EXACT, width))
+    return sum(both) / np.sqrt(8 * np.pi)
+
+
+def _begun(apart: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Return the probability that a run, that many after the annotated t2, is after t2."""
+    return 1 / (1 + np.exp(np.clip(-1.7 * apart / width[0], -50, 50)))
 
 
 def fit_bursts(series: pd.Series, onsets: np.ndarray, step: float = STEP) -> np.ndarray:
@@ -90,28 +106,29 @@ def fit_bursts(series: pd.Series, onsets: np.ndarray, step: float = STEP) -> np.
 
     `onsets` are RUNs of t2 to t9+, float (n, 8), NaN if a phase is not annotated; each row has at least one.
     """
-    bursts, runs = find_bursts(series), series.dropna().index.to_numpy(float)
+    bursts, runs = find_bursts(series), series.dropna().index.to_numpy(np.int64)
     bursts = bursts[(bursts["height"] >= WEAK) & bursts["run"].isin(runs)]
+    at, logs = bursts["run"].to_numpy(float), np.log10(bursts["height"].to_numpy())
     width = np.hypot(_OBSERVERS / step, 2)  # runs; a burst itself is not sharper than two
     first = np.nanargmin(onsets, axis=1)
     t2 = np.take_along_axis(onsets, first[:, None], 1)
-    begun = 1 / (1 + np.exp(np.clip(-1.7 * (runs - t2) / width[0], -50, 50)))
-    expected = [np.zeros_like(begun), np.zeros_like(begun)]
-    for phase, wide in enumerate(width.tolist()):  # in place: an array of all phases takes twice as long
-        bump = (runs - onsets[:, [phase]]) / wide
-        bump *= bump
-        bump *= -0.5
-        np.exp(bump, out=bump)
-        bump /= wide * np.sqrt(2 * np.pi)
-        bump[np.isnan(onsets[:, phase])] = 0
-        for rate, rates in zip(expected, _RATES, strict=True):
-            rate += bump * np.where(first == phase, rates.first, rates.other)[:, None]
-    fit = np.zeros(len(onsets))
-    for rate, rates, strong in zip(expected, _RATES, (True, False), strict=True):
-        rate += rates.before + (rates.after - rates.before) * begun
-        at = np.searchsorted(runs, bursts["run"][bursts["strong"] == strong])
-        fit += np.log(rate[:, at]).sum(1) - rate.sum(1)
-    return fit
+    is_first, begun = np.arange(8) == first[:, None], _begun(at - t2, width)
+    bumps = np.nan_to_num(_bump(at - onsets[:, :, None], width[:, None]))
+    rate = _BEFORE.rate(logs) * (1 - begun) + _AFTER.rate(logs) * begun
+    for kind, some in (_FIRST, is_first), (_OTHER, ~is_first):
+        rate += kind.rate(logs) * np.einsum("nob,no->nb", bumps, some)
+    if not len(runs):
+        return np.zeros(len(onsets))
+    near = np.arange(runs[0] - 400, runs[-1] + 401)  # RUNs of onsets: beyond, the video contains none of their bursts
+    apart, seen = np.arange(-400, 401), np.bincount(runs - runs[0])
+    after = np.interp(
+        t2[:, 0], near, np.convolve(seen, _begun(-apart, width))
+    )  # runs after t2, of those with an activity
+    expected = _AFTER.number * after + _BEFORE.number * (len(runs) - after)
+    for place, numbers in enumerate(np.where(is_first, _FIRST.number, _OTHER.number).T):
+        share = np.interp(onsets[:, place], near, np.convolve(seen, _bump(apart, width[place])))
+        expected += numbers * np.nan_to_num(share)
+    return np.log(rate).sum(1) - expected
 
 
 def onsets_of(phases: pd.DataFrame) -> np.ndarray:

@@ -849,7 +849,7 @@ def _duplicate_frame(facts: PixelFacts) -> Iterable[Finding]:
 
 @check("frozen-frames", "Exclude the repeats, because the embryo was not recorded.", scope="pixels")
 def _frozen_frames(facts: PixelFacts) -> Iterable[Finding]:
-    """No two or more frames in a row repeat the frame before them, bit for bit or saved again. Real neighbours differ by 0.62 grey levels or more, repeats that were saved again in a quality of 75 or more by 0.33 or less."""
+    """No two or more frames in a row repeat the frame before them, bit for bit or saved again. Real neighbours differ by 0.61 grey levels or more, repeats that were saved again in a quality of 75 or more by 0.33 or less."""
     return _repeats(facts, single=False)
 
 # %% ../../nbs/validation/02_pixels.ipynb #9c6f2326
