@@ -22,7 +22,7 @@ from pages import ROOT, machine, table, write_page
 
 HERE = ROOT / "benchmarks"
 PAGE = ROOT / "nbs" / "benchmarks.ipynb"
-SHARED = {"pages", "page", "robustness", "costs"}  # they measure nothing, or write a page of their own
+SHARED = {"pages", "page", "robustness", "costs", "trees"}  # they need more, or write a page of their own
 MEMORY = Path("/dev/shm")
 
 
@@ -156,12 +156,15 @@ PARTS = {
     ),
     "shards": Part(
         "Memory of an export to shards",
-        "The peak memory of a process that exports 240,000 and 2.4 million simulated frames.",
+        "The memory of a process before it exports 240,000 and 2.4 million simulated frames, with the table of all frames, and how much the export adds at its highest point.",
         "shards_memory",
-        "parquet",
         "",
-        (),
-        "The memory includes the table of all frames, which grows with their number.",
+        "2400",
+        tuple(
+            Limit(f"{form}, 2,400,000 rows", most=8.0, column="added (MB)", meaning=f"at most 8 MB are added ({form})")
+            for form in ("parquet", "webdataset")
+        ),
+        "The table of all frames takes 18 bytes per row before the export begins.",
     ),
     "playback": Part(
         "Playing in JupyterLab",

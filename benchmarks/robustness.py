@@ -165,7 +165,7 @@ KINDS = {
             "test_messages.py::test_no_message_to_the_explorer_does_harm": "the same, sent to the explorer",
             "test_annotate.py::test_the_player_saves_what_the_browser_sends_and_survives_anything": "wrong annotations",
         },
-        "Whoever can send messages to a kernel can usually also run code in it: this protects from damaged and outdated pages, not from an attacker who controls the Jupyter server.",
+        "A page that can send messages to a kernel can usually also run code in it: this protects from damaged and outdated pages, not from an attacker who controls the Jupyter server.",
     ),
     "names": Kind(
         "Hostile names",

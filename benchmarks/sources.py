@@ -5,7 +5,8 @@
 The archives are made first, in the real layout, as in extract.py: frames of about 25 kB in seven planes, in the order of
 the file system. The time of an extraction depends on the disk, and is shortest on a RAM disk (--folder /dev/shm). All
 times include the first call. Openings are timed in new processes, which have imported everything before. The time to a
-video in an archive without an index is also measured with ten times as many frames of plane F0. `--full` makes
+video in an archive without an index is measured with two archives of plane F0, of which one has ten times as many frames. More cores
+than there are, for one archive, are simulated. `--full` makes
 2.4 million tiny files instead, in seven planes of the 704 released videos, and shows opening, the table of all frames and
 memory. It takes some minutes and 400 MB.
 """
@@ -34,6 +35,7 @@ from isal import igzip
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.extract_dataset import extract_archive, extract_dataset
 from nsw_da_medical_image.dataset_util.images import decode
+from nsw_da_medical_image.dataset_util.seek import build
 from nsw_da_medical_image.dataset_util.util import ANNOTATIONS, GRADES, TIMES, FocalPlane, Phase, cores, released_videos
 
 PLANE, FRAME = FocalPlane.F0.folder, "D2013.01.28_S0717_I132_WELL1_RUN{}.jpeg"
@@ -111,6 +113,14 @@ def open_all(path: str) -> dict[str, float]:
     return facts | {"rows": len(dataset.table())}
 
 
+def index_with(archive: str, threads: int) -> dict[str, float]:
+    """Index an archive with several threads of rapidgzip; nothing is kept."""
+    began = time.perf_counter(), time.process_time(), time.thread_time()
+    build(Path(archive), threads=threads)
+    ended = time.perf_counter(), time.process_time(), time.thread_time()
+    return dict(zip(("wall", "all", "walk"), (b - a for a, b in zip(began, ended, strict=True)), strict=True))
+
+
 def ratarmount(path: str, index: str) -> dict[str, float]:
     from ratarmountcore.mountsource.factory import open_mount_source
 
@@ -153,7 +163,7 @@ def peak() -> float:
 JOBS = {
     job.__name__: job
     for job in (
-        *(first_frame, extract_first, open_all, ratarmount, ratarmount_random, random_frames),
+        *(first_frame, extract_first, open_all, index_with, ratarmount, ratarmount_random, random_frames),
         *(first_frame_of, extract_frame_of, tar_frame_of, ratarmount_frame_of),
     )
 }
@@ -214,18 +224,36 @@ def opening(archives: Path, folder: Path, rounds: int) -> None:
     print(f"; ratarmountcore: {index.stat().st_size / 1e6:.2f} MB for plane F0" if rivalled(archive) else "")
 
 
-def larger(folder: Path, archive: Path, times: int) -> Path:
-    """Make an archive of plane F0 with the videos of `archive` several times, under other names, compressed by the system's gzip."""
-    (target := folder / "larger").mkdir()
-    subprocess.run(["tar", "xzf", archive, "-C", folder], check=True)
-    source = folder / PLANE
-    for video in sorted(source.iterdir()):
-        for turn in range(1, times):
-            shutil.copytree(video, source / video.name.replace("-1", f"-{turn + 1}"), copy_function=os.link)
+def plane_of(folder: Path, frames: Path, videos: int, each: int) -> Path:
+    """Make an archive of plane F0 with some videos of at most `each` of the `frames`, compressed by the system's gzip."""
+    sources = sorted(frames.iterdir())
+    for i in range(videos):
+        (place := folder / str(videos) / PLANE / f"BEN{i}-1").mkdir(parents=True)
+        for run in range(1, each + 1):
+            with suppress(FileNotFoundError):  # the last video may be shorter
+                os.link(sources[i % len(sources)] / FRAME.format(run), place / FRAME.format(run))
+    target = folder / f"{videos} videos" / f"{PLANE}.tar.gz"
+    target.parent.mkdir()
     # without the option, links to one file would be stored as links
-    subprocess.run(["tar", "--hard-dereference", "-czf", target / archive.name, "-C", folder, PLANE], check=True)
-    shutil.rmtree(source)
+    subprocess.run(["tar", "--hard-dereference", "-czf", target, "-C", folder / str(videos), PLANE], check=True)
+    shutil.rmtree(folder / str(videos))
     return target
+
+
+def several_threads(archive: Path, folder: Path, rounds: int) -> None:
+    """Time the indexing of one archive with several threads. More cores than there are can only be simulated: the work of all threads shared equally, or that of the walk, if it is longer."""
+    facts: dict[int, list[dict[str, float]]] = {1: [], 2: [], 4: [], 8: []}
+    for _ in range(rounds):
+        for threads, found in facts.items():
+            found.append(fresh("index_with", archive, threads, cache=folder / "cache"))
+    print(
+        f"\n| indexing {archive.stat().st_size / 1e6:,.0f} MB | seconds | of processors | of those, the walk | one core per thread |"
+    )
+    print("|---|---|---|---|---|")
+    for threads, found in facts.items():
+        wall, work, walk = (statistics.median(each[key] for each in found) for key in ("wall", "all", "walk"))
+        simulated = f"simulated: {max(walk, work / threads):.2f}" if threads > cores() else "measured"
+        print(f"| {threads} thread{'s' * (threads > 1)} | {wall:.2f} | {work:.2f} | {walk:.2f} | {simulated} |")
 
 
 def order_of(archive: Path) -> list[str]:
@@ -234,14 +262,12 @@ def order_of(archive: Path) -> list[str]:
     return list(dict.fromkeys(name.split("/")[1] for name in names if name.endswith(".jpeg")))
 
 
-def waiting(folder: Path, archive: Path, rounds: int) -> None:
-    """Time the way from the archive of plane F0, without an index, to a frame of the first, a middle and the last video."""
+def waiting(folder: Path, archive: Path, few: int, each: int, rounds: int) -> None:
+    """Time the way from an archive of plane F0, without an index, to a frame of the first, a middle and the last video; with `few` videos of `each` frames, and ten times as many."""
     cache, out, index = folder / "cache", folder / "out", folder / "ratarmount.sqlite"
-    small = folder / "small"
-    small.mkdir()
-    os.link(archive, small / archive.name)
+    subprocess.run(["tar", "xzf", archive, "-C", folder], check=True)
     medians: dict[tuple[str, str], list[float]] = {}
-    for path in small / archive.name, larger(folder, archive, 10) / archive.name:
+    for path in [plane_of(folder, folder / PLANE, videos, each) for videos in (few, 10 * few)]:
         videos = order_of(path)
         places = {"first": videos[0], "middle": videos[len(videos) // 2], "last": videos[-1]}
         title = f"the {{}} of {len(videos)} videos, {path.stat().st_size / 1e6:,.0f} MB"
@@ -374,7 +400,9 @@ def main() -> None:
         opening(folder / "archives", folder, args.rounds)
         reading(folder / "archives", folder / "out", args.rounds)
         at_random(folder / "archives", folder)
-        waiting(folder, folder / "archives" / f"{PLANE}.tar.gz", args.rounds)
+        several_threads(folder / "archives" / f"{PLANE}.tar.gz", folder, args.rounds)
+        each = min(250, max(10, args.frames // 42))
+        waiting(folder, folder / "archives" / f"{PLANE}.tar.gz", max(3, args.frames // 10_000), each, args.rounds)
 
 
 if __name__ == "__main__":

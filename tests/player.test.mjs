@@ -243,3 +243,43 @@ test("an Exif segment is renamed in a copy, and other files remain as they are",
   assert.deepEqual([file[12], copy[12], copy.length], [0x45, 0x58, file.length]);
   for (const same of [file.subarray(0, 8), new Uint8Array(), Uint8Array.from([0x89, 0x50, 0x4e, 0x47])]) assert.equal(player.withoutOrientation(same), same);
 });
+
+test("an urgent picture is decoded before any other task, if the browser can; otherwise it takes the usual way", async () => {
+  const file = Uint8Array.from([0xff, 0xd8, 0xff, 0xda, 0, 2]);
+  const loaded = [];
+  let complete = true;
+  class FakeImage {
+    set src(url) {
+      loaded.push(url);
+      queueMicrotask(() => Object.assign(this, { complete, naturalWidth: complete && !url.endsWith("AA==") ? 5 : 0 }));
+    }
+  }
+  class Unreadable extends FakeImage {}
+  globalThis.createImageBitmap = async (from) => {
+    if (from instanceof Unreadable) throw new Error("not decoded");
+    return from instanceof Blob ? "later" : "at once";
+  };
+  globalThis.Image = FakeImage;
+  try {
+    let other = false;
+    setImmediate(() => (other = true));
+    assert.equal(await player.decode(file, true), "at once");
+    assert.equal(other, false);
+    assert.deepEqual(loaded, ["data:image/jpeg;base64,/9j/2gAC"]);
+    assert.equal(await player.decode(file), "later"); // not urgent
+    assert.equal(await player.decode(new Uint8Array(60_001), true), "later"); // it would block the page
+    assert.equal(loaded.length, 1);
+    assert.equal(await player.decode(Uint8Array.from([0]), true), "later"); // nothing that the browser could show
+    globalThis.Image = Unreadable;
+    assert.equal(await player.decode(file, true), "later"); // such as a truncated file
+    [globalThis.Image, complete] = [FakeImage, false];
+    assert.equal(await player.decode(file, true), "later");
+    complete = true;
+    assert.equal(loaded.length, 4);
+    assert.equal(await player.decode(file, true), "later"); // a browser that loads it in another task is not asked again
+    assert.equal(loaded.length, 4);
+  } finally {
+    delete globalThis.Image;
+    delete globalThis.createImageBitmap;
+  }
+});

@@ -160,7 +160,7 @@ TARGETS = {
     "synthetic": (f"{MODULES['synthetic']}._look", 12),
     "image_folder": (f"{MODULES['image_folder']}._write_image", 40),
     "clock": (f"{MODULES['clock']}.propose_clock", 3),
-    "validate": (f"{MODULES['validate']}.check_video", 3),
+    "validate": (f"{MODULES['validate']}.read_video", 3),
     "compare": (f"{MODULES['compare']}.compare", 1),
     "experiment_1": (f"{PACKAGE}.validation.experiment.make_image_folder", 1),
     "play_video": ("nsw_da_medical_image.viewer.player.read_frame", 20),

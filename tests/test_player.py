@@ -361,15 +361,17 @@ def test_the_saved_notebook_is_small_and_shows_the_sheet(long_player: Any, lab: 
 SEEK = """async (targets) => {
   const root = document.querySelector('.embryo-player');
   const bar = root.querySelector('[aria-label=Seek]');
-  const taken = [], wrong = [];
+  const taken = [], wrong = [], later = [];
   const frame = () => new Promise(done => requestAnimationFrame(done));
   for (const run of targets) {
     await frame();
     const began = performance.now();
     bar.value = run;
     bar.dispatchEvent(new Event('input'));
+    const met = () => root.dataset.run === String(run) && root.dataset.exact === 'true';
+    for (let i = 0; i < 50 && !met(); i++) await null;  // within the same task
+    if (!met()) later.push(run);
     await new Promise(done => {
-      const met = () => root.dataset.run === String(run) && root.dataset.exact === 'true';
       if (met()) return done();
       const watcher = new MutationObserver(() => { if (met()) { watcher.disconnect(); done(); } });
       watcher.observe(root, {attributes: true});
@@ -386,7 +388,7 @@ SEEK = """async (targets) => {
   }
   const ticks = [];
   for (let i = 0; i < 30; i++) ticks.push(await frame());
-  return {taken, wrong, bare, frame: (ticks.at(-1) - ticks[0]) / 29};
+  return {taken, wrong, later, bare, frame: (ticks.at(-1) - ticks[0]) / 29};
 }"""
 
 
@@ -428,7 +430,9 @@ def test_first_frame_and_random_seek(play: Callable[..., Any], long: Path) -> No
         assert found["wrong"] == []
         told("the browser's own decoding of the same frames", found["bare"])
         told("random seek", found["taken"])
-        return statistics.median(found["taken"]) < 3 * (statistics.median(found["bare"]) + found["frame"])
+        print(f"{len(found['later'])} of {len(targets)} seeks waited for another task")
+        at_once = len(found["later"]) < len(targets) / 2  # after a slow picture, other threads decode for a while
+        return at_once and statistics.median(found["taken"]) < 3 * (statistics.median(found["bare"]) + found["frame"])
 
     assert eventually(sought_as_decoded)
     told_in_kernel(page, "print(player.value)", str(targets[-1]))

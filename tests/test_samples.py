@@ -61,6 +61,7 @@ EXCUSED = {
     ".ci/check.py": "runs for a minute; .ci/run runs it",
     ".ci/docs.py": "runs for minutes; tests/test_docs.py runs it",
     "benchmarks/": "runs for minutes; `python benchmarks/page.py --quick` tries each",
+    "nbs/images/generator.py": "needs torch and diffusers, and runs for minutes; the page states when it was run",
     ".ci/release.py": "installs many environments, for minutes",
     ".ci/hosts.py": "starts all hosts, for minutes",
     "scheduler.my-lab": "needs a cluster; tests/test_validate.py uses a local one",

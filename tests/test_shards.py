@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from conftest import Shared
 
+from nsw_da_medical_image.common.text import DataError
+from nsw_da_medical_image.dataset_util import image_folder
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.image_folder import make_image_folder
 from nsw_da_medical_image.dataset_util.shards import LABELS, croissant, shard_names
@@ -139,7 +141,9 @@ make_image_folder(EmbryoDataset(sys.argv[1]).frames("SAM1-2", "F0", list(Phase))
     for name in shard_names(form, "data", len(frames)):
         assert (out / name).read_bytes() == (tmp_path / "at once" / name).read_bytes()
     described = json.loads((out / "croissant.json").read_text())
-    for file in described["distribution"]:
+    files = [file for file in described["distribution"] if file["@type"] == "cr:FileObject"]
+    assert len(files) == len(shard_names(form, "data", len(frames)))
+    for file in files:
         assert hashlib.sha256((out / file["contentUrl"]).read_bytes()).hexdigest() == file["sha256"]
 
 
@@ -159,13 +163,74 @@ def test_real_frames_keep_their_bytes(real_data: Path, tmp_path: Path) -> None:
     assert "10.5281/zenodo.7912264" in text
 
 
-def test_croissant_is_valid(ds: EmbryoDataset, tmp_path: Path) -> None:
+MEMORY = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import shards_memory
+from nsw_da_medical_image.dataset_util import shards
+form = sys.argv[2]
+if form == "table":  # nothing is written
+    form = "webdataset"
+    shards._write_shard = lambda file, form, own, sample, bar: (sample(own[0]), shards.Shard(len(own), 1, 0, 1, "0" * 64))[1]
+else:
+    shards.PER_SHARD = 256
+print(shards_memory.export(form, int(sys.argv[3]), split=True)[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the highest point of the memory is read from /proc")
+@pytest.mark.parametrize(("what", "rows"), [("table", 2_400_000), ("parquet", 24_000), ("webdataset", 24_000)])
+@pytest.mark.slow
+def test_an_export_adds_the_same_memory_for_any_number_of_rows(what: str, rows: int) -> None:
+    """2.4 million rows take 43 MB in the table; 94 shards hold 7 MB of images, and labels of 20 MB."""
+    if what == "parquet":
+        pytest.importorskip("pyarrow")
+    assert float(python(MEMORY, ROOT / "benchmarks", what, rows)) < 12  # MB
+
+
+@pytest.mark.parametrize("form", ["parquet", "webdataset"])
+def test_croissant_is_valid(ds: EmbryoDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """The library finds no error and nothing to recommend, and reads the records of the parts, several files each."""
     mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant is not installed")
-    frames = ds.frames("SAM1-2", "F0", "t2")
-    make_image_folder(frames, tmp_path / "out", form="parquet")
+    monkeypatch.setattr("nsw_da_medical_image.dataset_util.shards.PER_SHARD", 8)
+    frames = ds.frames(["SAM1-2", "SAM2-4"], "F0", list(Phase))
+    make_image_folder(frames, tmp_path / "out", form=form, split=SPLIT)
     described = mlcroissant.Dataset(tmp_path / "out" / "croissant.json")
-    assert not described.metadata.ctx.issues.errors
-    records = list(described.records("data-00000-of-00001"))
-    assert len(records) == len(frames)
-    assert croissant("x", "parquet", {}, True).endswith("}\n")
-    assert set(LABELS) < {name.split("/")[-1] for name in records[0]}
+    assert described.metadata.ctx.issues.errors == described.metadata.ctx.issues.warnings == set()
+    if form == "webdataset":
+        assert described.metadata.record_sets == []
+        return
+    for part, videos in SPLIT.items():
+        if not (numbers := [i for i, video in enumerate(frames.table.video) if video in videos]):
+            continue
+        records = list(described.records(part))
+        assert set(records[0]) == {f"{part}/{name}" for name in ("image", *LABELS)}
+        assert [record[f"{part}/label"].decode() for record in records] == [frames.label(i) for i in numbers]
+        assert [record[f"{part}/run"] for record in records] == frames.table.run[numbers].tolist()
+        assert np.array_equal(np.asarray(records[3][f"{part}/image"]), np.asarray(frames[numbers[3]].image))
+
+
+def test_croissant_describes_any_folder_without_the_library(ds: EmbryoDataset, tmp_path: Path) -> None:
+    assert "".join(croissant("x", "parquet", {}, True)).endswith("}\n")
+    make_image_folder(ds.frames("SAM1-2", "F0", "t2"), tmp_path / "out", form="webdataset")
+    described = json.loads((tmp_path / "out" / "croissant.json").read_text())
+    assert (described["license"], described["citeAs"], "url" in described) == ("unknown", "unknown", False)
+
+
+def test_the_parts_of_a_split_are_found_in_pieces(ds: EmbryoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the size of the pieces, a part has the rows of its videos, and any slice of it is the same."""
+    frames = ds.frames(planes=["F0", "F15"], phases=list(Phase))
+    frames = frames[np.random.default_rng(0).permutation(len(frames))]
+    videos = frames.table.video.to_numpy(object)
+    for rows in 1, 7, 64, 65536:
+        monkeypatch.setattr("nsw_da_medical_image.dataset_util.image_folder._ROWS", rows)
+        parts = image_folder._parts(frames, SPLIT)
+        assert list(parts) == ["train", "test"]
+        for part, own in parts.items():
+            expected = np.flatnonzero(np.isin(videos, SPLIT[part]))
+            assert len(own) == len(expected)
+            for start in 0, 1, 5, 63, len(expected) - 1, len(expected), 999:
+                assert np.array_equal(own[start : start + 20], expected[start : start + 20])
+        assert sum(image_folder._counts(frames.table.phase).values()) == len(frames)
+    with pytest.raises(DataError, match=r"no part of the split: SAM1-7, SAM2-4; select"):
+        image_folder._parts(frames, {"train": ["SAM1-2"]})

@@ -14,7 +14,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -50,9 +50,10 @@ from nsw_da_medical_image.validation.checks import (
     TextFacts,
     VideoFacts,
     known_issues,
+    read_video,
 )
 from nsw_da_medical_image.validation.report import Report
-from nsw_da_medical_image.validation.validate import VideoResult, VideoTask, check_video, main, validate
+from nsw_da_medical_image.validation.validate import main, validate
 
 FRAMES = 24
 
@@ -1511,15 +1512,15 @@ def test_stopped_by_hand_it_keeps_what_was_measured(
 ) -> None:
     """All videos before the one in work are kept; the cache belongs to this test alone."""
     monkeypatch.setenv("NSW_CACHE_DIR", str(tmp_path / "cache"))
-    real, seen = check_video, []
+    real, seen = read_video, []
 
-    def stop(task: VideoTask) -> VideoResult:
-        seen.append(task.video)
+    def stop(dataset: EmbryoDataset, video: str, *more: Any) -> VideoFacts:
+        seen.append(video)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return real(task)
+        return real(dataset, video, *more)
 
-    monkeypatch.setattr("nsw_da_medical_image.validation.validate.check_video", stop)
+    monkeypatch.setattr("nsw_da_medical_image.validation.validate.read_video", stop)
     with pytest.raises(KeyboardInterrupt):
         validate(tree, pixels=True)
     assert len(list((tmp_path / "cache" / "measures").glob("*"))) == 2 * len(FocalPlane)

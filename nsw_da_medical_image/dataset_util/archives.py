@@ -243,7 +243,7 @@ class _Walk:
             threads = affordable_threads(max(1, cores() // self.among) if cores() > 2 else 1)
             index = build_and_keep(self.path, self._report, threads, self.passed)
             self.archive = Archive(self.path, index, self.tolerant)
-        except BaseException as error:  # raised where somebody waits for the archive
+        except BaseException as error:  # raised in the call that waits for the archive
             found = error
         self.finish(found)
 
@@ -276,7 +276,7 @@ class _Walk:
 class _Queue:
     """Let the walks of a process take turns, so that at most one per core goes on at once.
 
-    First go those that somebody waits for, then those that were waited for last, then the others in the order in which they were added.
+    First go those that a caller waits for, then those that were waited for last, then the others in the order in which they were added.
     """
 
     def __init__(self) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property, partial
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol, SupportsIndex, TypeAlias, TypeVar
 
 import numpy as np
@@ -75,8 +76,9 @@ class Listing(NamedTuple):
 def _alike(names: list[str]) -> Listing | None:
     """Return the `Listing` of names that are one prefix and different runs, as nearly all are, else None; four times as fast."""
     start = names[0][: names[0].rfind("_RUN") + 4] if names else ""
+    cut = len(start)
     try:
-        runs = sorted(int(name[len(start) : -5]) for name in names)
+        runs = sorted(map(int, [name[cut:-5] for name in names]))
     except ValueError:
         return None
     plain = names and run_of(names[0]) is not None and runs[-1] < 10**6
@@ -114,7 +116,7 @@ class Contents:
     """
 
     _promised: frozenset[str] = frozenset()  # the videos that were named before the archives were indexed
-    _last: tuple[frozenset[str], Listing] | None = None  # the names that were listed last, and their listing
+    _last: tuple[list[str], frozenset[str], Listing] | None = None  # the names that were listed last, and their listing
 
     def __init__(
         self,
@@ -343,11 +345,13 @@ class Contents:
         key = (video, self.plane(plane))
         if key not in self._listings:
             folder = f"{key[1].folder}/{video}"
-            names = frozenset(self.source.files(folder))
-            if (last := self._last) is None or last[0] != names:  # the planes of a video nearly always agree
-                self._last = last = names, list_frames(names, folder)
-            self._listings[key] = last[1]
-            return last[1]
+            names, last = self.source.files(folder), self._last
+            # The planes of a video nearly always agree, in most file systems in the order too.
+            if last is None or (names != last[0] and frozenset(names) != last[1]):
+                every = frozenset(names)
+                self._last = last = names, every, list_frames(every, folder)
+            self._listings[key] = last[2]
+            return last[2]
         return self._listings.get(key) or self.listing(video, plane)  # another thread may have forgotten it
 
     def _parsed(self, path: str, there: bool, parse: Callable[[bytes], Parsed]) -> Parsed:
@@ -385,13 +389,13 @@ class Contents:
         """Return the times of a video in the order of the runs; [] if its time file is missing."""
         path = f"{TIMES}/{video}_timeElapsed.csv"
         rows, faults = self._parsed(path, video in self.timed, parse_times)
-        return _understood(path, Parsed(sorted(rows), faults), lambda row: f"frame_index {row.run}")
+        return _understood(path, Parsed(sorted(rows), faults), "frame_index")
 
     @cached_property
     def grades(self) -> dict[str, Grades]:
         """Grades by video; {} if the grades' file is missing."""
         found = self._parsed(GRADES, GRADES in self.entries, parse_grades)
-        return dict(_understood(GRADES, found, lambda row: row.video))
+        return dict(_understood(GRADES, found, ""))
 
 
 def _refuse_too_deep(source: Source, entries: Iterable[str]) -> None:
@@ -411,14 +415,14 @@ def _refuse_too_deep(source: Source, entries: Iterable[str]) -> None:
         raise DataError(f"the folders are one level too deep: {place}move {deep[0]}/* one folder up{more}")
 
 
-def _understood(path: str, parsed: Parsed, key: Callable[[Any], str] | None = None) -> list[Any]:
-    """Return the rows of a text file. Raises `DataError` if one is not understood, or if a `key` occurs twice."""
+def _understood(path: str, parsed: Parsed, key: str | None = None) -> list[Any]:
+    """Return the rows of a text file. Raises `DataError` if one is not understood, or, with a `key`, the name of the first column, if two begin alike."""
     if parsed.faults:
         raise DataError(f"{path}: {parsed.faults[0]}{and_more(parsed.faults, 'problem')}")
-    keys = list(map(key, parsed.rows)) if key else []
+    keys = [] if key is None else list(map(itemgetter(0), parsed.rows))
     if len(set(keys)) < len(keys):
         repeated = next(name for i, name in enumerate(keys) if name in keys[:i])
-        raise DataError(f"{path}: {repeated} occurs twice")
+        raise DataError(f"{path}: {f'{key} {repeated}'.strip()} occurs twice")
     return parsed.rows
 
 # %% ../../nbs/dataset_util/13_contents.ipynb #19f7c4f3

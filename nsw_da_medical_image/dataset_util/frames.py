@@ -321,7 +321,8 @@ def _reader(column: pd.Series) -> Callable[[int], Any]:
     """Return a function that returns the value of a column at a place, None for a name that is missing."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
         return column.array.__getitem__
-    codes, names = column.cat.codes.to_numpy(), [*column.cat.categories, None]  # the code of what is missing is -1
+    values: Any = column.array  # its codes are not copied, as `column.cat.codes` is
+    codes, names = values.codes, [*values.categories, None]  # the code of what is missing is -1
     return lambda place: names[codes[place]]
 
 

@@ -33,6 +33,7 @@ from .frames import CROP, Crop, Frames, crop_of, require_frames
 from .images import END_OF_IMAGE, START_OF_IMAGE, decode, open_jpeg
 from nsw_da_medical_image.dataset_util.shards import (
     LABELS,
+    Numbers,
     Sample,
     Shard,
     croissant,
@@ -56,11 +57,29 @@ IMAGES, DESCRIPTIONS, TABLE, LINES = "images", "descriptions", "metadata.csv", "
 ORIGIN = ("video", "code", "plane", "run", "hours")  # of a frame, in the table of the form huggingface; null if unknown
 
 
+_ROWS = 65536  # rows of a table that are looked at together, so that the memory for it does not grow with the table
+
+
+def _codes(column: pd.Series) -> np.ndarray:
+    """Return the codes of a categorical column, -1 for what is missing, without a copy, which `column.cat.codes` is."""
+    values: Any = column.array
+    return values.codes
+
+
+def _counts(column: pd.Series) -> dict[str | None, int]:
+    """Return how often each category of a column occurs, those that do; None counts what is missing."""
+    codes, names = _codes(column), [None, *map(str, column.cat.categories)]
+    found = np.zeros(len(names), np.int64)
+    for start in range(0, len(codes), _ROWS):
+        found += np.bincount(codes[start : start + _ROWS].astype(np.int64) + 1, minlength=len(names))
+    return {name: count for name, count in zip(names, found.tolist(), strict=True) if count}
+
+
 def _check_table(table: pd.DataFrame) -> None:
     """Raise `DataError` if there is nothing to describe, or a frame has no phase."""
     if not len(table):
         raise DataError("no frame is selected, so there is nothing to write")
-    if missing := int(table["phase"].isna().sum()):
+    if missing := _counts(table["phase"]).get(None, 0):
         raise DataError(f"{missing:,} of {len(table):,} frames have no phase to describe; select phases")
 
 
@@ -221,31 +240,52 @@ def _check_options(form: str, size: int | None, link: bool, split: Any) -> None:
 
 def _summary(path: str | os.PathLike, table: pd.DataFrame, size: int, truncated: int, link: bool) -> ImageFolder:
     """Return what was made of the frames of a table."""
-    counts = table["phase"].value_counts(sort=False)
-    phases = {str(phase): int(count) for phase, count in counts.items() if count}
-    planes = [str(plane) for plane in FocalPlane if (table["plane"] == plane).any()]
-    videos = table["video"].nunique()
-    runs = table.loc[table["video"].isna(), "origin"].nunique() if "origin" in table else 0
-    return ImageFolder(str(expanded(path)), len(table), phases, planes, videos, size, link, truncated, runs)
+    phases = {str(phase): count for phase, count in _counts(table["phase"]).items() if phase}
+    found = _counts(table["plane"])
+    planes = [str(plane) for plane in FocalPlane if str(plane) in found]
+    videos = _counts(table["video"])
+    runs = len(set(table["origin"][table["video"].isna()])) if None in videos and "origin" in table else 0
+    number = sum(name is not None for name in videos)
+    return ImageFolder(str(expanded(path)), len(table), phases, planes, number, size, link, truncated, runs)
 
 
-def _parts(frames: Frames, split: Mapping[str, Iterable[str]] | None) -> dict[str, np.ndarray]:
+class _Rows:
+    """Numbers of the rows of a table whose video is one of some. They are found when they are needed, so they take no memory."""
+
+    def __init__(self, codes: np.ndarray, wanted: np.ndarray):
+        self.codes, self.wanted = codes, wanted  # `wanted` has a place per video and one for no video, code -1
+        pieces = range(0, len(codes), _ROWS)
+        self.ends = np.cumsum([np.count_nonzero(wanted[codes[start : start + _ROWS]]) for start in pieces], dtype=int)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        first, last, _ = part.indices(len(self))
+        piece = int(np.searchsorted(self.ends, first, side="right"))
+        before = passed = int(self.ends[piece - 1]) if piece else 0
+        found = [np.empty(0, np.int64)]
+        while passed < last:
+            start = piece * _ROWS
+            found.append(start + np.flatnonzero(self.wanted[self.codes[start : start + _ROWS]]))
+            piece, passed = piece + 1, passed + len(found[-1])
+        return np.concatenate(found)[first - before : last - before]
+
+
+def _parts(frames: Frames, split: Mapping[str, Iterable[str]] | None) -> dict[str, Numbers]:
     """Return the numbers of the frames of each part that has some; synthetic frames belong to the first. Raises `DataError` if a frame is in none."""
     if split is None:
-        return {"data": np.arange(len(frames))}
+        return {"data": range(len(frames))}
     video = frames.table["video"]
-    where = {name: video.isin(set(videos)).to_numpy() for name, videos in split.items()}
-    first = next(iter(where))
-    where[first] = where[first] | video.isna().to_numpy()
-    if len(alone := np.flatnonzero(np.sum(list(where.values()), axis=0) == 0)):
-        names = first_few(list(video.iloc[alone].unique()), 5)
-        raise DataError(
-            f"these videos are in no part of the split: {names}; select videos, as in ds.frames(split['train'])"
-        )
-    return {name: np.flatnonzero(own) for name, own in where.items() if own.any()}
-
-
-_ROWS = 65536  # rows of a table that are hashed together
+    names = list(video.cat.categories)
+    where = {part: np.append(np.isin(names, list(videos)), False) for part, videos in split.items()}
+    next(iter(where.values()))[-1] = True
+    known = np.logical_or.reduce(list(where.values()))
+    if alone := [name for name in _counts(video) if name is not None and not known[names.index(name)]]:
+        why = "select videos, as in ds.frames(split['train'])"
+        raise DataError(f"these videos are in no part of the split: {first_few(alone, 5)}; {why}")
+    found = {part: _Rows(_codes(video), wanted) for part, wanted in where.items()}
+    return {part: own for part, own in found.items() if len(own)}
 
 
 def _make_shards(
@@ -254,7 +294,7 @@ def _make_shards(
     """Write `frames` as shards."""
     table = frames.table
     _check_table(table)
-    parts, several, text = _parts(frames, split), table["plane"].nunique() > 1, cache(describe)
+    parts, several, text = _parts(frames, split), len(_counts(table["plane"])) > 1, cache(describe)
 
     def sample(number: int) -> Sample:
         data, truncated = _image(frames, number, size, tolerant)
@@ -267,14 +307,19 @@ def _make_shards(
         return Sample(data, dict.fromkeys(LABELS) | labels, truncated)
 
     digest = hashlib.sha256(repr((form, size, tolerant, {name: len(own) for name, own in parts.items()})).encode())
-    for name in table:
+    for name, column in table.items():
+        values = column
         digest.update(str(name).encode())
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            digest.update(repr(list(map(str, column.cat.categories))).encode())
+            values = pd.Series(_codes(column), copy=False)
         for start in range(0, len(table), _ROWS):  # in pieces, since the texts of all rows would fill the memory
-            piece = table[name].iloc[start : start + _ROWS]
+            piece = values.iloc[start : start + _ROWS]
             piece = piece.astype(str) if piece.dtype == object else piece
             digest.update(pd.util.hash_pandas_object(piece, index=False).to_numpy().tobytes())
     for own in parts.values():
-        digest.update(own.data)
+        for start in range(0, len(own), _ROWS):
+            digest.update(np.asarray(own[start : start + _ROWS], np.int64).data)
     known = set(released_videos())
     released = any(name in known for name in table["video"].cat.categories)
     done = ["The frames are as they were recorded, byte for byte."]
@@ -284,11 +329,11 @@ def _make_shards(
         ]
     if size is not None:
         done.append(f"They are scaled to {size} x {size} pixels, and encoded again.")
-    counts = {str(phase): int(count) for phase, count in table["phase"].value_counts(sort=False).items() if count}
+    counts = {str(phase): count for phase, count in _counts(table["phase"]).items()}
 
-    def described(shards: dict[str, Shard]) -> dict[str, str]:
+    def described(shards: dict[str, Shard]) -> dict[str, Iterable[str]]:
         card = data_card(form, shards, counts, released, " ".join(done))
-        return {"README.md": card, "croissant.json": croissant(expanded(path).name, form, shards, released)}
+        return {"README.md": [card], "croissant.json": croissant(expanded(path).name, form, shards, released)}
 
     shards = write_shards(path, form, parts, sample, digest.hexdigest(), described)
     return _summary(

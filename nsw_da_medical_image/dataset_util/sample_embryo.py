@@ -113,7 +113,7 @@ def _bursts(
 
 
 def _in_pauses(bursts: Iterable[tuple[float, float]], rng: np.random.Generator) -> list[tuple[float, float]]:
-    """Return more bursts of which no annotation exists, in the longest pauses between strong `bursts`, where they are seen."""
+    """Return more bursts without an annotation, in the longest pauses between strong `bursts`, where they are seen."""
     hours = sorted(hour for hour, height in bursts if height > 0.05)
     if not hours:
         return []

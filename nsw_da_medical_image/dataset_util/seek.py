@@ -262,7 +262,7 @@ class _FileList:
 
     def file(self, folder: str, name: str, stream: Stream, size: int) -> None:
         """Add a file of the next `size` bytes of `stream`. Raises `FileExistsError` if its name is taken."""
-        self._enter(folder)  # first: nobody shall think that the walk has left a folder that it enters
+        self._enter(folder)  # first, so that no caller thinks that the walk has left a folder that it enters
         self._make(folder)
         files = self.files[folder]
         if isinstance(files, _Packed):
@@ -307,29 +307,42 @@ def _octets(data: bytes) -> np.ndarray:
 
 _APART = 16 << 20  # inflated bytes from one seek point to the next during a walk: each costs 32 kB of memory
 _SPANS = 2  # inflated during the walks of this process and kept: at most about 35 MB
-_PIECE = 1 << 20  # compressed bytes at a time
+_PIECE = 1 << 18  # compressed bytes at a time
+_AHEAD = 1 << 20  # inflated bytes beyond those that are asked for
 _LONGEST = 64 << 20  # bytes from a seek point; what is further away is read at the end of the walk
 
 
-def _in_pieces(fd: int, bit: int, window: bytes, size: int) -> bytearray:
-    """Return the result of `inflate` for a block at a bit of the file `fd`, in little more memory than it needs itself."""
-    at, found = bit // 8, bytearray()
-    data = read_at(fd, _PIECE, at)
-    if bit or not data.startswith(_MAGIC):
-        stream = isal_zlib.decompressobj(wbits=-15, zdict=window)
-        data = _lead(data, bit % 8) + data[1:]
-    else:
-        stream = isal_zlib.decompressobj(wbits=31)
-    while data and len(found) < size and not stream.eof:
-        found += stream.decompress(data, size - len(found))
-        at += _PIECE
-        data = read_at(fd, _PIECE, at)
-    if (
-        len(found) < size and stream.eof
-    ):  # perhaps another gzip file follows; deflate adds 5 bytes to 32 kB that it cannot compress
-        data = read_at(fd, size + size // 1000 + (1 << 16), bit // 8)
-        return bytearray(inflate(data, bit % 8, window, size))
-    return found
+class _Inflated:
+    """Hold the inflated bytes from a block at a bit of a file on, and inflate more of them as they are needed."""
+
+    def __init__(self, bit: int, window: bytes):
+        self.bytes = bytearray()
+        self._bit, self._window, self._at = bit, window, bit // 8
+        self._stream: Any = None
+        self._rest = b""  # read from the file, but not inflated yet
+
+    def extend(self, fd: int, size: int) -> None:
+        """Inflate until there are `size` bytes, if there are as many, in little more memory than they need. Raises `isal_zlib.IsalError` at a damage."""
+        while len(self.bytes) < size and not (self._stream and self._stream.eof):
+            data = self._rest or self._next(fd)
+            self.bytes += (more := self._stream.decompress(data, size - len(self.bytes)))
+            self._rest = self._stream.unconsumed_tail
+            if not data and not more:
+                break
+        if len(self.bytes) < size and self._stream.eof:  # perhaps another gzip file follows
+            # deflate adds 5 bytes to 32 kB that it cannot compress
+            data = read_at(fd, size + size // 1000 + (1 << 16), self._bit // 8)
+            self.bytes = bytearray(inflate(data, self._bit % 8, self._window, size))
+
+    def _next(self, fd: int) -> bytes:
+        """Return the next bytes of the file, with the stream for the first ones."""
+        data = read_at(fd, _PIECE, self._at)
+        self._at += len(data)
+        if self._stream is None:
+            first = bool(self._bit) or not data.startswith(_MAGIC)
+            self._stream = isal_zlib.decompressobj(-15, zdict=self._window) if first else isal_zlib.decompressobj(31)
+            data = _lead(data, self._bit % 8) + data[1:]
+        return data
 
 
 class Passed:
@@ -338,7 +351,7 @@ class Passed:
     The walk reads through `watched`; any thread may `read` meanwhile.
     """
 
-    _spans: ClassVar[dict[tuple[int, int], bytearray]] = {}  # of all walks; the last used is the last
+    _spans: ClassVar[dict[tuple[int, int], _Inflated]] = {}  # of all walks; the last used is the last
     _lock = threading.Lock()
     _numbers = counter()
 
@@ -360,20 +373,20 @@ class Passed:
         at = start - self.points[i][0]
         if at + size > _LONGEST:
             return None
-        with self._lock:
-            data = bytes(self._span(i, at + size)[at : at + size])
+        found = self._spans.get((self._number, i))
+        if found is None or len(found.bytes) < at + size:  # otherwise nothing needs to be waited for
+            with self._lock:
+                found = self._span(i, at + size)
+        data = bytes(found.bytes[at : at + size])
         return data if len(data) == size and isal_zlib.crc32(data) == self.listed.crcs[row] else None
 
-    def _span(self, i: int, size: int) -> bytearray:
-        """Return the inflated bytes from point `i` to the next, or, after the last point, at least `size` if there are as many."""
-        found = self._spans.pop((self._number, i), bytearray())
-        if len(found) < size:
-            start, bit, window = self.points[i]
-            gap = self.points[i + 1][0] - start if i + 1 < len(self.points) else min(_APART, size + (1 << 20))
-            most = max(gap, size)  # a file may end in the next span
-            with open(self.path, "rb") as file, suppress(_IsalError):
-                found = _in_pieces(file.fileno(), bit, window, most)
+    def _span(self, i: int, size: int) -> _Inflated:
+        """Return what was inflated from point `i` on, at least `size` bytes if there are as many."""
+        found = self._spans.pop((self._number, i), None) or _Inflated(*self.points[i][1:])
         self._spans[self._number, i] = found
+        if len(found.bytes) < size:
+            with open(self.path, "rb") as file, suppress(_IsalError):
+                found.extend(file.fileno(), size + _AHEAD)
         while len(self._spans) > _SPANS:
             del self._spans[next(iter(self._spans))]
         return found

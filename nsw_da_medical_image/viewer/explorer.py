@@ -57,7 +57,7 @@ from nsw_da_medical_image.dataset_util.util import (
     one_or_several,
     run_number,
 )
-from .player import STATIC, Delivery, EmbryoPlayer, Frame
+from .player import STATIC, Delivery, EmbryoPlayer, Frame, listed_now
 
 # %% ../../nbs/viewer/05_explorer.ipynb #32705059
 MOST_FINDINGS = 40  # sent per video; the number of all is sent too
@@ -445,9 +445,8 @@ class Explorer(ipywidgets.Box):
 
     def _can_open(self, videos: Sequence[Video]) -> bool:
         """Return whether a player can show videos without waiting for an archive, or will report why it cannot."""
-        planes = self.dataset.contents.outwards if self.marking else None  # a track is as long as the longest plane
         try:
-            return all(is_passed(video, planes) for video in videos)
+            return all(map(is_passed, videos))
         except (DataError, OSError):
             return True
 
@@ -516,6 +515,8 @@ class Explorer(ipywidgets.Box):
     def _track_of(self, video: Video) -> Annotation:
         """Return what the reader has marked in a video, in the folder or, without one, as long as this explorer lasts."""
         options: dict[str, Any] = {"reader": self.reader, "blind": self.blind}
+        if plane := self.dataset.contents.middle:  # a player adds the other planes
+            options["planes"] = listed_now(video, plane)[0]
         if self._notes.folder:
             return Annotation(video, self._notes.folder, **options)
         if video.name not in self._tracks:
@@ -662,13 +663,11 @@ class Explorer(ipywidgets.Box):
         return printable(f"<Explorer {self.dataset.path}: {plural(len(self._names), 'video')}{shown}{chosen}>")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        if not self._list._met:
-            self._list.push()
         data = {**(super()._repr_mimebundle_(**kwargs) or {}), "text/plain": repr(self)}
-        if not self.fallback:
-            return data
-        still = {"text/plain": repr(self), "text/html": still_table(self)}
-        if get_ipython() is None:
+        still = {"text/plain": repr(self), "text/html": still_table(self)} if self.fallback else {}
+        if not self._list._met:
+            self._list.push()  # last: the thread that reads the rows would slow down this one
+        if get_ipython() is None or not self.fallback:
             return {**data, **still}
         # an output of its own: nbconvert shows an output with a widget as nothing if the page is opened offline
         publish_display_data(still)

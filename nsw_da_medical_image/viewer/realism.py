@@ -489,7 +489,8 @@ def _compare(args: argparse.Namespace) -> None:
             f"note: {' and '.join(damaged)} {'is' if one else 'are'} damaged and {'was' if one else 'were'} skipped"
         )
     both = f"{plural(len(real), 'real frame')} and {plural(len(made), 'synthetic frame')}"
-    show(f"{args.out}: {both}, distance {found.distance:.2f} (yardstick {found.yardstick:.2f})")
+    distance = f"distance {found.distance:.2f} (yardstick {found.yardstick:.2f})"
+    show(f"{args.out}: {both}, {found.verdict if math.isnan(found.distance) else distance}")
 
 # %% ../../nbs/viewer/03_realism.ipynb #c50da0e1
 if __name__ == "__main__" and "__file__" in globals():  # not in a notebook

@@ -393,16 +393,20 @@ export class Throttle {
 const JPEG_BUDGET = 256e6; // bytes
 const BITMAP_BUDGET = 100e6; // bytes: 96 frames of 500 x 500; those of a whole video would take more than 1 GB
 const DECODES_AT_ONCE = 4;
+const MOST_AT_ONCE = 60e3; // bytes of a file that the main thread decodes; frames of the dataset have 20 kB
 const FRAMES_PER_REQUEST = 256;
 const STAND_IN_AFTER = 80; // milliseconds to wait for a frame before a neighbour is drawn instead
 const REST = 60; // milliseconds after a seek until frames around the playhead are decoded: not while the slider is dragged
 const PUBLISH_AFTER = 200; // milliseconds after a seek until the kernel hears of it, if the frame is not shown until then
 const SPARE_DELAY = 1500; // milliseconds before a spare message is acknowledged while playing; the kernel waits for 2 seconds
 
-/** Decode JPEG bytes into a bitmap, or return null. Of a truncated file, the part that exists is shown, as in any web page. */
-async function decode(file) {
+/**
+ * Decode JPEG bytes into a bitmap, or return null; within this task if `urgent` and the browser can. Of a truncated file, the
+ * part that exists is shown, as in any web page.
+ */
+export async function decode(file, urgent = false) {
   const bytes = withoutOrientation(file);
-  return (await decodeDirectly(bytes)) ?? (await decodeBlob(bytes, [])) ?? (await decodeBlob(bytes, [0xff, 0xd9]));
+  return (urgent && (await decodeAtOnce(bytes))) || ((await decodeDirectly(bytes)) ?? (await decodeBlob(bytes, [])) ?? (await decodeBlob(bytes, [0xff, 0xd9])));
 }
 
 /**
@@ -417,6 +421,26 @@ export function withoutOrientation(bytes) {
     return copy;
   }
   return bytes;
+}
+
+// Until when (in milliseconds) the main thread decodes nothing, since a picture took it too long, or since this browser cannot.
+let restUntil = -Infinity;
+
+/**
+ * Decode in the main thread, before any other task: to wait for another thread takes several times as long as to decode, and on a
+ * busy machine much longer. Chromium loads a data URL in the microtask that follows; return null in other browsers.
+ */
+async function decodeAtOnce(bytes) {
+  const began = performance.now();
+  if (!globalThis.Image || bytes.length > MOST_AT_ONCE || began < restUntil) return null;
+  const image = new Image();
+  image.src = `data:image/jpeg;base64,${bytes.toBase64?.() ?? btoa(String.fromCharCode(...bytes))}`;
+  await null;
+  if (!image.complete) restUntil = Infinity;
+  const bitmap = image.naturalWidth ? await createImageBitmap(image).catch(() => null) : null;
+  const took = performance.now() - began;
+  if (took > 50) restUntil = Math.max(restUntil, began + 20 * took);
+  return bitmap;
 }
 
 /** Decode without a blob, which takes half the time. Only some browsers can, and only in secure pages. */
@@ -467,7 +491,7 @@ export class Engine {
     this.views = new Set();
     this.counts = new Map();
     this.jpegs = new Cache(JPEG_BUDGET, (f) => f.bytes.length + 64, (f) => this.changeCount(f.group, -1));
-    this.bitmaps = new Cache(BITMAP_BUDGET, (b) => b.width * b.height * 4, (b) => b.close());
+    this.bitmaps = new Cache(BITMAP_BUDGET, (b) => b.width * b.height * 4, (b) => setTimeout(() => b.close())); // to free memory takes time; no picture waits for it
     this.decoding = new Set();
     this.requestedAt = new Map();
     this.capacity = 64;
@@ -600,6 +624,7 @@ export class Engine {
   }
   /** Show another plane, or all of them, and request the frames for that. */
   changePlanes() {
+    this.expectFrame();
     this.updateBlinking();
     for (const view of this.views) view.arrangePanes();
     this.applySettings();
@@ -799,7 +824,8 @@ export class Engine {
   }
   async decodeFrame(key, jpeg) {
     this.decoding.add(key);
-    const bitmap = await decode(jpeg.bytes);
+    // two panes at most: more of them are decoded sooner by several threads
+    const bitmap = await decode(jpeg.bytes, !this.ticking && !this.exact && this.panes.length < 3);
     this.decoding.delete(key);
     if (this.disposed) return bitmap?.close();
     if (bitmap) this.keepBitmap(key, bitmap);
@@ -880,6 +906,12 @@ export class Engine {
     if (!this.exact) this.paint();
   }
 
+  /** Note that another frame is wanted now: what is shown was right until this moment. */
+  expectFrame() {
+    if (this.exact) this.paintedAt = performance.now();
+    this.exact = false;
+  }
+
   // -- the clock --
 
   /** Go to the run nearest to `run`; the latest call wins. */
@@ -893,7 +925,7 @@ export class Engine {
   goToIndex(index) {
     this.index = index;
     this.soughtAt = performance.now();
-    this.exact = false;
+    this.expectFrame();
     this.becomeLatest();
     if (this.ticking) {
       this.shown = index;
