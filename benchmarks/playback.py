@@ -174,6 +174,7 @@ TOOLS = """() => {
       const met = () => kind === 'EmbryoPlayer'
         ? find('.embryo-player').dataset.exact === 'true' && find('.embryo-player').dataset.run === String(at)
         : this.shows(kind) !== null && this.shows(kind) !== was;
+      for (let i = 0; i < 50 && !met(); i++) await null;  // what is done within this task waits for no timer
       while (!met() && performance.now() < until) await later();
       if (image() && kind !== 'EmbryoPlayer' && kind !== 'stackview') await image().decode().catch(() => {});
       return performance.now() - began;

@@ -1,6 +1,6 @@
 """Compare reading the archives directly with extracting them first, and with ratarmountcore, which also reads archives.
 
-    python benchmarks/sources.py [--frames 42000] [--rounds 5] [--folder FOLDER] [--full]
+    python benchmarks/sources.py [--frames 42000] [--rounds 3] [--folder FOLDER] [--full]
 
 The archives are made first, in the real layout, as in extract.py: frames of about 25 kB in seven planes, in the order of
 the file system. The time of an extraction depends on the disk, and is shortest on a RAM disk (--folder /dev/shm). All
@@ -379,7 +379,7 @@ def full(folder: Path, with_folder: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=42_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", help="folder for archives and extracted files (default: the temporary folder)")
     parser.add_argument("--full", action="store_true", help="use 2.4 million tiny files, read from the archives")
     parser.add_argument("--full-extracted", action="store_true", help="the same, also read from the extracted folder")

@@ -17,13 +17,14 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from nsw_da_medical_image.common.text import DataError
 from nsw_da_medical_image.dataset_util import seek
-from nsw_da_medical_image.dataset_util.archives import _KEPT, Archive, GrowingArchive, _Spans, _stop_walks
+from nsw_da_medical_image.dataset_util.archives import _KEPT, Archive, GrowingArchive, _Queue, _Spans, _stop_walks
 from nsw_da_medical_image.dataset_util.dataset import EmbryoDataset
 from nsw_da_medical_image.dataset_util.seek import build
 from nsw_da_medical_image.dataset_util.util import released_videos
@@ -310,6 +311,22 @@ def test_walks_take_turns_in_the_order_in_which_they_began(archives: Path, gate:
     source = EmbryoDataset(archives).contents.source
     source.prepare([PLANE, F15, F45])
     assert turns(gate.read) == [PLANE, F15, F45]
+
+
+def test_a_core_is_left_to_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nsw_da_medical_image.dataset_util.archives.cores", lambda: 2)
+    queue = _Queue()
+    first, second, third = walks = [SimpleNamespace(waiting=0, asked=0) for _ in range(3)]
+    queue.walks = walks  # type: ignore[assignment]
+    assert queue._first() == [first, second]
+    monkeypatch.setattr("nsw_da_medical_image.dataset_util.archives._QUIET", 300)
+    queue.leave_a_core()
+    assert queue._first() == [first]
+    third.waiting = 1
+    assert queue._first() == [third, first]
+    monkeypatch.setattr("nsw_da_medical_image.dataset_util.archives.cores", lambda: 1)
+    third.waiting = 0
+    assert queue._first() == [first]
 
 
 def test_the_archive_that_is_waited_for_goes_first(archives: Path, extracted: Path, gate: Gate, one_core: None) -> None:

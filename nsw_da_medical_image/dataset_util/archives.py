@@ -211,6 +211,7 @@ class Archive:
 # %% ../../nbs/dataset_util/07_archives.ipynb #7be0f6a2
 _POLL = 0.01  # seconds from one look at a walk to the next
 _PATIENCE = 0.5  # seconds to wait before a bar is shown
+_QUIET = 0.5  # seconds after a read in which a core is left to the reader
 
 
 class _Walk:
@@ -277,10 +278,12 @@ class _Queue:
     """Let the walks of a process take turns, so that at most one per core goes on at once.
 
     First go those that a caller waits for, then those that were waited for last, then the others in the order in which they were added.
+    While files are read and nobody waits, one core is left to the reader.
     """
 
     def __init__(self) -> None:
         self.walks: list[_Walk] = []
+        self._quiet = 0.0  # until this time, a core is left to the reader
         self._changed = threading.Condition()  # reentrant: a walk that cannot start leaves at once
         self._waits = counter(1)
 
@@ -299,9 +302,15 @@ class _Queue:
         with self._changed:
             self._go()
 
+    def leave_a_core(self) -> None:
+        """Leave a core to a reader for a moment."""
+        self._quiet = time.monotonic() + _QUIET
+
     def take_turn(self, walk: _Walk) -> None:
         """Return when a walk may go on. Raises `CancelledError` if it was closed."""
         with self._changed:
+            if any(each.thread is None for each in self.walks):
+                self._go()
             while not walk.passed.closed and walk not in self._first():
                 self._changed.wait(0.1)  # closing a walk that was forgotten wakes nobody
         if walk.passed.closed:
@@ -321,10 +330,13 @@ class _Queue:
             with self._changed:
                 for walk in walks:
                     walk.waiting -= 1
+                self.leave_a_core()
                 self._go()
 
     def _first(self) -> list[_Walk]:
-        return sorted(self.walks, key=lambda walk: (not walk.waiting, -walk.asked))[: cores()]
+        is_quiet = time.monotonic() < self._quiet and not any(walk.waiting for walk in self.walks)
+        most = max(1, cores() - is_quiet)
+        return sorted(self.walks, key=lambda walk: (not walk.waiting, -walk.asked))[:most]
 
     def _go(self) -> None:
         for walk in list(self.walks):
@@ -433,6 +445,7 @@ class GrowingArchive:
         files = self._listed.files.get(folder)
         row = None if files is None else files.get(name)
         if row is not None and not self._has_ended() and self._listed.sizes[row] <= READ_LIMIT:
+            _QUEUE.leave_a_core()
             with suppress(OSError):
                 if (data := self._walk.passed.read(row)) is not None:
                     return data
