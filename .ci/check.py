@@ -130,7 +130,7 @@ def unadded() -> list[str]:
 
 
 def clean() -> list[str]:
-    """Check that every notebook can be read and that nbdev_clean would not change it."""
+    """Check that every notebook can be read, that its cells have ids of their own, and that nbdev_clean would not change it."""
     findings = []
     with copied_notebooks() as copy:
         done = run(script("nbdev_clean"), cwd=copy)
@@ -138,10 +138,12 @@ def clean() -> list[str]:
             return [broken("nbdev_clean", done)]
         for path in notebook_paths():
             try:
-                read_notebook(path)
+                ids = [cell.get("id") for cell in read_notebook(path)["cells"]]
             except ValueError as error:
                 findings.append(f"{path} cannot be read ({error}): repair its JSON")
                 continue
+            for name in sorted({str(name) for name in ids if name and ids.count(name) > 1}):
+                findings.append(f"{path} contains two cells with the id {name}: give one of them another id")
             if (copy / path).read_bytes() != (ROOT / path).read_bytes():
                 findings.append(f"{path} is not clean: run nbdev_clean --fname {path}")
     return findings

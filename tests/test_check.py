@@ -225,6 +225,11 @@ def plant_cells(*sources: str) -> Callable[[Path], None]:
     return lambda project: write(project / "nbs/tools/00_greeting.ipynb", cells)
 
 
+def plant_id_twice(project: Path) -> None:
+    write(path := project / "nbs/a.ipynb", [new_code_cell("1"), new_code_cell("2")])
+    path.write_text(path.read_text(encoding="utf-8").replace("00000001", "00000000"), encoding="utf-8")
+
+
 DATE = re.search(r"^## \S+ - (\S+)$", (REPO / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)[1]
 UNTYPED = 'def wrong() -> int:\n    return "one"\n'
 PICTURE = "image/png"
@@ -277,6 +282,11 @@ PROBLEMS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     ),
     "unclean": ("clean", plant_unclean, "run nbdev_clean --fname nbs/tools/00_greeting.ipynb"),
     "no notebook": ("clean", plant_text("nbs/a.ipynb", '{"cells": ['), "a.ipynb cannot be read"),
+    "an id twice": (
+        "clean",
+        plant_id_twice,
+        "nbs/a.ipynb contains two cells with the id 00000000",
+    ),
     "widget state": ("private", plant_widgets, "nbs/tutorials/a.ipynb contains saved widget state"),
     "picture": ("private", plant_saved("nbs/a.ipynb", **{PICTURE: "iVBORw0="}), UNKNOWN),
     "picture in a tutorial": ("private", plant_saved("nbs/tutorials/a.ipynb", **{PICTURE: "iVBORw0="}), UNKNOWN),
