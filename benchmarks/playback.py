@@ -228,6 +228,8 @@ def measure(
         raise RuntimeError(f"{name}: {ran.error}")
     page.evaluate(TOOLS)
     first = page.evaluate(FIRST, [name, timed.strip()])
+    if first >= 180_000:
+        raise RuntimeError(f"{name} shows nothing: are its JupyterLab extensions installed in {sys.prefix}?")
     page.wait_for_timeout(2500)
     played = page.evaluate(PLAY, [name, 1000 * args.seconds])
     page.wait_for_timeout(500)
