@@ -268,6 +268,10 @@ test("an urgent picture is decoded before any other task, if the browser can; ot
     assert.deepEqual(loaded, ["data:image/jpeg;base64,/9j/2gAC"]);
     assert.equal(await player.decode(file), "later"); // not urgent
     assert.equal(await player.decode(new Uint8Array(60_001), true), "later"); // it would block the page
+    const { allowance } = globalThis.embryoPage;
+    globalThis.embryoPage.allowance = 5;
+    assert.equal(await player.decode(file, true), "later"); // the page may keep no more text of pictures
+    globalThis.embryoPage.allowance = allowance;
     assert.equal(loaded.length, 1);
     assert.equal(await player.decode(Uint8Array.from([0]), true), "later"); // nothing that the browser could show
     globalThis.Image = Unreadable;

@@ -425,8 +425,8 @@ export function withoutOrientation(bytes) {
 
 // Until when (in milliseconds) the main thread decodes nothing, since a picture took it too long, or since this browser cannot.
 let restUntil = -Infinity;
-// Bytes that the main thread may still decode: Chromium may keep the text of a data URL, a third longer, as long as the page is open.
-let allowance = 100e6;
+// Bytes that the main thread may still decode in this page: Chromium may keep the text of a data URL, a third longer, while it is open.
+const page = (globalThis.embryoPage ??= { allowance: 100e6 });
 
 /**
  * Decode in the main thread, before any other task: to wait for another thread takes several times as long as to decode, and on a
@@ -434,8 +434,8 @@ let allowance = 100e6;
  */
 async function decodeAtOnce(bytes) {
   const began = performance.now();
-  if (!globalThis.Image || bytes.length > MOST_AT_ONCE || bytes.length > allowance || began < restUntil) return null;
-  allowance -= bytes.length;
+  if (!globalThis.Image || bytes.length > MOST_AT_ONCE || bytes.length > page.allowance || began < restUntil) return null;
+  page.allowance -= bytes.length;
   const image = new Image();
   image.src = `data:image/jpeg;base64,${bytes.toBase64?.() ?? btoa(String.fromCharCode(...bytes))}`;
   await null;
