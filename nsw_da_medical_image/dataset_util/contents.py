@@ -416,7 +416,7 @@ def _refuse_too_deep(source: Source, entries: Iterable[str]) -> None:
 
 
 def _understood(path: str, parsed: Parsed, key: str | None = None) -> list[Any]:
-    """Return the rows of a text file. Raises `DataError` if one is not understood, or, with a `key`, the name of the first column, if two begin alike."""
+    """Return the rows of a text file. Raises `DataError` if one is not understood, or if two rows have the same first cell; `key` is the name of that column for the message."""
     if parsed.faults:
         raise DataError(f"{path}: {parsed.faults[0]}{and_more(parsed.faults, 'problem')}")
     keys = [] if key is None else list(map(itemgetter(0), parsed.rows))

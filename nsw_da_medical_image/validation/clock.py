@@ -121,9 +121,9 @@ def fit_bursts(series: pd.Series, onsets: np.ndarray, step: float = STEP) -> np.
         return np.zeros(len(onsets))
     near = np.arange(runs[0] - 400, runs[-1] + 401)  # RUNs of onsets: beyond, the video contains none of their bursts
     apart, seen = np.arange(-400, 401), np.bincount(runs - runs[0])
-    after = np.interp(
-        t2[:, 0], near, np.convolve(seen, _begun(-apart, width))
-    )  # runs after t2, of those with an activity
+    far = np.arange(-len(near), len(near) + 1)  # a step does not end, so it spans the video
+    steps = np.convolve(seen, _begun(-far, width))
+    after = np.interp(t2[:, 0], runs[0] - len(near) + np.arange(len(steps)), steps)  # runs after t2 with an activity
     expected = _AFTER.number * after + _BEFORE.number * (len(runs) - after)
     for place, numbers in enumerate(np.where(is_first, _FIRST.number, _OTHER.number).T):
         share = np.interp(onsets[:, place], near, np.convolve(seen, _bump(apart, width[place])))

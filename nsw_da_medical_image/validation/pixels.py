@@ -369,7 +369,7 @@ def _joined(parts: Iterable[Future[_Part]]) -> np.ndarray:
 def _begin_plane(
     pool: Executor, dataset: EmbryoDataset, video: str, plane: FocalPlane, activity: bool
 ) -> Callable[[], np.ndarray]:
-    """Let a pool measure a video in a plane, whatever the cache contains, and return what waits for its rows."""
+    """Let a pool measure a video in a plane, whatever the cache contains, and return a function that waits for its rows and returns them."""
     listing, folder = dataset.contents.listing(video, plane), f"{plane.folder}/{video}"
     runs = listing.runs.tolist()
     parts = [runs[start : start + _TOGETHER] for start in range(0, len(runs), _TOGETHER)]
@@ -460,7 +460,7 @@ def begin_scenes(
 ) -> Callable[[], Scenes]:
     """Let a pool of threads measure a video, and return the function that waits for the result of `measure_scenes`.
 
-    So that the threads have work while the result is used, begin the next video before.
+    Begin the next video before you use a result, so that the threads always have work.
     """
     require_dataset(dataset, 'measure_video(ds, "AA83-7", planes="F0")')
     name: Any = getattr(video, "name", video)

@@ -10,9 +10,9 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from multiprocessing import get_context, resource_tracker
 from types import MappingProxyType
 from typing import NamedTuple
@@ -210,8 +210,8 @@ def validate(
     """Check a data set and return the report. Damaged data become findings, not errors.
 
     `dataset` is an `EmbryoDataset` or the path of a folder. `checks` names some of `CHECKS`, by default all. `pixels` decodes the frames of `planes`, by default of all.
-    `executor` is any `concurrent.futures.Executor` whose workers see the folder; without one, `workers` threads do the
-    work, by default one per core if pixels are measured; otherwise one, or several if the disk is slow.
+    `executor` is any `concurrent.futures.Executor` whose workers see the folder; without one, `workers` threads decode beside this
+    one, which checks, by default one per core if pixels are measured; otherwise one, or several if the disk is slow.
 
     Raises `DataError` if the folder does not contain a data set, `UnknownName` for a check or plane that does not exist, `ValueError`
     if `checks` names only checks of pixels without `pixels`.
@@ -236,7 +236,8 @@ def validate(
         work = _check_ahead(tasks, threads)
     else:
         work = map_files(check_video, tasks, workers)
-    results = list(progress(work, total=len(tasks), desc="validating", unit="video"))
+    with closing(work) if isinstance(work, Generator) else nullcontext():  # an interruption stops the threads
+        results = list(progress(work, total=len(tasks), desc="validating", unit="video"))
     found = [each for name in chosen if CHECKS[name].scope == "dataset" for each in CHECKS[name].find(facts)]
     found += [each for video in results for each in video.found]
     series = {task.video: each.series for task, each in zip(tasks, results, strict=True)}
