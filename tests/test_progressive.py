@@ -401,51 +401,6 @@ def test_a_player_that_is_closed_waits_for_nothing(archives: Path, gate: Gate, m
     assert player._series["planes"] == ["F0"]
 
 
-def test_marking_waits_only_for_the_plane_that_is_shown(
-    archives: Path, extracted: Path, tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A video ends with its longest plane: what was saved before all planes could be listed is saved again."""
-    player_module = pytest.importorskip("nsw_da_medical_image.viewer.player")
-    from nsw_da_medical_image.viewer.explorer import explore
-
-    monkeypatch.setattr("nsw_da_medical_image.dataset_util.source._MOMENT", 0)
-    names = tuple(EmbryoDataset(extracted))
-    monkeypatch.setattr("nsw_da_medical_image.dataset_util.contents.released_videos", lambda: names)
-    first = order_of(archives / f"{PLANE}.tar.gz")[0][0]
-    lost = f"/{first}/", ("_RUN19.jpeg", "_RUN20.jpeg")
-    folder = repacked(
-        archives,
-        tmp_path / "archives",
-        lambda members: [each for each in members if lost[0] not in each[0].name or not each[0].name.endswith(lost[1])],
-    )
-    gate.move(order_of(folder / f"{PLANE}.tar.gz")[1][1] + PIECE)
-    gate.limits[F15] = 0
-    gate.limits["embryo_dataset_annotations"] = gate.limits["embryo_dataset_time_elapsed"] = float("inf")
-    ds = EmbryoDataset(folder, planes=["F0", "F15"])
-    player = player_module.EmbryoPlayer(ds[first], annotations=tmp_path / "ann", reader="Ann")
-    unchanged = player_module.EmbryoPlayer(ds[first], annotations=tmp_path / "eve", reader="Eve", start="published")
-    explorer = explore(ds, annotations=tmp_path / "bob", reader="Bob")
-    explorer.value = first
-    assert explorer.player is not None
-    assert explorer.marking
-    for each in player, unchanged, explorer.player:
-        assert each._series["planes"] == ["F0"]
-        assert (each.annotation.first, each.annotation.last, each._track["last"]) == (1, 18, 18)
-    player.annotation.set("t2", 5)
-    explorer.player.annotation.set("t2", 6)
-    assert player.annotation.path.read_text() == "t2,5,18\n"
-    gate.move(float("inf"))
-    for each in player, unchanged, explorer.player:
-        each._follower.join(60)
-        assert each._series["planes"] == ["F0", "F15"]
-        assert (each.annotation.first, each.annotation.last, each._track["last"]) == (1, 20, 20)
-        each.close()
-    assert player.annotation.path.read_text() == "t2,5,20\n"
-    assert explorer.player.annotation.path.read_text() == "t2,6,20\n"
-    assert not unchanged.annotation.path.exists()
-    explorer.close()
-
-
 @pytest.mark.parametrize("indexed", [False, True])
 def test_archives_without_times_are_displayed(
     archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, indexed: bool

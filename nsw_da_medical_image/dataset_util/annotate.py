@@ -34,7 +34,7 @@ from ..common.text import DataError, and_more, one_line, plural, printable
 from .dataset import Video, require_video
 from .frames import PHASE_TYPE
 from .textfiles import PhaseRow, parse_phases
-from .util import ANNOTATIONS, FocalPlane, Phase, run_number
+from .util import ANNOTATIONS, Phase, run_number
 
 # %% ../../nbs/dataset_util/21_annotate.ipynb #62c19a8c
 def onsets_of(rows: Iterable[PhaseRow]) -> dict[Phase, int]:
@@ -125,8 +125,8 @@ class Annotation:
     Each reader needs a folder, which is created with the first change and must be outside of any data set; with None, nothing is saved. `start` is
     "empty" or "published", which begins with the published onsets. With `blind`, the history contains the published runs
     only after `finish`, and players hide them until then; if the page of a player was finished, they are added when the files are read, and saved with
-    the next change. `planes` are the planes to wait for if the archives are still being indexed, by default all of the video; `add_planes` adds others. Raise
-    `DataError` if files in the folder are another reader's or cannot be understood.
+    the next change. Raise `DataError` if files in the folder are another reader's or
+    cannot be understood.
     """
 
     WAIT = 10.0  # seconds to wait for another process that is saving
@@ -139,7 +139,6 @@ class Annotation:
         reader: str | None = None,
         start: Literal["empty", "published"] = "empty",
         blind: bool = False,
-        planes: Iterable[FocalPlane] | None = None,
     ):
         require_video(video, 'Annotation(ds["NAME"], "my-annotations", reader="Ann")')
         if start not in ("empty", "published"):
@@ -148,8 +147,7 @@ class Annotation:
             raise ValueError("a blind reading cannot start from the published phases; leave out start or blind")
         self.video, self.start, self.blind = video, start, bool(blind)
         self.folder = None if folder is None else _own_folder(folder, video)
-        self.planes = tuple(video.planes if planes is None else planes)
-        self.first, self.last = _first_and_last(video, self.planes)
+        self.first, self.last = _first_and_last(video)
         self.published_rows = _published(video)
         self.published = onsets_of(self.published_rows)
         self.reader = _reader_name(reader)
@@ -157,20 +155,8 @@ class Annotation:
         self.on_change: Callable[[], None] = lambda: None  # called after each change, for example by a player
         self.changes: list[Change] = []
         self._asked = reader is not None
-        self._saved: int | None = None  # the last RUN with which this session has saved the files
         self._guard = threading.RLock()
         self._load()
-
-    def add_planes(self, planes: Iterable[FocalPlane]) -> None:
-        """Let the video also span the runs of `planes`. Save the files again if the last phase, which ends with the video, was saved shorter."""
-        with self._guard:
-            self.planes = tuple(dict.fromkeys([*self.planes, *planes]))
-            self.first, self.last = _first_and_last(self.video, self.planes)
-            try:
-                if self._saved not in (None, self.last) and not self.conflict:
-                    self.save()
-            finally:
-                self.on_change()
 
     @property
     def path(self) -> Path:
@@ -346,7 +332,6 @@ class Annotation:
                         with new_file(self.path.with_suffix((".csv", ".json")[place]), replace=True) as hidden:
                             hidden.write_bytes(data)
                         self._seen = (data, found[1]) if place == 0 else (self._seen[0], data)
-                self._saved = self.last
 
     def record(self) -> bytes:
         """Return the history as the bytes of its JSON file."""
@@ -372,9 +357,9 @@ def _own_folder(folder: str | os.PathLike, video: Video) -> Path:
     return path
 
 
-def _first_and_last(video: Video, planes: Iterable[FocalPlane]) -> tuple[int, int]:
-    """Return the first and the last RUN of a video in any of the planes."""
-    ends = [int(runs[place]) for plane in planes if len(runs := video.runs(plane)) for place in (0, -1)]
+def _first_and_last(video: Video) -> tuple[int, int]:
+    """Return the first and the last RUN of a video in any plane."""
+    ends = [int(runs[place]) for plane in video.planes if len(runs := video.runs(plane)) for place in (0, -1)]
     if not ends:
         raise DataError(f"{video.name} has no frame to annotate")
     return min(ends), max(ends)

@@ -278,7 +278,7 @@ class _Queue:
     """Let the walks of a process take turns, so that at most one per core goes on at once.
 
     First go those that a caller waits for, then those that were waited for last, then the others in the order in which they were added.
-    While files are read and nobody waits, one core is left to the reader.
+    While files are read and no caller waits, one core is left to the reader.
     """
 
     def __init__(self) -> None:
@@ -312,7 +312,7 @@ class _Queue:
             if any(each.thread is None for each in self.walks):
                 self._go()
             while not walk.passed.closed and walk not in self._first():
-                self._changed.wait(0.1)  # closing a walk that was forgotten wakes nobody
+                self._changed.wait(0.1)  # closing a walk that was forgotten wakes no thread
         if walk.passed.closed:
             raise CancelledError
 

@@ -313,7 +313,7 @@ _LONGEST = 64 << 20  # bytes from a seek point; what is further away is read at 
 
 
 class _Inflated:
-    """Hold the inflated bytes from a block at a bit of a file on, and inflate more of them as they are needed."""
+    """Hold the inflated bytes that follow a bit position of a file, and inflate more when they are needed."""
 
     def __init__(self, bit: int, window: bytes):
         self.bytes = bytearray()
@@ -322,7 +322,7 @@ class _Inflated:
         self._rest = b""  # read from the file, but not inflated yet
 
     def extend(self, fd: int, size: int) -> None:
-        """Inflate until there are `size` bytes, if there are as many, in little more memory than they need. Raises `isal_zlib.IsalError` at a damage."""
+        """Inflate up to `size` bytes, or to the end of the file, in little more memory than they need. Raises `isal_zlib.IsalError` if the data are damaged."""
         while len(self.bytes) < size and not (self._stream and self._stream.eof):
             data = self._rest or self._next(fd)
             self.bytes += (more := self._stream.decompress(data, size - len(self.bytes)))
@@ -330,7 +330,9 @@ class _Inflated:
             if not data and not more:
                 break
         if len(self.bytes) < size and self._stream.eof:  # perhaps another gzip file follows
-            # deflate adds 5 bytes to 32 kB that it cannot compress
+            size = max(
+                size, _APART
+            )  # once for many short gzip files; deflate adds 5 bytes to 32 kB that it cannot compress
             data = read_at(fd, size + size // 1000 + (1 << 16), self._bit // 8)
             self.bytes = bytearray(inflate(data, self._bit % 8, self._window, size))
 
@@ -351,7 +353,7 @@ class Passed:
     The walk reads through `watched`; any thread may `read` meanwhile.
     """
 
-    _spans: ClassVar[dict[tuple[int, int], _Inflated]] = {}  # of all walks; the last used is the last
+    _spans: ClassVar[dict[tuple[int, int], _Inflated]] = {}  # of all walks; the last extended is the last
     _lock = threading.Lock()
     _numbers = counter()
 

@@ -57,7 +57,7 @@ from nsw_da_medical_image.dataset_util.util import (
     one_or_several,
     run_number,
 )
-from .player import STATIC, Delivery, EmbryoPlayer, Frame, listed_now
+from .player import STATIC, Delivery, EmbryoPlayer, Frame
 
 # %% ../../nbs/viewer/05_explorer.ipynb #32705059
 MOST_FINDINGS = 40  # sent per video; the number of all is sent too
@@ -445,8 +445,9 @@ class Explorer(ipywidgets.Box):
 
     def _can_open(self, videos: Sequence[Video]) -> bool:
         """Return whether a player can show videos without waiting for an archive, or will report why it cannot."""
+        planes = self.dataset.contents.outwards if self.marking else None  # a track is as long as the longest plane
         try:
-            return all(map(is_passed, videos))
+            return all(is_passed(video, planes) for video in videos)
         except (DataError, OSError):
             return True
 
@@ -515,8 +516,6 @@ class Explorer(ipywidgets.Box):
     def _track_of(self, video: Video) -> Annotation:
         """Return what the reader has marked in a video, in the folder or, without one, as long as this explorer lasts."""
         options: dict[str, Any] = {"reader": self.reader, "blind": self.blind}
-        if plane := self.dataset.contents.middle:  # a player adds the other planes
-            options["planes"] = listed_now(video, plane)[0]
         if self._notes.folder:
             return Annotation(video, self._notes.folder, **options)
         if video.name not in self._tracks:

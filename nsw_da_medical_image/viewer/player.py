@@ -6,8 +6,8 @@
 __all__ = ['Frame', 'START_OF_JPEG', 'MESSAGE_FRAMES', 'SPARE_FRAMES', 'MESSAGE_BYTES', 'PUSH_BYTES', 'LOG', 'SHEET_BYTES',
            'STATIC', 'WANTED', 'SETTINGS', 'PAGE_STYLE', 'pack_runs', 'pack_hours', 'describe_video', 'describe_series',
            'coarse_to_fine', 'planes_from', 'needed', 'spare', 'read_frame', 'message', 'Delivery', 'sheet_frames',
-           'still_sheet', 'listed_now', 'reader_track', 'describe_track', 'perform_change', 'front_end', 'Pictures',
-           'pack_activity', 'EmbryoPlayer', 'main']
+           'still_sheet', 'reader_track', 'describe_track', 'perform_change', 'front_end', 'Pictures', 'pack_activity',
+           'listed_now', 'EmbryoPlayer', 'main']
 
 # %% ../../nbs/viewer/02_player.ipynb #701e7c42
 import argparse
@@ -422,32 +422,10 @@ def still_sheet(videos: Sequence[Video], plane: Plane, hidden: bool = False) -> 
     return tag("div", ", ".join(video.name for video in videos), class_="ep-still")
 
 # %% ../../nbs/viewer/02_player.ipynb #a1770a02
-def listed_now(video: Video, plane: Plane) -> tuple[list[FocalPlane], list[FocalPlane]]:
-    """Return the planes of a video, and those that cannot be listed yet because their archives are being indexed; wait only for `plane`."""
-    contents, wanted = video.dataset.contents, FocalPlane.parse(plane)
-    if not isinstance(video, Video) or wanted not in contents.planes:
-        return list(video.planes), []
-    if contents.source.is_ready(each.folder for each in contents.outwards):
-        return list(video.planes), []
-    contents.source.begin([ANNOTATIONS, TIMES, *(each.folder for each in contents.outwards)])
-    if not contents.has_folder(video.name, wanted):
-        return list(video.planes), []
-    later = [each for each in contents.planes if not contents.source.has_passed(f"{each.folder}/{video.name}")]
-    return [each for each in contents.planes if each not in later and contents.has_folder(video.name, each)], later
-
-
 def reader_track(
-    videos: Sequence[Video],
-    folder: str | os.PathLike | Annotation | None,
-    *,
-    required: bool = False,
-    plane: Plane | None = None,
-    **options: Any,
+    videos: Sequence[Video], folder: str | os.PathLike | Annotation | None, *, required: bool = False, **options: Any
 ) -> Annotation | None:
-    """Return the `Annotation` of the only video in `folder`; in memory if it is None but `required`, otherwise None without a folder.
-
-    While archives are indexed, wait only for `plane`, if it is given.
-    """
+    """Return the `Annotation` of the only video in `folder`; in memory if it is None but `required`, otherwise None without a folder."""
     if isinstance(folder, Annotation):
         return folder
     if folder is None and not required:
@@ -461,8 +439,7 @@ def reader_track(
         raise ValueError(
             f"one video is annotated at a time, not {len(videos)}; give one video, or leave out annotations"
         )
-    planes = listed_now(videos[0], plane)[0] if plane is not None and isinstance(videos[0], Video) else None
-    return Annotation(videos[0], folder, planes=planes, **options)
+    return Annotation(videos[0], folder, **options)
 
 
 def describe_track(annotation: Annotation, problem: str = "", acks: Mapping[str, int] | None = None) -> dict[str, Any]:
@@ -624,6 +601,21 @@ class _Listed(NamedTuple):
         return self.video.runs(plane)
 
 
+def listed_now(video: Video, plane: Plane) -> tuple[list[FocalPlane], list[FocalPlane]]:
+    """Return the planes of a video, and those that cannot be listed yet because their archives are being indexed; wait only for `plane`."""
+    contents, wanted = video.dataset.contents, FocalPlane.parse(plane)
+    if not isinstance(video, Video) or wanted not in contents.planes:
+        return list(video.planes), []
+    if contents.source.is_ready(each.folder for each in contents.outwards):
+        return list(video.planes), []
+    contents.source.begin([ANNOTATIONS, TIMES])  # small, and first
+    contents.source.begin(each.folder for each in contents.outwards)
+    if not contents.has_folder(video.name, wanted):
+        return list(video.planes), []
+    later = [each for each in contents.planes if not contents.source.has_passed(f"{each.folder}/{video.name}")]
+    return [each for each in contents.planes if each not in later and contents.has_folder(video.name, each)], later
+
+
 class EmbryoPlayer(anywidget.AnyWidget):
     """Play one video, or several side by side with one playhead: `EmbryoPlayer(ds["AA83-7"], plane="F0", fps=25)`.
 
@@ -681,11 +673,10 @@ class EmbryoPlayer(anywidget.AnyWidget):
         **kwargs: Any,
     ):
         self.videos = _checked_videos(self, videos, plane, kwargs)
-        self.annotation = reader_track(self.videos, annotations, plane=plane, reader=reader, start=start, blind=blind)
+        self.annotation = reader_track(self.videos, annotations, reader=reader, start=start, blind=blind)
         self._names = ", ".join(video.name for video in self.videos)
         self._activities = _activities(self.videos, activity)
         self._planes, later = zip(*(listed_now(video, plane) for video in self.videos), strict=True)
-        self._acks: dict[str, int] = {}  # by browser: the number of its last change that was saved
         series, self._was_hidden = self._describe(), self._hidden
         self.runs = _all_runs(series)
         if not len(self.runs):
@@ -696,7 +687,7 @@ class EmbryoPlayer(anywidget.AnyWidget):
         self._pushed = self._met = False  # whether the frames were pushed, and whether a browser has said hello
         self._refused = False  # whether an invalid message was logged
         value = run_number(kwargs.pop("value", self.runs[0]), "EmbryoPlayer(video, value=12)")
-        self._extend_track()
+        self._acks: dict[str, int] = {}  # by browser: the number of its last change that was saved
         track = describe_track(self.annotation) if self.annotation else {}
         parts: tuple[str, ...] = ("player",)
         kind = type(self).__name__
@@ -800,24 +791,12 @@ class EmbryoPlayer(anywidget.AnyWidget):
                 self._show_progress(set().union(*missing))
             if planes != self._planes:
                 self._planes = planes
-                self._extend_track()
                 series = self._describe()
                 self.runs = _all_runs(series)
                 self._series = series
                 self._delivery.add(spare(self._listed(), self.plane))
             time.sleep(0.1 if later else 0)
         self._waiting = problem
-
-    def _extend_track(self) -> None:
-        """Let the reader's track span the planes that are shown, and show a problem with saving it."""
-        if self.annotation is None or set(self._planes[0]) <= set(self.annotation.planes):
-            return
-        try:
-            self.annotation.add_planes(self._planes[0])
-        except AnnotationConflict:
-            pass  # the browser shows both, and asks
-        except (DataError, OSError) as error:
-            self._show_track(shortened(one_line(error), 300))
 
     def _show_progress(self, missing: set[FocalPlane]) -> None:
         """Show the missing plane that comes first, and how much of its archive was read."""

@@ -406,7 +406,7 @@ const SPARE_DELAY = 1500; // milliseconds before a spare message is acknowledged
  */
 export async function decode(file, urgent = false) {
   const bytes = withoutOrientation(file);
-  return (urgent && (await decodeAtOnce(bytes))) || ((await decodeDirectly(bytes)) ?? (await decodeBlob(bytes, [])) ?? (await decodeBlob(bytes, [0xff, 0xd9])));
+  return (urgent && (await decodeAtOnce(bytes).catch(() => null))) || ((await decodeDirectly(bytes)) ?? (await decodeBlob(bytes, [])) ?? (await decodeBlob(bytes, [0xff, 0xd9])));
 }
 
 /**
@@ -423,13 +423,13 @@ export function withoutOrientation(bytes) {
   return bytes;
 }
 
-// Until when (in milliseconds) the main thread decodes nothing, since a picture took it too long, or since this browser cannot.
+// Until when (in milliseconds) the main thread decodes nothing, because a picture took too long, or since this browser cannot.
 let restUntil = -Infinity;
-// Bytes that the main thread may still decode in this page: Chromium may keep the text of a data URL, a third longer, while it is open.
+// Bytes that the main thread may still decode in this page: Chromium keeps the text of data URLs while it is open.
 const page = (globalThis.embryoPage ??= { allowance: 100e6 });
 
 /**
- * Decode in the main thread, before any other task: to wait for another thread takes several times as long as to decode, and on a
+ * Decode in the main thread, before any other task: waiting for another thread takes several times as long as decoding, and on a
  * busy machine much longer. Chromium loads a data URL in the microtask that follows; return null in other browsers.
  */
 async function decodeAtOnce(bytes) {
@@ -827,8 +827,8 @@ export class Engine {
   }
   async decodeFrame(key, jpeg) {
     this.decoding.add(key);
-    // two panes at most: more of them are decoded sooner by several threads
-    const bitmap = await decode(jpeg.bytes, !this.ticking && !this.exact && this.panes.length < 3);
+    // two panes at most: more of them are decoded sooner by several threads; and no truncated file
+    const bitmap = await decode(jpeg.bytes, !jpeg.problem && !this.ticking && !this.exact && this.panes.length < 3);
     this.decoding.delete(key);
     if (this.disposed) return bitmap?.close();
     if (bitmap) this.keepBitmap(key, bitmap);
