@@ -188,13 +188,18 @@ def test_an_export_adds_the_same_memory_for_any_number_of_rows(what: str, rows: 
     assert float(python(MEMORY, ROOT / "benchmarks", what, rows)) < 12  # MB
 
 
-@pytest.mark.parametrize("form", ["parquet", "webdataset"])
-def test_croissant_is_valid(ds: EmbryoDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+@pytest.mark.parametrize(("form", "released"), [("parquet", False), ("parquet", True), ("webdataset", True)])
+def test_croissant_is_valid(
+    ds: EmbryoDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, released: bool
+) -> None:
     """The library finds no error and nothing to recommend, and reads the records of the parts, several files each."""
     mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant is not installed")
     monkeypatch.setattr("nsw_da_medical_image.dataset_util.shards.PER_SHARD", 8)
+    if released:
+        monkeypatch.setattr("nsw_da_medical_image.dataset_util.image_folder.released_videos", lambda: tuple(ds))
     frames = ds.frames(["SAM1-2", "SAM2-4"], "F0", list(Phase))
     make_image_folder(frames, tmp_path / "out", form=form, split=SPLIT)
+    assert ("creativecommons" in (tmp_path / "out" / "croissant.json").read_text()) == released
     described = mlcroissant.Dataset(tmp_path / "out" / "croissant.json")
     assert described.metadata.ctx.issues.errors == described.metadata.ctx.issues.warnings == set()
     if form == "webdataset":
