@@ -322,7 +322,7 @@ class _Inflated:
         self._rest = b""  # read from the file, but not inflated yet
 
     def extend(self, fd: int, size: int) -> None:
-        """Inflate up to `size` bytes, or to the end of the file, in little more memory than they need. Raises `isal_zlib.IsalError` if the data are damaged."""
+        """Inflate at least `size` bytes, or up to the end of the file, in little more memory than they need. Raises `isal_zlib.IsalError` if the data are damaged."""
         while len(self.bytes) < size and not (self._stream and self._stream.eof):
             data = self._rest or self._next(fd)
             self.bytes += (more := self._stream.decompress(data, size - len(self.bytes)))
