@@ -90,7 +90,7 @@ PARTS = {
                 "ratarmountcore, plane F0", least=1.0, meaning="one plane is indexed at least as fast as ratarmountcore"
             ),
         ),
-        "The first time, an archive must be read to its end before all of its frames are known. A random frame costs more than from a file, since decompression begins at the nearest seek point. Bytes alone take more than twice as long as from files in the page cache, because decompressing a frame takes more than three times the work of reading a file that is in memory; two cores cannot hide that. From the disk, or if the frames are decoded, there is little difference.",
+        "The first time, an archive must be read to its end before all of its frames are known. A random frame costs more than from a file, since decompression begins at the nearest seek point. Bytes alone take three to four times as long as from files in the page cache, because decompressing a frame is that much more work than reading a file that is in memory; two cores cannot hide it. From the disk they take less time than files, and decoded frames take the same time.",
     ),
     "sources-full": Part(
         "2.4 million files in archives",
